@@ -1,0 +1,1 @@
+"""Files to batches of pixel lists. Knows no network."""

@@ -1,0 +1,141 @@
+"""absl flags to configs: one flag per config field, defined once, grouped as the dataclasses group them.
+
+The only file that knows absl. A door names the config classes it needs; `parse` returns one config of each.
+A fresh FlagValues is used instead of absl's global one, so that no other library's flags mix in.
+"""
+
+import textwrap
+from dataclasses import fields
+from pathlib import Path
+
+from absl import flags as absl_flags
+
+from cosmictagger_tf.config import Config, NetworkConfig
+from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.networks.presets import PRESETS
+
+
+class HelpRequested(Exception):
+    """The user asked for --help."""
+
+
+def parse(argv: list[str], groups: tuple[type[Config], ...]) -> dict[type[Config], Config]:
+    """The configs that a command line describes.
+
+    Args:
+        argv: the arguments, without the program's name. A --flagfile's lines count as if they stood first, so
+            that the command line overrides them; a flagfile may name others, relative to itself.
+        groups: the config classes whose fields are the allowed flags.
+
+    Returns:
+        One config of each class.
+
+    Raises:
+        ConfigError: an unknown flag, an impossible value or combination, a stray argument, a missing flagfile.
+        HelpRequested: --help was among the arguments.
+    """
+    values = _define(groups)
+    try:
+        rest = values(["door", *_expand_flagfiles(argv)])
+    except absl_flags.Error as error:
+        raise ConfigError(str(error).replace("\n", " ")) from None
+    if values["help"].value:
+        raise HelpRequested
+    if len(rest) > 1:
+        raise ConfigError(f"'{rest[1]}' is no flag: every option is written --name=value")
+    return {group: _build(group, values) for group in groups}
+
+
+def _define(groups):
+    values = absl_flags.FlagValues()
+    values.set_gnu_getopt(True)
+    for group in groups:
+        if group is NetworkConfig:
+            absl_flags.DEFINE_enum(
+                "preset", "uresnet", list(PRESETS), "architecture whose values the flags below override", flag_values=values
+            )
+        for f in fields(group):
+            _define_one(f, values)
+    absl_flags.DEFINE_bool("help", False, "show this help", short_name="h", flag_values=values)
+    return values
+
+
+def _define_one(f, values):
+    help, choices = f.metadata["help"], f.metadata["choices"]
+    bounds = {"lower_bound": f.metadata["minimum"], "upper_bound": f.metadata["maximum"]}
+    if choices:
+        absl_flags.DEFINE_enum(f.name, f.default, list(choices), help, flag_values=values)
+    elif isinstance(f.default, bool):
+        absl_flags.DEFINE_bool(f.name, f.default, help, flag_values=values)
+    elif isinstance(f.default, int):
+        absl_flags.DEFINE_integer(f.name, f.default, help, flag_values=values, **bounds)
+    elif isinstance(f.default, float):
+        absl_flags.DEFINE_float(f.name, f.default, help, flag_values=values, **bounds)
+    elif isinstance(f.default, tuple):
+        absl_flags.DEFINE_list(f.name, list(f.default), help, flag_values=values)
+    else:
+        absl_flags.DEFINE_string(f.name, f.default, help, flag_values=values)
+
+
+def _build(group, values):
+    given = {f.name: values[f.name] for f in fields(group) if values[f.name].present}
+    chosen = {name: tuple(flag.value) if isinstance(flag.value, list) else flag.value for name, flag in given.items()}
+    if group is NetworkConfig:
+        chosen = {**PRESETS[values["preset"].value].to_dict(), **chosen}
+    return group(**chosen)
+
+
+def _expand_flagfiles(argv):
+    from_files, rest, arguments = [], [], iter(argv)
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name in ("--flagfile", "-flagfile"):
+            value = value or next(arguments, "")
+            from_files += _read_flagfile(Path(value), ())
+        else:
+            rest.append(argument)
+    return from_files + rest
+
+
+def _read_flagfile(path, stack):
+    if path.resolve() in stack:
+        raise ConfigError(f"--flagfile={path}: the file includes itself")
+    try:
+        lines = [line.strip() for line in path.read_text().splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise ConfigError(f"--flagfile={path}: {reason}") from None
+    found = []
+    for line in lines:
+        if line.startswith("--flagfile="):
+            found += _read_flagfile(path.parent / line.partition("=")[2], (*stack, path.resolve()))
+        elif line and not line.startswith(("#", "//")):
+            if not line.startswith("-"):
+                raise ConfigError(f"--flagfile={path}: the line '{line}' is no flag (comments begin with #)")
+            found.append(line)
+    return found
+
+
+def help_text(module: str, description: str, examples: str, groups: tuple[type[Config], ...]) -> str:
+    """The text of --help: what the door does, examples, and its flags by group with defaults and choices."""
+    lines = [f"python -m cosmictagger_tf.{module} [--flagfile=FILE] [--flag=value ...]", "", description.strip(), ""]
+    lines += ["Examples:", *(f"  {line.strip()}" for line in examples.strip().splitlines()), ""]
+    for group in groups:
+        lines.append(f"{(group.__doc__ or '').splitlines()[0]}:")
+        if group is NetworkConfig:
+            lines += _flag_lines("preset", "uresnet", "architecture whose values the flags below override", tuple(PRESETS))
+        for f in fields(group):
+            lines += _flag_lines(f.name, f.default, f.metadata["help"], f.metadata["choices"])
+        lines.append("")
+    lines += ["A flagfile holds one flag a line; the command line overrides it. Booleans: --flag or --noflag."]
+    return "\n".join(lines)
+
+
+def _flag_lines(name, default, help, choices):
+    shown = ",".join(default) if isinstance(default, tuple) else default
+    head = f"  --{'[no]' if isinstance(default, bool) else ''}{name}"
+    tail = f"{help}{' <' + '|'.join(choices) + '>' if choices else ''}"
+    tail += f" (default: {shown})" if shown not in ("", None) else ""
+    body = textwrap.wrap(tail, 78)
+    first = f"{head:<34}{body[0]}" if len(head) < 34 else head
+    return [first, *(" " * 34 + line for line in (body[1:] if len(head) < 34 else body))]

@@ -1,0 +1,1 @@
+"""Logits to files, tables and pictures."""

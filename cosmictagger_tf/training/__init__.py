@@ -1,0 +1,1 @@
+"""Logits to weights: loss, metrics, schedules, checkpoints and the loop around model.fit."""

@@ -1,0 +1,117 @@
+"""Checkpoints: one folder a step, complete or absent, verified when read.
+
+<run>/checkpoints/step_00000100/
+    network.weights.h5   the network's weights, as Keras saves them (any Keras backend loads them)
+    state.npz            optimizer, metrics and step counter (plain arrays, no pickle)
+    manifest.json        step, SHA-256 of each file, and what the run recorded about itself
+"""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from cosmictagger_tf.errors import UserError
+from cosmictagger_tf.files import replaced_folder, sha256, write_json
+
+WEIGHTS_FILE, STATE_FILE, MANIFEST_FILE = "network.weights.h5", "state.npz", "manifest.json"
+FORMAT = 1
+
+
+class CheckpointError(UserError):
+    """A checkpoint cannot be used; the message names it and says why."""
+
+
+class CheckpointStore:
+    """The checkpoints of one run.
+
+    Args:
+        folder: where they are; made when the first one is written.
+        keep: how many of the newest stay when a new one is written.
+    """
+
+    def __init__(self, folder: Path, keep: int = 3):
+        self.folder, self.keep = Path(folder), keep
+
+    def path(self, step: int) -> Path:
+        """The folder of one step's checkpoint."""
+        return self.folder / f"step_{step:08d}"
+
+    def steps(self) -> list[int]:
+        """The steps that have a checkpoint, oldest first."""
+        names = [p.name for p in self.folder.iterdir()] if self.folder.is_dir() else []
+        return sorted(int(m.group(1)) for m in map(re.compile(r"step_(\d{8})").fullmatch, names) if m)
+
+    def save(self, step: int, network: keras.Model, state: list, record: dict) -> Path:
+        """Writes a checkpoint, then removes the oldest beyond `keep`.
+
+        Args:
+            step: training steps done.
+            network: its weights are saved.
+            state: the other variables (Keras variables), in an order that is the same at every start.
+            record: what the manifest says beside the checksums (JSON values).
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with replaced_folder(self.path(step)) as beside:
+            network.save_weights(beside / WEIGHTS_FILE)
+            arrays = {f"{i:04d} {v.path}": np.asarray(v.value) for i, v in enumerate(state)}
+            np.savez(beside / STATE_FILE, **arrays)
+            checksums = {name: sha256(beside / name) for name in (WEIGHTS_FILE, STATE_FILE)}
+            manifest = {"format": FORMAT, "step": step, "sha256": checksums, **record}
+            write_json(beside / MANIFEST_FILE, manifest)
+        for old in self.steps()[: -self.keep]:
+            shutil.rmtree(self.path(old))
+        return self.path(step)
+
+    def verify(self, step: int) -> dict:
+        """The manifest of a checkpoint whose every file is intact; raises CheckpointError naming what is wrong."""
+        folder = self.path(step)
+        try:
+            manifest = json.loads((folder / MANIFEST_FILE).read_text())
+            checksums = dict(manifest["sha256"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise CheckpointError(f"checkpoint {folder}: {MANIFEST_FILE} is missing or broken") from None
+        if manifest.get("format") != FORMAT:
+            raise CheckpointError(f"checkpoint {folder}: format {manifest.get('format')} is of another version")
+        for name in (WEIGHTS_FILE, STATE_FILE):
+            if not (folder / name).is_file() or sha256(folder / name) != checksums.get(name):
+                raise CheckpointError(f"checkpoint {folder}: {name} is missing, cut short or altered")
+        return manifest
+
+    def newest_valid(self, say=print) -> dict | None:
+        """The manifest of the newest intact checkpoint, None where there is none; `say` tells which were skipped."""
+        for step in reversed(self.steps()):
+            try:
+                return self.verify(step)
+            except CheckpointError as error:
+                say(f"skipped: {error}")
+        return None
+
+    def load_network(self, step: int, network: keras.Model):
+        """Loads a checkpoint's weights into a network."""
+        load_weights(self.path(step) / WEIGHTS_FILE, network)
+
+    def load_state(self, step: int, state: list):
+        """Loads the variables given to save, in the same order."""
+        file = self.path(step) / STATE_FILE
+        with np.load(file, allow_pickle=False) as arrays:
+            found = [arrays[name] for name in sorted(arrays.files)]
+        shapes = [tuple(v.shape) for v in state]
+        if [a.shape for a in found] != shapes:
+            raise CheckpointError(f"checkpoint {file}: holds the state of another optimizer or metric set")
+        for variable, array in zip(state, found, strict=True):
+            variable.assign(array)
+
+
+def load_weights(file: Path, network: keras.Model):
+    """Loads a .weights.h5 file into a network; raises CheckpointError where it is missing, broken or does not fit."""
+    if not Path(file).is_file():
+        raise CheckpointError(f"weights {file}: no such file")
+    try:
+        network.load_weights(file)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(f"weights {file}: do not fit this network ({reason})") from None

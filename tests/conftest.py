@@ -1,0 +1,29 @@
+"""Where the tests find what the repository does not hold, and what all of them share."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _outside(variable: str, default: Path, what: str) -> Path:
+    path = Path(os.environ.get(variable) or default)
+    if not path.exists():
+        pytest.skip(f"{what} is not here: {path} (set {variable})")
+    return path
+
+
+@pytest.fixture(scope="session")
+def sample_file() -> Path:
+    """Three real simulated SBND events; COSMICTAGGER_DATA names the folder that holds the file."""
+    return _outside("COSMICTAGGER_DATA", ROOT.parent / "shared/data", "the SBND sample") / "sbnd_sample.h5"
+
+
+@pytest.fixture(scope="session")
+def fixtures_dir() -> Path:
+    """Outputs of the reference's own networks; COSMICTAGGER_FIXTURES names the folder."""
+    return _outside("COSMICTAGGER_FIXTURES", ROOT.parent / "shared/fixtures", "the reference's outputs")

@@ -204,6 +204,28 @@ class WeightsConfig(Config):
     weights_location: str = option("", "a Keras .weights.h5 file to use instead of the run's checkpoint")
 
 
+@dataclass(frozen=True)
+class ExportConfig(Config):
+    """Export"""
+
+    export_dir: str = option("", "folder of the SavedModel; default: <output_dir>/<run_id>/saved_model")
+
+
+@dataclass(frozen=True)
+class DisplayConfig(Config):
+    """Display: which events are drawn, and where to"""
+
+    entries: tuple[str, ...] = option(("0",), "entries to draw, comma-separated")
+    display_dir: str = option("displays", "folder of the pictures, one an event")
+    display_format: str = option("png", "kind of picture", choices=("png", "pdf"))
+    predict: bool = option(True, "draw the run's prediction beside image and truth")
+
+    def check(self):
+        wrong = [entry for entry in self.entries if not entry.isdigit()]
+        if wrong:
+            raise ConfigError(f"--entries: '{wrong[0]}' is no entry number")
+
+
 def check_image_shape(shape: ImageShape, downsample: int, network_depth: int):
     """Raises ConfigError, naming the axis, unless both axes can be halved downsample + network_depth times.
 

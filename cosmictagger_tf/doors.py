@@ -10,16 +10,28 @@ from cosmictagger_tf.flags import HelpRequested, help_text, parse
 USER_ERROR = 2
 
 
-def open_door(module: str, main: Callable, groups: tuple, description: str, examples: str, argv=None) -> int:
+def open_door(
+    module: str, main: Callable, groups: tuple, description: str, examples: str, argv=None, with_given: bool = False
+) -> int:
     """Runs a door: `main` gets one config per class in `groups`, in that order.
+
+    Args:
+        module: the door's name, as in `python -m cosmictagger_tf.<module>`.
+        main: does the work.
+        groups: the config classes whose fields are the door's flags.
+        description: what the door does, for --help.
+        examples: command lines, for --help.
+        argv: the arguments; None = the process's.
+        with_given: main takes, first, the names of the options that the user set (flags.Parsed.given).
 
     Returns:
         The exit status: what main returns (None counts as 0), 2 for a mistake of the user, 130 for Ctrl-C.
     """
     _quiet_tensorflow()
     try:
-        configs = parse(sys.argv[1:] if argv is None else argv, groups)
-        return main(*(configs[group] for group in groups)) or 0
+        parsed = parse(sys.argv[1:] if argv is None else argv, groups)
+        arguments = (parsed.given, *parsed.configs) if with_given else parsed.configs
+        return main(*arguments) or 0
     except HelpRequested:
         print(help_text(module, description, examples, groups))
         return 0

@@ -7,6 +7,7 @@ A fresh FlagValues is used instead of absl's global one, so that no other librar
 import textwrap
 from dataclasses import fields
 from pathlib import Path
+from typing import NamedTuple
 
 from absl import flags as absl_flags
 
@@ -19,16 +20,25 @@ class HelpRequested(Exception):
     """The user asked for --help."""
 
 
-def parse(argv: list[str], groups: tuple[type[Config], ...]) -> dict[type[Config], Config]:
+class Parsed(NamedTuple):
+    """What a command line says.
+
+    Attributes:
+        configs: one config of each class that the door named, in its order.
+        given: names of the options that were set, by a flag, a flagfile or a preset, and are no mere defaults.
+    """
+
+    configs: tuple[Config, ...]
+    given: frozenset[str]
+
+
+def parse(argv: list[str], groups: tuple[type[Config], ...]) -> Parsed:
     """The configs that a command line describes.
 
     Args:
         argv: the arguments, without the program's name. A --flagfile's lines count as if they stood first, so
             that the command line overrides them; a flagfile may name others, relative to itself.
         groups: the config classes whose fields are the allowed flags.
-
-    Returns:
-        One config of each class.
 
     Raises:
         ConfigError: an unknown flag, an impossible value or combination, a stray argument, a missing flagfile.
@@ -43,7 +53,10 @@ def parse(argv: list[str], groups: tuple[type[Config], ...]) -> dict[type[Config
         raise HelpRequested
     if len(rest) > 1:
         raise ConfigError(f"'{rest[1]}' is no flag: every option is written --name=value")
-    return {group: _build(group, values) for group in groups}
+    given = frozenset(name for name in values if values[name].present)
+    if "preset" in given:
+        given |= {f.name for f in fields(NetworkConfig)}
+    return Parsed(tuple(_build(group, values) for group in groups), given)
 
 
 def _define(groups):

@@ -37,6 +37,12 @@ class SegmentationModel(keras.Model):
         """The streaming metrics, reset together."""
         return [self.loss_mean, self.segmentation]
 
+    @property
+    def state_variables(self) -> list:
+        """What a checkpoint holds beside the network's weights: step, optimizer and metrics, in a fixed order."""
+        metrics = [variable for metric in self.metrics for variable in metric.variables]
+        return [self.step, *self.optimizer.variables, *metrics]
+
     def call(self, batch, training=False):
         """Logits float32 [batch, planes, height, width, classes]."""
         return self.segmenter.logits(batch, training=training)

@@ -1,0 +1,35 @@
+"""Door: pictures of events, with truth and prediction."""
+
+import sys
+
+from cosmictagger_tf.config import (
+    DataConfig,
+    DisplayConfig,
+    ExecutionConfig,
+    NetworkConfig,
+    OutputConfig,
+    WeightsConfig,
+)
+from cosmictagger_tf.doors import open_door
+
+DESCRIPTION = """
+Draws chosen events of --file: the image, its truth where the file has labels, and a run's prediction, on all planes.
+--nopredict draws without a trained network.
+"""
+EXAMPLES = """
+python -m cosmictagger_tf.display --run_id=first --file=test.h5 --entries=0,5 --display_dir=pictures
+python -m cosmictagger_tf.display --nopredict --file=test.h5 --downsample=0
+"""
+GROUPS = (DisplayConfig, OutputConfig, WeightsConfig, DataConfig, NetworkConfig, ExecutionConfig)
+
+
+def main(given, display, output, weights, data, network, settings) -> None:
+    """Draws and says where the pictures are."""
+    from cosmictagger_tf.inference.event_display import display_events
+
+    for path in display_events(given, display, output, weights, data, network, settings):
+        print(f"drawn: {path}")
+
+
+if __name__ == "__main__":
+    sys.exit(open_door("display", main, GROUPS, DESCRIPTION, EXAMPLES, with_given=True))

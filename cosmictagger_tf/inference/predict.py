@@ -1,0 +1,27 @@
+"""Scores of every pixel, on any Keras backend."""
+
+import keras
+from keras import ops
+
+from cosmictagger_tf.networks.segmentation import DenseSegmenter
+
+
+class Predictor(keras.Model):
+    """Runs a segmenter on Batches and gives each class's score.
+
+    Args:
+        segmenter: see networks/segmentation.py.
+        xla: compile with XLA.
+
+    predict_on_batch(batch) returns float32 [batch, planes, height, width, classes], adding up to 1 over the classes.
+    """
+
+    def __init__(self, segmenter: DenseSegmenter, xla: bool):
+        super().__init__()
+        self.segmenter = segmenter
+        self.built = True
+        self.compile(jit_compile=xla)
+
+    def call(self, batch):
+        """The scores of a Batch."""
+        return ops.softmax(self.segmenter.logits(batch, training=False), axis=-1)

@@ -1,0 +1,90 @@
+"""A trained network, as a run left it: its architecture and weights, found from the run's folder."""
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from cosmictagger_tf.config import DataConfig, NetworkConfig, OptimizerConfig, WeightsConfig, check_image_shape
+from cosmictagger_tf.detector import ImageShape
+from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.runs import RunFolder
+from cosmictagger_tf.training.checkpoints import CheckpointError, CheckpointStore, load_weights
+
+# How a network was trained to see its input: taken from the run unless the user says otherwise.
+INHERITED_DATA = ("downsample", "producer_image", "producer_label")
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """What is needed to rebuild a trained network.
+
+    Attributes:
+        network: its architecture.
+        data: the data config, with what the run was trained with filled in.
+        scheme: the loss balance scheme of the run.
+        weights: the .weights.h5 file.
+        step: the checkpoint's step, None where the weights came from elsewhere.
+    """
+
+    network: NetworkConfig
+    data: DataConfig
+    scheme: str
+    weights: Path
+    step: int | None
+
+    def segmenter(self, shape: ImageShape):
+        """The segmenter for full-resolution images of `shape`, weights loaded.
+
+        Raises:
+            ConfigError: the images do not fit the architecture.
+            CheckpointError: the weights do not.
+        """
+        from cosmictagger_tf.networks.segmentation import build_segmenter
+
+        check_image_shape(shape, self.data.downsample, self.network.network_depth)
+        segmenter = build_segmenter(self.network, shape.downsampled(self.data.downsample))
+        load_weights(self.weights, segmenter.network)
+        return segmenter
+
+
+def find_trained(
+    given: frozenset, folder: RunFolder, data: DataConfig, network: NetworkConfig, weights: WeightsConfig, say=print
+) -> TrainedModel:
+    """The trained model that the flags mean.
+
+    With --weights_location the architecture is what the flags say; otherwise it is the run's own, and network flags
+    that contradict it are refused.
+
+    Args:
+        given: names of the options that the user set.
+    """
+    if weights.weights_location:
+        return TrainedModel(network, data, OptimizerConfig().loss_balance_scheme, Path(weights.weights_location), None)
+    recorded = folder.config("network")
+    names = [f.name for f in fields(NetworkConfig) if f.name in given]
+    wrong = [n for n in names if getattr(network, n) != getattr(recorded, n)]
+    if wrong:
+        shown = "; ".join(f"--{n}={getattr(network, n)}, but {getattr(recorded, n)} in the run" for n in wrong)
+        raise ConfigError(f"{folder.path} was trained with another architecture: {shown}")
+    run_data = folder.config("data")
+    data = replace(data, **{n: getattr(run_data, n) for n in INHERITED_DATA if n not in given})
+    step = find_step(CheckpointStore(folder.checkpoints), weights.checkpoint_step, say)
+    store = CheckpointStore(folder.checkpoints)
+    scheme = folder.config("optimizer").loss_balance_scheme
+    return TrainedModel(recorded, data, scheme, store.path(step) / "network.weights.h5", step)
+
+
+def find_step(store: CheckpointStore, wanted: int, say=print) -> int:
+    """The step of the checkpoint to use: the wanted one, verified, or with -1 the newest intact one.
+
+    Raises:
+        CheckpointError: there is none; the message says which there are.
+    """
+    if wanted >= 0:
+        if wanted not in store.steps():
+            there = ", ".join(map(str, store.steps())) or "none"
+            raise CheckpointError(f"--checkpoint_step={wanted}: {store.folder} has the steps {there}")
+        return store.verify(wanted)["step"]
+    manifest = store.newest_valid(say)
+    if manifest is None:
+        raise CheckpointError(f"{store.folder}: holds no intact checkpoint (train first, or see --run_id)")
+    return manifest["step"]

@@ -1,0 +1,78 @@
+"""Evaluates a network over a data set: a confusion matrix and a loss for every event, from which all else follows."""
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from keras import ops
+
+from cosmictagger_tf.networks.segmentation import DenseSegmenter
+from cosmictagger_tf.training.losses import per_image_loss
+from cosmictagger_tf.training.metrics import METRICS, confusion_counts, metrics_from_counts, plane_key
+
+
+@dataclass(frozen=True)
+class EventTable:
+    """What a network did with each event.
+
+    Attributes:
+        entries: int64 [events], position in the data set.
+        losses: float32 [events].
+        counts: int64 [events, planes, true class, predicted class].
+    """
+
+    entries: np.ndarray
+    losses: np.ndarray
+    counts: np.ndarray
+
+    def summary(self) -> dict[str, float]:
+        """The metrics by the names of training.metrics.SegmentationMetrics, and "loss"."""
+        headline = {name: value.mean(axis=0) for name, value in metrics_from_counts(self.counts).items()}
+        pooled = metrics_from_counts(self.counts.sum(axis=0))
+        result = {"loss": float(np.mean(self.losses, dtype=np.float64))}
+        for name in METRICS:
+            result[name] = float(headline[name].mean())
+            result[f"pooled/{name}"] = float(pooled[name].mean())
+            for plane, value in enumerate(headline[name]):
+                result[plane_key(name, plane)] = float(value)
+                result[f"pooled/{plane_key(name, plane)}"] = float(pooled[name][plane])
+        return result
+
+
+def join(tables: list[EventTable]) -> EventTable:
+    """One table of several, in the order of the entries."""
+    joined = [np.concatenate([getattr(t, name) for t in tables]) for name in ("entries", "losses", "counts")]
+    order = np.argsort(joined[0], kind="stable")
+    return EventTable(*(column[order] for column in joined))
+
+
+class Evaluator(keras.Model):
+    """Runs a segmenter on Batches in inference mode, compiled once for each padded length, on any Keras backend.
+
+    Args:
+        segmenter: see networks/segmentation.py.
+        scheme: the loss's balance scheme.
+        xla: compile with XLA.
+    """
+
+    def __init__(self, segmenter: DenseSegmenter, scheme: str, xla: bool):
+        super().__init__()
+        self.segmenter, self.scheme = segmenter, scheme
+        self.built = True
+        self.compile(jit_compile=xla)
+
+    def call(self, batch):
+        """{"losses": float32 [batch], "counts": int32 [batch, planes, true, predicted]}."""
+        found = self.segmenter(batch, training=False)
+        predictions = ops.argmax(found.logits, axis=-1)
+        return {
+            "losses": per_image_loss(found.labels, found.logits, self.scheme, found.multiplicity),
+            "counts": confusion_counts(found.labels, predictions, found.multiplicity),
+        }
+
+    def table(self, batch) -> EventTable:
+        """The table of one Batch, without its fillers."""
+        found = self.predict_on_batch(batch)
+        entries = np.asarray(batch["entries"])
+        real = entries >= 0
+        return EventTable(entries[real], found["losses"][real], found["counts"][real].astype(np.int64))

@@ -1,0 +1,115 @@
+"""The house rules, held against the imports of every module."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "cosmictagger_tf"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# From the ground up. A module may import from its own room, or from a lower floor.
+FLOORS = [
+    {"errors", "detector", "__init__"},
+    {"config", "files"},
+    {"data", "networks", "execution"},
+    {"runs"},
+    {"training"},
+    {"inference"},
+    {"flags"},
+    {"doors"},
+]
+DOORS = {p.stem for p in PACKAGE.glob("*.py") if "open_door(" in p.read_text() and p.stem != "doors"}
+# networks/presets.py is named by the flags; it must stay importable in a blink.
+TOP_LEVEL = {"cosmictagger_tf", "flags", "scripts", "tests", "setup.cfg", "setup.py", "README.md", "docs"}
+TOP_LEVEL |= {"LICENSE", "CHANGELOG.md"}
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, at its top or inside its functions, by full name."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return found
+
+
+def room(name: str) -> str:
+    """The room of a module of ours: cosmictagger_tf.data.pipeline is in data."""
+    parts = name.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def floor(name: str) -> int:
+    """How high a room is; the doors are on top."""
+    for height, rooms in enumerate(FLOORS):
+        if name in rooms:
+            return height
+    return len(FLOORS)
+
+
+def ours(path: Path) -> set[str]:
+    return {
+        room(name)
+        for name in imports(path)
+        if name.split(".")[0] == "cosmictagger_tf" and name != "cosmictagger_tf" and not name.endswith("__version__")
+    }
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_run_one_way_down(path):
+    here = room("cosmictagger_tf." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts))
+    for other in ours(path) - {here}:
+        assert floor(other) < floor(here), f"{path.relative_to(ROOT)} ({here}) must not import {other}"
+
+
+def test_every_room_is_on_a_floor():
+    rooms = {p.stem if p.is_file() else p.name for p in PACKAGE.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
+    assert rooms - set().union(*FLOORS) == DOORS
+
+
+def test_config_knows_neither_tensorflow_nor_absl():
+    for name in ("config", "errors", "detector"):
+        assert not {n.split(".")[0] for n in imports(PACKAGE / f"{name}.py")} & {"tensorflow", "keras", "absl"}
+
+
+def test_only_flags_knows_absl():
+    assert [p.name for p in MODULES if any(n.split(".")[0] == "absl" for n in imports(p))] == ["flags.py"]
+
+
+def test_networks_are_backend_neutral():
+    for path in (PACKAGE / "networks").rglob("*.py"):
+        assert not {n.split(".")[0] for n in imports(path)} & {"tensorflow", "jax", "torch", "h5py"}, path
+
+
+def test_only_distributed_knows_horovod():
+    knowing = [p.name for p in MODULES if any(n.split(".")[0] == "horovod" for n in imports(p))]
+    assert set(knowing) <= {"distributed.py"}
+
+
+def test_top_level_holds_only_what_the_user_asked_for():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    tops = {line.split("/")[0] for line in listed.stdout.splitlines()}
+    assert {t for t in tops if not t.startswith(".")} <= TOP_LEVEL
+
+
+@pytest.mark.parametrize("door", sorted(DOORS))
+def test_help_is_quick_and_names_an_example(door):
+    code = (
+        f"import sys; sys.argv = ['x', '--help']; import runpy\n"
+        f"try: runpy.run_module('cosmictagger_tf.{door}', run_name='__main__')\n"
+        "except SystemExit as e: assert e.code == 0\n"
+        "heavy = {'tensorflow', 'keras', 'h5py', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert shown.returncode == 0, shown.stderr
+    assert f"python -m cosmictagger_tf.{door}" in shown.stdout.split("Examples:")[1]

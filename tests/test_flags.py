@@ -1,0 +1,106 @@
+"""Flags to configs: values, flagfiles, and one line for every mistake."""
+
+import pytest
+
+from cosmictagger_tf.config import DataConfig, ExecutionConfig, NetworkConfig, OutputConfig, TrainConfig
+from cosmictagger_tf.doors import USER_ERROR, open_door
+from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.flags import parse
+from cosmictagger_tf.networks.presets import PRESETS
+
+
+def one(argv, group):
+    return parse(argv, (group,)).configs[0]
+
+
+def test_defaults_are_the_configs_own():
+    assert one([], NetworkConfig) == NetworkConfig()
+    assert one([], DataConfig) == DataConfig()
+
+
+def test_values_of_every_kind():
+    data = one(["--file=a.h5,b.h5", "--downsample=3", "--reader=larcv"], DataConfig)
+    assert (data.file, data.downsample, data.reader) == (("a.h5", "b.h5"), 3, "larcv")
+    assert one(["--epochs=2.5"], TrainConfig).epochs == 2.5
+    assert one(["--noxla"], ExecutionConfig).xla is False
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_overridden_by_explicit_flags_only(name):
+    changed = one([f"--preset={name}", "--blocks_final=1"], NetworkConfig)
+    assert changed.blocks_final == 1
+    assert changed.n_initial_filters == PRESETS[name].n_initial_filters
+
+
+def test_given_holds_what_was_set():
+    parsed = parse(["--downsample=1", "--preset=a21"], (DataConfig, NetworkConfig))
+    assert "downsample" in parsed.given and "connections" in parsed.given
+    assert "minibatch_size" not in parsed.given
+
+
+def test_flagfiles_nest_relative_to_themselves_and_yield_to_the_command_line(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/net.flags").write_text("# an architecture\n--network_depth=3\n--blocks_final=1\n")
+    (tmp_path / "job.flags").write_text("--flagfile=sub/net.flags\n\n--blocks_final=2\n")
+    network = one(["--blocks_per_layer=1", f"--flagfile={tmp_path}/job.flags"], NetworkConfig)
+    assert (network.network_depth, network.blocks_final, network.blocks_per_layer) == (3, 2, 1)
+    assert one([f"--flagfile={tmp_path}/job.flags", "--network_depth=4"], NetworkConfig).network_depth == 4
+    assert one(["--network_depth=4", "--flagfile", f"{tmp_path}/job.flags"], NetworkConfig).network_depth == 4
+
+
+@pytest.mark.parametrize(
+    ("argv", "group", "said"),
+    [
+        (["--network_dept=3"], NetworkConfig, "network_dept"),
+        (["--network_depth=99"], NetworkConfig, "network_depth=99"),
+        (["--network_depth=three"], NetworkConfig, "network_depth=three"),
+        (["--conv_mode=4D"], NetworkConfig, "2D|3D|sparse"),
+        (["--preset=a22"], NetworkConfig, "preset"),
+        (["--filter_size_deepest=4"], NetworkConfig, "odd"),
+        (["3"], NetworkConfig, "'3' is no flag"),
+        (["--weight_decay=nan"], NetworkConfig, "weight_decay"),
+        (["--synthetic", "--file=x.h5"], DataConfig, "--synthetic"),
+        ([], TrainConfig, "--iterations and --epochs"),
+        (["--iterations=1", "--epochs=1"], TrainConfig, "--iterations and --epochs"),
+        (["--run_id=a/b"], OutputConfig, "plain folder name"),
+        (["--flagfile=/nowhere.flags"], NetworkConfig, "/nowhere.flags"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_flag(argv, group, said):
+    with pytest.raises(ConfigError) as error:
+        parse(argv, (group,))
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_flagfile_that_includes_itself_is_refused(tmp_path):
+    (tmp_path / "a.flags").write_text("--flagfile=a.flags\n")
+    with pytest.raises(ConfigError, match="includes itself"):
+        parse([f"--flagfile={tmp_path}/a.flags"], (NetworkConfig,))
+
+
+def test_a_line_that_is_no_flag_is_refused(tmp_path):
+    (tmp_path / "a.flags").write_text("network_depth=3\n")
+    with pytest.raises(ConfigError, match="is no flag"):
+        parse([f"--flagfile={tmp_path}/a.flags"], (NetworkConfig,))
+
+
+def test_doors_print_one_line_and_exit_with_2(capsys):
+    def main(config):
+        raise ConfigError(f"--network_depth={config.network_depth}: no")
+
+    assert open_door("train", main, (NetworkConfig,), "", "", ["--network_depth=5"]) == USER_ERROR
+    assert capsys.readouterr().err == "cosmictagger_tf.train: --network_depth=5: no\n"
+    assert open_door("train", main, (NetworkConfig,), "", "", ["--nope"]) == USER_ERROR
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_every_option_explains_itself():
+    from dataclasses import fields
+
+    from cosmictagger_tf import config
+
+    for group in vars(config).values():
+        if isinstance(group, type) and issubclass(group, config.Config) and group is not config.Config:
+            for f in fields(group):
+                assert len(f.metadata["help"]) > 10, (group, f.name)

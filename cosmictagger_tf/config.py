@@ -19,6 +19,7 @@ def option(default, help: str, *, choices=None, minimum=None, maximum=None) -> A
     return field(default=default, metadata=metadata)
 
 
+@dataclass(frozen=True)
 class Config:
     """Base of all configs: checks each field's choices and bounds, and goes to and from a plain dict."""
 
@@ -97,7 +98,7 @@ class NetworkConfig(Config):
     block_concat: bool = option(False, "keep the planes apart at the deepest level (the reference's name for it)")
     deepest_3d: str = option(
         "kernel_3x3x3",
-        "3D: how the deepest level mixes the planes; 'bottleneck' is the reference implementation's [3,1,1] around [1,5,5]",
+        "3D: how the deepest level mixes the planes; bottleneck = the reference code's [3,1,1] around [1,5,5]",
         choices=("kernel_3x3x3", "bottleneck"),
     )
     residual: bool = option(True, "residual blocks (two convolutions and a shortcut) instead of plain ones")
@@ -113,7 +114,7 @@ class NetworkConfig(Config):
     )
     norm_statistics: str = option(
         "auto",
-        "batch statistics over each plane in turn, or over all planes; auto = as the reference: per_plane in 2D, pooled in 3D",
+        "batch statistics of each plane, or of all; auto = as the reference: per_plane in 2D, pooled in 3D",
         choices=("auto", "per_plane", "pooled"),
     )
     wiring: str = option(
@@ -136,9 +137,7 @@ class NetworkConfig(Config):
 class OptimizerConfig(Config):
     """Optimizer and loss"""
 
-    optimizer: str = option(
-        "adam", "the update rule", choices=("adam", "rmsprop", "sgd", "adamw", "lamb", "lion")
-    )
+    optimizer: str = option("adam", "the update rule", choices=("adam", "rmsprop", "sgd", "adamw", "lamb", "lion"))
     learning_rate: float = option(3e-4, "learning rate (the peak, where a schedule varies it)", minimum=0.0)
     loss_balance_scheme: str = option(
         "light",
@@ -181,7 +180,9 @@ class OutputConfig(Config):
 class TrainConfig(Config):
     """Training: how long, and what is written when"""
 
-    iterations: int = option(0, "steps to train in all, a resumed run's earlier steps counted in; 0 = use --epochs", minimum=0)
+    iterations: int = option(
+        0, "steps to train in all, a resumed run's earlier steps counted in; 0 = use --epochs", minimum=0
+    )
     epochs: float = option(0.0, "passes over the data to train in all; 0 = use --iterations", minimum=0.0)
     aux_file: tuple[str, ...] = option((), "larcv3 files to validate on; none = no validation")
     aux_iterations: int = option(10, "validate on one batch of --aux_file every so many steps; 0 = never", minimum=0)

@@ -6,9 +6,9 @@ from cosmictagger_tf.config import DataConfig, ExecutionConfig, NetworkConfig, O
 from cosmictagger_tf.doors import open_door
 
 DESCRIPTION = """
-Runs a trained network over every event of --file, in file order, and prints its metrics per plane and averaged: the mean
-over events (the paper's headline) and pooled over the set. Architecture, downsampling and producers are the run's own.
-Writes evaluation.json into the run's folder.
+Runs a trained network over every event of --file, in file order, and prints its metrics per plane and averaged: the
+mean over events (the paper's headline) and pooled over the set. Architecture, downsampling and producers are
+the run's own. Writes evaluation.json into the run's folder.
 """
 EXAMPLES = """
 python -m cosmictagger_tf.evaluate --run_id=first --file=test.h5

@@ -1,4 +1,4 @@
-"""Sets a process up to compute: device, threads, precision, seed. Called once by a door, before any network is built."""
+"""Sets a process up to compute: device, threads, precision, seed. Called once, before any network is built."""
 
 import os
 

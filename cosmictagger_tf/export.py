@@ -13,9 +13,9 @@ from cosmictagger_tf.config import (
 from cosmictagger_tf.doors import open_door
 
 DESCRIPTION = """
-Writes a trained network as a SavedModel (tag `serve`) that runs without this package, in Python, C++ and LArSoft: float32
-images in, scores out, batch size open. The image size is that of --file, or SBND's where none is given, after the run's
-downsampling. Signatures: serving_default and dense, flat, per_view, pixels (see docs/architecture.md).
+Writes a trained network as a SavedModel (tag `serve`) that runs without this package, in Python, C++ and LArSoft:
+float32 images in, scores out, batch size open. The image size is that of --file, or SBND's where none is given,
+after the run's downsampling. Signatures: serving_default and dense, flat, per_view, pixels (see docs/architecture.md).
 """
 EXAMPLES = """
 python -m cosmictagger_tf.export --run_id=first

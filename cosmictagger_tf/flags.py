@@ -65,7 +65,11 @@ def _define(groups):
     for group in groups:
         if group is NetworkConfig:
             absl_flags.DEFINE_enum(
-                "preset", "uresnet", list(PRESETS), "architecture whose values the flags below override", flag_values=values
+                "preset",
+                "uresnet",
+                list(PRESETS),
+                "architecture whose values the flags below override",
+                flag_values=values,
             )
         for f in fields(group):
             _define_one(f, values)
@@ -131,12 +135,19 @@ def _read_flagfile(path, stack):
 
 def help_text(module: str, description: str, examples: str, groups: tuple[type[Config], ...]) -> str:
     """The text of --help: what the door does, examples, and its flags by group with defaults and choices."""
-    lines = [f"python -m cosmictagger_tf.{module} [--flagfile=FILE] [--flag=value ...]", "", description.strip(), ""]
+    lines = [
+        f"python -m cosmictagger_tf.{module} [--flagfile=FILE] [--flag=value ...]",
+        "",
+        textwrap.fill(" ".join(description.split()), 112),
+        "",
+    ]
     lines += ["Examples:", *(f"  {line.strip()}" for line in examples.strip().splitlines()), ""]
     for group in groups:
         lines.append(f"{(group.__doc__ or '').splitlines()[0]}:")
         if group is NetworkConfig:
-            lines += _flag_lines("preset", "uresnet", "architecture whose values the flags below override", tuple(PRESETS))
+            lines += _flag_lines(
+                "preset", "uresnet", "architecture whose values the flags below override", tuple(PRESETS)
+            )
         for f in fields(group):
             lines += _flag_lines(f.name, f.default, f.metadata["help"], f.metadata["choices"])
         lines.append("")

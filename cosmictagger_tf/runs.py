@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import TypeVar
 
 from cosmictagger_tf.config import Config, DataConfig, ExecutionConfig, NetworkConfig, OptimizerConfig, OutputConfig
 from cosmictagger_tf.errors import ConfigError
@@ -18,7 +19,13 @@ FIXED = {
     "execution": {"seed", "precision"},
     "optimizer": {"optimizer", "gradient_accumulation"},
 }
-SECTIONS = {"data": DataConfig, "network": NetworkConfig, "optimizer": OptimizerConfig, "execution": ExecutionConfig}
+SECTIONS: dict[type[Config], str] = {
+    DataConfig: "data",
+    NetworkConfig: "network",
+    OptimizerConfig: "optimizer",
+    ExecutionConfig: "execution",
+}
+AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 
 class RunFolder:
@@ -56,12 +63,12 @@ class RunFolder:
         except (OSError, ValueError):
             raise ConfigError(f"{self.record_file}: is broken; move the folder away or use another --run_id") from None
 
-    def config(self, section: str) -> Config:
-        """A section of the recorded configuration; raises ConfigError where there is no such run."""
+    def config(self, kind: type[AnyConfig]) -> AnyConfig:
+        """The recorded configuration of one class; raises ConfigError where there is no such run."""
         record = self.record()
         if record is None:
             raise ConfigError(f"{self.path}: no run is there (--output_dir and --run_id name it)")
-        return SECTIONS[section].from_dict(record["config"][section])
+        return kind.from_dict(record["config"][SECTIONS[kind]])
 
     def write_record(self, configs: dict[str, Config], more: dict):
         """Writes run.json: the configs by section, the command line and the git commit, and `more`."""
@@ -75,9 +82,10 @@ class RunFolder:
             ConfigError: options of FIXED differ; every difference is in the message.
         """
         record = self.record()
-        allowed, refused = [], []
-        for section, config in configs.items() if record else ():
-            old = record["config"].get(section, {})
+        allowed: list[str] = []
+        refused: list[str] = []
+        for section, config in configs.items():
+            old = record["config"].get(section, {}) if record else {}
             for name, value in json.loads(json.dumps(config.to_dict())).items():
                 if name in old and old[name] != value:
                     where = refused if name in FIXED.get(section, ()) else allowed

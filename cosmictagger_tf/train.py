@@ -14,8 +14,8 @@ from cosmictagger_tf.doors import open_door
 
 DESCRIPTION = """
 Trains a UResNet on larcv3 files, or, where <output_dir>/<run_id> already holds checkpoints, goes on with that run.
-Writes checkpoints, history.csv and TensorBoard logs into that folder. Ctrl-C or SIGTERM finish the step, save, and exit;
-the same command resumes.
+Writes checkpoints, history.csv and TensorBoard logs into that folder. Ctrl-C or SIGTERM finish the step, save, and
+exit; the same command resumes.
 """
 EXAMPLES = """
 python -m cosmictagger_tf.train --flagfile=flags/quick.flags --file=train.h5 --run_id=first

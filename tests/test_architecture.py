@@ -70,7 +70,11 @@ def test_imports_run_one_way_down(path):
 
 
 def test_every_room_is_on_a_floor():
-    rooms = {p.stem if p.is_file() else p.name for p in PACKAGE.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
+    rooms = {
+        p.stem if p.is_file() else p.name
+        for p in PACKAGE.iterdir()
+        if p.suffix == ".py" or (p / "__init__.py").exists()
+    }
     assert rooms - set().union(*FLOORS) == DOORS
 
 

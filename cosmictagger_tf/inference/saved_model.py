@@ -4,7 +4,8 @@ Signatures, batch dimension open, float32 in and out (the forms that LArSoft's l
 `per_view`):
     serving_default, dense   images [samples, rows, columns, planes] -> scores [samples, rows, columns, planes, classes]
     flat                     images, the same -> scores [samples, rows * columns * planes * classes]
-    per_view                 plane0, plane1, ... [samples, rows, columns, 1] -> scores0, ... [samples, rows, columns, classes]
+    per_view                 plane0, plane1, ... [samples, rows, columns, 1]
+                             -> scores0, scores1, ... [samples, rows, columns, classes]
     pixels                   coordinates int32 [samples, planes, pixels, 2] (row, column; padding -1) and values float32
                              [samples, planes, pixels] -> scores [samples, planes, pixels, classes] of those pixels
 """

@@ -59,17 +59,17 @@ def find_trained(
     """
     if weights.weights_location:
         return TrainedModel(network, data, OptimizerConfig().loss_balance_scheme, Path(weights.weights_location), None)
-    recorded = folder.config("network")
+    recorded = folder.config(NetworkConfig)
     names = [f.name for f in fields(NetworkConfig) if f.name in given]
     wrong = [n for n in names if getattr(network, n) != getattr(recorded, n)]
     if wrong:
         shown = "; ".join(f"--{n}={getattr(network, n)}, but {getattr(recorded, n)} in the run" for n in wrong)
         raise ConfigError(f"{folder.path} was trained with another architecture: {shown}")
-    run_data = folder.config("data")
+    run_data = folder.config(DataConfig)
     data = replace(data, **{n: getattr(run_data, n) for n in INHERITED_DATA if n not in given})
     step = find_step(CheckpointStore(folder.checkpoints), weights.checkpoint_step, say)
     store = CheckpointStore(folder.checkpoints)
-    scheme = folder.config("optimizer").loss_balance_scheme
+    scheme = folder.config(OptimizerConfig).loss_balance_scheme
     return TrainedModel(recorded, data, scheme, store.path(step) / "network.weights.h5", step)
 
 

@@ -17,6 +17,4 @@ OPTIMIZERS = {
 def build_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
     """The Keras optimizer of an OptimizerConfig."""
     accumulation = config.gradient_accumulation if config.gradient_accumulation > 1 else None
-    return OPTIMIZERS[config.optimizer](
-        learning_rate=config.learning_rate, gradient_accumulation_steps=accumulation
-    )
+    return OPTIMIZERS[config.optimizer](learning_rate=config.learning_rate, gradient_accumulation_steps=accumulation)

@@ -7,12 +7,23 @@ speed. Only the headline names go to the terminal.
 import csv
 import sys
 from pathlib import Path
+from typing import Protocol
 
 import tensorflow as tf
 
 SHOWN = ("loss", "accuracy", "nonbackground_accuracy", "cosmic_iou", "neutrino_iou", "mean_iou")
 SHORT = {"nonbackground_accuracy": "non-bkg", "accuracy": "acc", "cosmic_iou": "cosmic IoU"}
 SHORT |= {"neutrino_iou": "neutrino IoU", "mean_iou": "mean IoU"}
+
+
+class RecordSink(Protocol):
+    """Takes the records of a run."""
+
+    def write(self, record: dict) -> None:
+        """Takes one record."""
+
+    def close(self) -> None:
+        """No more records will come."""
 
 
 class Terminal:
@@ -68,7 +79,7 @@ class CsvHistory:
     def __init__(self, path: Path, columns: list[str], resume_step: int):
         self.path, self.columns = path, columns
         kept = self._lines_until(resume_step)
-        self.file = open(path, "w", newline="")
+        self.file = open(path, "w", newline="")  # noqa: SIM115 - open as long as the run
         self.writer = csv.DictWriter(self.file, columns, restval="", extrasaction="ignore")
         self.writer.writeheader()
         self.writer.writerows(kept)
@@ -78,7 +89,11 @@ class CsvHistory:
         if not self.path.exists():
             return []
         with open(self.path, newline="") as file:
-            return [line for line in csv.DictReader(file) if (line.get("step") or "").isdigit() and int(line["step"]) <= step]
+            return [
+                line
+                for line in csv.DictReader(file)
+                if (line.get("step") or "").isdigit() and int(line["step"]) <= step
+            ]
 
     def write(self, record: dict):
         """Appends one record."""

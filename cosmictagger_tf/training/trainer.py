@@ -113,7 +113,7 @@ def fit(model, reader, store, folder, data, settings, run, start, total) -> call
     planes = [plane_key(name, plane) for name in METRICS for plane in range(reader.shape.planes)]
     pooled = [f"pooled/{name}" for name in METRICS]
     columns = ["split", "step", "images_per_second", "waiting", "loss", *METRICS, *pooled, *planes]
-    sinks = [
+    sinks: list[recorders.RecordSink] = [
         recorders.Terminal(total, run.logging_iteration),
         recorders.CsvHistory(folder.history, columns, start),
         recorders.TensorBoardScalars(folder.logs, run.summary_iteration),
@@ -145,4 +145,3 @@ def validation(model, data, settings, run, sinks, start) -> list[callbacks.Valid
     dataset = training_dataset(open_reader(config), config, settings.seed + 1, start_step=start // run.aux_iterations)
     evaluator = Evaluator(model.segmenter, model.loss.scheme, settings.xla)
     return [callbacks.Validation(evaluator, iter(dataset.batches), run.aux_iterations, sinks, start)]
-

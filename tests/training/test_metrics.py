@@ -9,6 +9,7 @@ from cosmictagger_tf.training.metrics import METRICS, SegmentationMetrics, confu
 
 def reference_metrics(labels, predictions):
     """The headline metrics of one plane of one image, from sets of pixels."""
+
     def iou(c):
         union = ((labels == c) | (predictions == c)).sum()
         return ((labels == c) & (predictions == c)).sum() / union if union else 1.0
@@ -38,14 +39,18 @@ def stream(labels, logits, size, dtype=np.float32):
         y, z = labels[first : first + size], logits[first : first + size].astype(dtype)
         missing = size - len(y)
         weight = np.array([1] * len(y) + [0] * missing, np.float32)
-        metric.update_state(np.concatenate([y, y[:1].repeat(missing, 0)]), np.concatenate([z, -z[:1].repeat(missing, 0)]), weight)
+        metric.update_state(
+            np.concatenate([y, y[:1].repeat(missing, 0)]), np.concatenate([z, -z[:1].repeat(missing, 0)]), weight
+        )
     return {name: float(value) for name, value in metric.result().items()}
 
 
 def test_headline_equals_numpy(images):
     labels, logits = images
     predictions = logits.argmax(-1)
-    each = [[reference_metrics(y, p) for y, p in zip(*pair, strict=True)] for pair in zip(labels, predictions, strict=True)]
+    each = [
+        [reference_metrics(y, p) for y, p in zip(*pair, strict=True)] for pair in zip(labels, predictions, strict=True)
+    ]
     result = stream(labels, logits, 7)
     for name in each[0][0]:
         per_plane = np.mean([[plane[name] for plane in image] for image in each], axis=0)
@@ -57,9 +62,7 @@ def test_headline_equals_numpy(images):
 def test_pooled_equals_one_big_image(images):
     labels, logits = images
     result = stream(labels, logits, 3)
-    big = [
-        reference_metrics(labels[:, plane].ravel(), logits[:, plane].argmax(-1).ravel()) for plane in range(3)
-    ]
+    big = [reference_metrics(labels[:, plane].ravel(), logits[:, plane].argmax(-1).ravel()) for plane in range(3)]
     for name in big[0]:
         assert result[f"pooled/{name}"] == pytest.approx(np.mean([b[name] for b in big]), abs=1e-12)
 
@@ -94,9 +97,7 @@ def test_counts_do_not_drift_over_the_full_training_set():
     many = 43_075
     metric.counts.assign(counts[0].astype(np.int64) * (many - 1))
     metric.images.assign(many - 1)
-    metric.sums.assign(
-        np.stack([v[0] for v in metrics_from_counts(counts).values()]) * (many - 1)
-    )
+    metric.sums.assign(np.stack([v[0] for v in metrics_from_counts(counts).values()]) * (many - 1))
     metric.update_from_counts(counts)
     assert int(metric.counts[0, 0, 0]) == 2_600_000 * many
     expected = metrics_from_counts(counts)["neutrino_iou"][0, 0]

@@ -11,7 +11,15 @@ USER_ERROR = 2
 
 
 def open_door(
-    module: str, main: Callable, groups: tuple, description: str, examples: str, argv=None, with_given: bool = False
+    module: str,
+    main: Callable,
+    groups: tuple,
+    description: str,
+    examples: str,
+    argv=None,
+    *,
+    with_given=False,
+    uses_tensorflow=True,
 ) -> int:
     """Runs a door: `main` gets one config per class in `groups`, in that order.
 
@@ -22,15 +30,17 @@ def open_door(
         description: what the door does, for --help.
         examples: command lines, for --help.
         argv: the arguments; None = the process's.
+        uses_tensorflow: import TensorFlow, quietly, before main.
         with_given: main takes, first, the names of the options that the user set (flags.Parsed.given).
 
     Returns:
         The exit status: what main returns (None counts as 0), 2 for a mistake of the user, 130 for Ctrl-C.
     """
-    _quiet_tensorflow()
     try:
         parsed = parse(sys.argv[1:] if argv is None else argv, groups)
         arguments = (parsed.given, *parsed.configs) if with_given else parsed.configs
+        if uses_tensorflow:
+            _import_tensorflow_quietly()
         return main(*arguments) or 0
     except HelpRequested:
         print(help_text(module, description, examples, groups))
@@ -43,8 +53,16 @@ def open_door(
         return 130
 
 
-def _quiet_tensorflow():
-    # TensorFlow prints oneDNN, CPU-feature and absl notices at import that say nothing to a user.
+def _import_tensorflow_quietly():
+    # While it is imported TensorFlow writes notices on oneDNN, CPU features and absl straight to file descriptor 2.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    sys.stderr.flush()
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        import keras  # noqa: F401
+        import tensorflow  # noqa: F401
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)

@@ -28,7 +28,7 @@ CLASS_COLORS = ("#ffffff", "#0072b2", "#d55e00")
 DOTS = {"s": 0.6, "marker": "s", "linewidths": 0, "rasterized": True}
 
 
-def draw_event(path: Path, title: str, image, truth=None, prediction=None):
+def draw_event(path: Path, title: str, image, truth=None, prediction=None, downsample: int = 0):
     """Draws one event to a PNG or PDF file: a row a plane, a column each for image, truth and prediction.
 
     Args:
@@ -36,7 +36,8 @@ def draw_event(path: Path, title: str, image, truth=None, prediction=None):
         title: headline.
         image: float [planes, height, width], ADC.
         truth: optional integer [planes, height, width], class indices.
-        prediction: optional, likewise. Only pixels with charge are drawn.
+        prediction: optional, likewise.
+        downsample: a pixel spans 2**downsample wires and ticks.
     """
     columns = [("image (ADC)", None)]
     columns += [("truth", truth)] if truth is not None else []
@@ -53,6 +54,8 @@ def draw_event(path: Path, title: str, image, truth=None, prediction=None):
                 _draw_classes(axis, classes[plane])
             axis.set(title=f"plane {plane}: {name}", xlabel="wire", ylabel="drift time (ticks)")
             axis.set(xlim=(0, width), ylim=(height, 0))
+            for ticks in (axis.xaxis, axis.yaxis):
+                ticks.set_major_formatter(lambda pixel, _: f"{pixel * 2**downsample:.0f}")
     handles = [plt.Rectangle((0, 0), 1, 1, color=c) for c in CLASS_COLORS[1:]]
     if len(columns) > 1:
         figure.legend(handles, CLASS_NAMES[1:], loc="outside lower center", ncols=2, frameon=False)
@@ -101,7 +104,7 @@ def display_events(given, display, output, weights, data, network, settings) -> 
         truth = dense_planes(event.label, event.shape) if event.label else None
         path = folder / f"event_{entry}.{display.display_format}"
         title = f"{Path(reader.files[0]).name}, entry {entry}, downsample {data.downsample}"
-        draw_event(path, title, dense_planes(event.image, event.shape), truth, prediction)
+        draw_event(path, title, dense_planes(event.image, event.shape), truth, prediction, data.downsample)
         yield path
 
 

@@ -19,25 +19,35 @@ print_help() { awk 'NR == 1 { next } !/^#/ { exit } { sub(/^# ?/, ""); print }' 
 
 # ---------------------------------------------------------------------------------------------------------- steps
 
-# start_log: where `step` writes. The log of a run that succeeds is removed.
+# start_log, end_log: where `step` writes; the log of what succeeds is removed.
+LOG=""
 start_log() {
     mkdir -p "$CACHE/logs" 2>/dev/null && [[ -w "$CACHE/logs" ]] ||
         die "cannot write to the cache folder $CACHE: set COSMICTAGGER_CACHE to a folder that you may write to"
     LOG="$(mktemp "$CACHE/logs/$NAME-XXXXXX.log")"
+}
+end_log() {
+    rm -f "$LOG"
+    LOG=""
 }
 
 # step TITLE COMMAND...: runs the command into the log; when it fails, shows the end of its output and stops.
 step() {
     local title="$1" start="$SECONDS" from status=0
     shift
+    [[ -n "$LOG" ]] || start_log
     say "$title ..."
     printf '\n==== %s\n$ %s\n' "$title" "$*" >>"$LOG"
     from="$(wc -c <"$LOG")"
     "$@" >>"$LOG" 2>&1 </dev/null || status=$?
     if ((status)); then
         {
-            printf '%s: FAILED (status %s) while %s. The end of its output:\n' "$NAME" "$status" "$title"
-            tail -c "+$((from + 1))" "$LOG" | tail -n 25 | cut -c 1-300 | sed 's/^/    /'
+            printf '%s: FAILED (status %s) while %s\n' "$NAME" "$status" "$title"
+            # Under pip and make the cause stands far above the end.
+            tail -c "+$((from + 1))" "$LOG" | grep -E '\b[Ee]rror: |CMake Error|not found|No such file|Killed' |
+                head -n 6 | cut -c 1-300 | sed 's/^ */    /' || true
+            printf '%s: the end of its output is\n' "$NAME"
+            tail -c "+$((from + 1))" "$LOG" | tail -n 15 | cut -c 1-300 | sed 's/^/    /'
             printf '%s: the whole log is %s\n' "$NAME" "$LOG"
         } >&2
         exit 1
@@ -116,6 +126,7 @@ make_environment() {
         -e "$CHECKOUT${extras:+[$extras]}"
     step "checking that the installed versions agree" "$dir/bin/python" -m pip check
     printf '%s\n' "$stamp" >"$dir/.cosmictagger_tf"
+    end_log
 }
 
 # ------------------------------------------------------------------------------------------ wheels built from source
@@ -211,13 +222,18 @@ install_wheel() {
 provide() {
     local tag="$1" builder="$2" python="$3" self_test="$4"
     cached_wheel "$tag" "$builder"
-    ((BUILT)) && say "kept for next time: $WHEEL" || say "from the cache: $WHEEL"
-    install_wheel "$python"
-    if ((!BUILT)) && ! attempt "$self_test"; then
-        say "the cached wheel does not work on this machine any more: building it anew"
+    if ((BUILT)); then
+        say "kept for next time: $WHEEL"
+    else
+        say "from the cache: $WHEEL"
+        # In a subshell, because a step that fails ends its shell.
+        if (install_wheel "$python" && step "testing it" "$self_test"); then
+            return
+        fi
+        say "the cached wheel does not work here any more: building it anew"
         rm -rf "$(dirname "$WHEEL")"
         cached_wheel "$tag" "$builder"
-        install_wheel "$python"
     fi
+    install_wheel "$python"
     step "testing it" "$self_test"
 }

@@ -1,0 +1,225 @@
+"""The whole walk on the real sample: train, stop, resume, evaluate, export, draw; each door in its own process."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tests.doors import ROOT, TINY, refusal, run_door
+
+SHORT = ["--logging_iteration=2", "--summary_iteration=2", "--checkpoint_iteration=3", "--minibatch_size=2", "--seed=3"]
+
+
+@pytest.fixture(scope="module")
+def trained(sample_file, tmp_path_factory):
+    """A run of 8 steps without interruption, validated on the way."""
+    folder = tmp_path_factory.mktemp("walk")
+    where = [f"--output_dir={folder}", "--run_id=straight"]
+    flags = [*TINY, *SHORT, f"--file={sample_file}", f"--aux_file={sample_file}", "--aux_iterations=4"]
+    done = run_door("train", *flags, *where, "--iterations=8")
+    return folder, flags, done
+
+
+def rows(folder, run):
+    with open(folder / run / "history.csv", newline="") as file:
+        lines = list(csv.DictReader(file))
+    return [{k: v for k, v in line.items() if k not in ("images_per_second", "waiting")} for line in lines]
+
+
+def state(folder, run, step):
+    import h5py
+
+    here = folder / run / "checkpoints" / f"step_{step:08d}"
+    found = {}
+    with np.load(here / "state.npz") as arrays:
+        found |= {name: arrays[name] for name in arrays.files}
+    with h5py.File(here / "network.weights.h5") as file:
+        file.visititems(lambda name, item: found.update({name: item[...]}) if hasattr(item, "shape") else None)
+    return found
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys() and len(one) > 20
+    for name, array in one.items():
+        np.testing.assert_array_equal(array, other[name], err_msg=name)
+
+
+def test_training_says_what_it_does_and_leaves_a_run(trained):
+    folder, _, done = trained
+    assert "validation 4/8" in done.stdout and "images/s" in done.stdout and "left" in done.stdout
+    assert done.stdout.splitlines()[-1] == f"result: run={folder}/straight step=8 of=8"
+    assert done.stderr == "", "TensorFlow's chatter reached the user"
+    record = json.loads((folder / "straight/run.json").read_text())
+    assert record["config"]["network"]["n_initial_filters"] == 2 and record["versions"]["tensorflow"]
+    assert list((folder / "straight/logs/train").glob("events.*"))
+    assert list((folder / "straight/logs/validation").glob("events.*"))
+    assert [p.name for p in sorted((folder / "straight/checkpoints").iterdir())][-1] == "step_00000008"
+
+
+def test_a_resumed_run_equals_the_straight_one_bit_for_bit(trained):
+    folder, flags, _ = trained
+    where = [f"--output_dir={folder}", "--run_id=resumed"]
+    run_door("train", *flags, *where, "--iterations=4")
+    done = run_door("train", *flags, *where, "--iterations=8")
+    assert "resumed from" in done.stdout and "step_00000004" in done.stdout
+    assert_same(state(folder, "straight", 8), state(folder, "resumed", 8))
+    assert rows(folder, "straight") == rows(folder, "resumed")
+    again = run_door("train", *flags, *where, "--iterations=8")
+    assert "nothing to do" in again.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_a_killed_run_resumes_to_the_same_weights(trained, number, status):
+    folder, flags, _ = trained
+    where = [f"--output_dir={folder}", f"--run_id=killed{number}"]
+    command = [sys.executable, "-m", "cosmictagger_tf.train", *flags, *where, "--iterations=8"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if "train 4/8" in line:
+            process.send_signal(number)
+            break
+    process.stdout.read()
+    assert process.wait() == status
+    run_door("train", *flags, *where, "--iterations=8")
+    assert_same(state(folder, "straight", 8), state(folder, f"killed{number}", 8))
+
+
+def test_a_broken_checkpoint_is_passed_over(trained):
+    folder, flags, _ = trained
+    where = [f"--output_dir={folder}", "--run_id=broken"]
+    run_door("train", *flags, *where, "--iterations=4")
+    weights = folder / "broken/checkpoints/step_00000004/network.weights.h5"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    done = run_door("train", *flags, *where, "--iterations=8")
+    assert "skipped: checkpoint" in done.stdout and "step_00000003" in done.stdout
+    assert_same(state(folder, "straight", 8), state(folder, "broken", 8))
+
+
+def test_what_may_not_change_on_resume_is_refused(trained):
+    folder, flags, _ = trained
+    where = [f"--output_dir={folder}", "--run_id=straight"]
+    line = refusal("train", *flags, *where, "--iterations=9", "--minibatch_size=3", "--blocks_final=2")
+    assert "--minibatch_size: 2 -> 3" in line and "--blocks_final: 1 -> 2" in line
+
+
+def test_evaluate_gives_a_table_that_no_batch_size_changes(trained, sample_file):
+    folder, _, _ = trained
+    where = [f"--output_dir={folder}", "--run_id=straight", f"--file={sample_file}"]
+    tables, metrics = [], []
+    for size in (1, 2, 3):
+        tables.append(run_door("evaluate", *where, f"--minibatch_size={size}").stdout)
+        metrics.append(json.loads((folder / "straight/evaluation.json").read_text())["metrics"])
+    assert tables[0] == tables[1] == tables[2]
+    assert "3 events" in tables[0] and "neutrino_iou" in tables[0]
+    for other in metrics[1:]:
+        assert other == pytest.approx(metrics[0], abs=1e-6)
+
+
+def test_evaluate_refuses_another_architecture_and_a_missing_run(trained, sample_file):
+    folder, _, _ = trained
+    where = [f"--output_dir={folder}", f"--file={sample_file}"]
+    assert "--network_depth=3, but 2" in refusal("evaluate", *where, "--run_id=straight", "--network_depth=3")
+    assert "no run is there" in refusal("evaluate", *where, "--run_id=nothing")
+    assert "has the steps" in refusal("evaluate", *where, "--run_id=straight", "--checkpoint_step=77")
+
+
+def test_the_export_gives_the_scores_that_evaluate_saw(trained, sample_file, tmp_path):
+    folder, _, _ = trained
+    run_door("export", f"--output_dir={folder}", "--run_id=straight", f"--export_dir={tmp_path}/model")
+    script = tmp_path / "alone.py"
+    script.write_text(ALONE)
+    found = subprocess.run(
+        [sys.executable, script, tmp_path / "model", ROOT, sample_file, folder],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert found.returncode == 0, found.stderr
+    assert json.loads((tmp_path / "model/metadata.json").read_text())["classes"] == ["background", "cosmic", "neutrino"]
+
+
+# Loads the SavedModel before this package can be imported, then compares with the package's own scores.
+ALONE = """
+import sys
+model, root, sample, folder = sys.argv[1:]
+import numpy as np, tensorflow as tf
+loaded = tf.saved_model.load(model)
+assert not any(name.startswith(("cosmictagger_tf", "keras")) and name in ("cosmictagger_tf",) for name in sys.modules)
+sys.path.insert(0, root)
+from pathlib import Path
+from cosmictagger_tf.config import DataConfig, NetworkConfig, OutputConfig, WeightsConfig
+from cosmictagger_tf.data.batch import make_batch
+from cosmictagger_tf.data.dataset import open_reader
+from cosmictagger_tf.data.transforms import downsample_event
+from cosmictagger_tf.inference.predict import Predictor
+from cosmictagger_tf.inference.trained import find_trained
+from cosmictagger_tf.runs import RunFolder
+
+data = DataConfig(file=(sample,))
+trained = find_trained(frozenset(), RunFolder(OutputConfig(folder, "straight")), data, NetworkConfig(), WeightsConfig())
+reader = open_reader(trained.data)
+event = downsample_event(reader.read(1), trained.data.downsample)
+batch = make_batch([event], 1, event.shape)
+expected = Predictor(trained.segmenter(reader.shape), xla=True).predict_on_batch(batch)[0]
+images = np.stack([p.dense(event.shape.height, event.shape.width) for p in event.image], axis=-1)[None]
+call = lambda name, **inputs: {k: v.numpy() for k, v in loaded.signatures[name](**{k: tf.constant(v) for k, v in inputs.items()}).items()}
+dense = call("serving_default", images=images)["scores"]
+assert dense.shape == (1, *images.shape[1:], 3) and dense.dtype == np.float32
+np.testing.assert_allclose(dense[0].transpose(2, 0, 1, 3), expected, atol=1e-5)
+np.testing.assert_array_equal(call("flat", images=images)["scores"], dense.reshape(1, -1))
+views = call("per_view", **{f"plane{p}": images[..., p : p + 1] for p in range(3)})
+for p in range(3):
+    np.testing.assert_allclose(views[f"scores{p}"], dense[..., p, :], atol=1e-6)
+pixels = call("pixels", coordinates=batch["image_coordinates"], values=batch["image_values"])["scores"]
+for p, plane in enumerate(event.image):
+    np.testing.assert_allclose(pixels[0, p, : len(plane)], expected[p, plane.rows, plane.columns], atol=1e-5)
+assert np.ptp(expected) > 0.01
+"""
+
+
+def test_saved_model_cli_runs_the_export(trained, tmp_path):
+    folder, _, _ = trained
+    run_door("export", f"--output_dir={folder}", "--run_id=straight", f"--export_dir={tmp_path}/model")
+    cli = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli"]
+    chosen = ["--dir", str(tmp_path / "model"), "--tag_set", "serve", "--signature_def", "serving_default"]
+    np.save(tmp_path / "images.npy", np.zeros((1, 80, 128, 3), np.float32))
+    given = ["--inputs", f"images={tmp_path}/images.npy", "--outdir", str(tmp_path)]
+    done = subprocess.run([*cli, "run", *chosen, *given], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert np.load(tmp_path / "scores.npy").shape == (1, 80, 128, 3, 3)
+
+
+def test_display_draws_truth_and_prediction(trained, sample_file, tmp_path):
+    folder, _, _ = trained
+    where = [f"--file={sample_file}", f"--output_dir={folder}", "--run_id=straight", f"--display_dir={tmp_path}"]
+    run_door("display", *where, "--entries=0,2")
+    for entry in (0, 2):
+        assert (tmp_path / f"event_{entry}.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert "has the entries 0 to 2" in refusal("display", *where, "--entries=3")
+
+
+def test_impossible_depth_names_the_axis(sample_file, tmp_path):
+    flags = [f"--file={sample_file}", f"--output_dir={tmp_path}", "--iterations=1"]
+    assert "height" in refusal("train", *flags, "--downsample=3", "--network_depth=6")
+
+
+def test_a_missing_file_is_one_line(tmp_path):
+    line = refusal("train", "--file=/nowhere.h5", f"--output_dir={tmp_path}", "--iterations=1")
+    assert "/nowhere.h5" in line
+
+
+@pytest.mark.slow
+def test_training_on_the_real_sample_learns(sample_file, tmp_path):
+    flags = [f"--file={sample_file}", "--flagfile=flags/quick.flags", f"--output_dir={tmp_path}", "--minibatch_size=3"]
+    began = time.time()
+    run_door("train", *flags, "--iterations=300", timeout=3000)
+    with open(tmp_path / "test/history.csv", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert float(lines[-1]["loss"]) < 0.5 * float(lines[0]["loss"])
+    assert max(float(line["neutrino_iou"]) for line in lines) > 0.5, f"after {time.time() - began:.0f} s"

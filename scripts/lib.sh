@@ -44,8 +44,8 @@ step() {
         {
             printf '%s: FAILED (status %s) while %s\n' "$NAME" "$status" "$title"
             # Under pip and make the cause stands far above the end.
-            tail -c "+$((from + 1))" "$LOG" | grep -E '\b[Ee]rror: |CMake Error|not found|No such file|Killed' |
-                head -n 6 | cut -c 1-300 | sed 's/^ */    /' || true
+            tail -c "+$((from + 1))" "$LOG" | grep -E -A 2 '\b[Ee]rror: |CMake Error|not found|No such file|Killed' |
+                head -n 12 | cut -c 1-300 | sed 's/^ */    /' || true
             printf '%s: the end of its output is\n' "$NAME"
             tail -c "+$((from + 1))" "$LOG" | tail -n 15 | cut -c 1-300 | sed 's/^/    /'
             printf '%s: the whole log is %s\n' "$NAME" "$LOG"

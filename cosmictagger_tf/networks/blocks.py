@@ -1,0 +1,194 @@
+"""The parts of the UResNet, written once for 2D and 3D.
+
+Inside the network the planes are folded into the batch: [batch * planes, height, width, channels], because they share
+weights. A 3D convolution with a [1, k, k] kernel is then the same computation as a 2D one with [k, k].
+"""
+
+import math
+from typing import NamedTuple
+
+import keras
+from keras import layers, ops
+
+from cosmictagger_tf.config import NetworkConfig
+from cosmictagger_tf.networks.normalization import PlaneBatchNormalization
+
+
+class Wiring(NamedTuple):
+    """In what the reference's two implementations differ (read in their sources).
+
+    Attributes:
+        slope: of the leaky ReLU for negative values.
+        epsilon, momentum: of batch normalisation, momentum by Keras's convention.
+        bessel: the moving variance is unbiased.
+        skip_before_blocks: the skip connection is taken before a level's down blocks, and joined before its up blocks.
+    """
+
+    slope: float
+    epsilon: float
+    momentum: float
+    bessel: bool
+    skip_before_blocks: bool
+
+
+WIRINGS = {
+    "pytorch": Wiring(slope=0.01, epsilon=1e-5, momentum=0.9, bessel=True, skip_before_blocks=True),
+    "tensorflow": Wiring(slope=0.2, epsilon=1e-3, momentum=0.99, bessel=False, skip_before_blocks=False),
+}
+
+
+@keras.saving.register_keras_serializable(package="cosmictagger_tf")
+class PlanewiseConv3D(layers.Conv3D):
+    """A [1, k, k] convolution of folded planes [batch * planes, height, width, channels].
+
+    Its kernel is a Conv3D's, [1, k, k, in, out]; with a depth of 1 the planes do not meet, and a 2D convolution of the
+    folded planes computes the same, faster.
+    """
+
+    def __init__(self, filters, kernel_size, strides=1, **kwargs):
+        size = (1, kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
+        steps = (1, strides, strides) if isinstance(strides, int) else tuple(strides)
+        super().__init__(filters, size, strides=steps, **kwargs)
+        self.input_spec = None
+
+    def build(self, input_shape):
+        """Makes the kernel."""
+        super().build((input_shape[0], 1, *input_shape[1:]) if self._last else (*input_shape[:2], 1, *input_shape[2:]))
+        self.input_spec = None
+
+    @property
+    def _last(self):
+        return self.data_format == "channels_last"
+
+    def call(self, inputs):
+        """The folded planes, convolved."""
+        found = ops.conv(
+            inputs, self.kernel[0], strides=self.strides[1:], padding=self.padding, data_format=self.data_format
+        )
+        if self.use_bias:
+            found = found + ops.reshape(self.bias, (1, 1, 1, -1) if self._last else (1, -1, 1, 1))
+        return found
+
+    def compute_output_shape(self, input_shape):
+        """That of the 2D convolution."""
+        size = [
+            None if n is None else -(-n // s) for n, s in zip(self._spatial(input_shape), self.strides[1:], strict=True)
+        ]
+        return (input_shape[0], *size, self.filters) if self._last else (input_shape[0], self.filters, *size)
+
+    def _spatial(self, shape):
+        return shape[1:3] if self._last else shape[2:4]
+
+
+class Parts:
+    """Makes the layers of one network; its methods take a folded tensor and return one.
+
+    Args:
+        config: the architecture.
+        planes: folded into the batch.
+    """
+
+    def __init__(self, config: NetworkConfig, planes: int):
+        self.config, self.planes = config, planes
+        self.wiring = WIRINGS[config.wiring]
+        self.channels = -1 if config.data_format == "channels_last" else 1
+        # The reference's PyTorch 3D network interpolates to the nearest pixel and joins as its TensorFlow networks do
+        # (found with its outputs: tests/parity).
+        self.interpolation = "bilinear" if config.conv_mode == "2D" else "nearest"
+        self.skip_before_blocks = self.wiring.skip_before_blocks and config.conv_mode == "2D"
+        statistics = config.norm_statistics
+        if statistics == "auto":
+            statistics = "per_plane" if config.conv_mode == "2D" else "pooled"
+        self.statistics_planes = planes if statistics == "per_plane" else 1
+
+    def conv(self, x, filters, kernel, name, strides=1, **kwargs):
+        """A convolution, padded to keep the size at stride 1."""
+        layer = layers.Conv2D if self.config.conv_mode == "2D" else PlanewiseConv3D
+        return layer(filters, kernel, strides=strides, name=name, **self.conv_options(), **kwargs)(x)
+
+    def conv_options(self):
+        """What every convolution has in common."""
+        decay = self.config.weight_decay
+        return {
+            "padding": "same",
+            "use_bias": self.config.bias,
+            "kernel_regularizer": keras.regularizers.L2(decay) if decay else None,
+            "data_format": self.config.data_format,
+        }
+
+    def normalise(self, x, name, planes=None):
+        """The chosen normalisation; `planes` where other than the network's are folded."""
+        kind, filters = self.config.normalization, x.shape[self.channels]
+        if kind == "batch":
+            constants = {"epsilon": self.wiring.epsilon, "momentum": self.wiring.momentum, "bessel": self.wiring.bessel}
+            return PlaneBatchNormalization(
+                planes=planes or self.statistics_planes, axis=self.channels, name=name, **constants
+            )(x)
+        if kind == "layer":
+            return layers.LayerNormalization(axis=self.channels, epsilon=self.wiring.epsilon, name=name)(x)
+        if kind in ("group", "instance"):
+            groups = -1 if kind == "instance" else math.gcd(8, filters)
+            return layers.GroupNormalization(groups, axis=self.channels, epsilon=self.wiring.epsilon, name=name)(x)
+        return x
+
+    def activate(self, x, name):
+        """Leaky ReLU."""
+        return layers.LeakyReLU(negative_slope=self.wiring.slope, name=name)(x)
+
+    def unit(self, x, filters, kernel, name, activation=True, planes=None, **kwargs):
+        """Convolution, normalisation and, unless told otherwise, leaky ReLU."""
+        x = self.normalise(self.conv(x, filters, kernel, f"{name}_conv", **kwargs), f"{name}_norm", planes)
+        return self.activate(x, f"{name}_relu") if activation else x
+
+    def block(self, x, kernel, name, planes=None):
+        """One unit, or two with a shortcut around them; keeps the number of filters."""
+        filters = x.shape[self.channels]
+        if not self.config.residual:
+            return self.unit(x, filters, kernel, name, planes=planes)
+        y = self.unit(x, filters, kernel, f"{name}_1", planes=planes)
+        y = self.unit(y, filters, kernel, f"{name}_2", activation=False, planes=planes)
+        return self.activate(layers.Add(name=f"{name}_add")([y, x]), f"{name}_relu")
+
+    def blocks(self, x, count, kernel, name, planes=None):
+        """Several blocks in a row."""
+        for i in range(count):
+            x = self.block(x, kernel, f"{name}_{i}", planes)
+        return x
+
+    def down(self, x, filters, name):
+        """Half the size, other filters."""
+        if self.config.downsampling == "convolutional":
+            return self.unit(x, filters, 2, name, strides=2)
+        x = layers.MaxPooling2D(2, data_format=self.config.data_format, name=f"{name}_pool")(x)
+        return self.unit(x, filters, 1, name)
+
+    def up(self, x, filters, name):
+        """Twice the size, other filters."""
+        if self.config.upsampling == "convolutional":
+            options = self.conv_options()
+            x = layers.Conv2DTranspose(filters, 2, strides=2, name=f"{name}_conv", **options)(x)
+            return self.activate(self.normalise(x, f"{name}_norm"), f"{name}_relu")
+        x = layers.UpSampling2D(
+            2, interpolation=self.interpolation, data_format=self.config.data_format, name=f"{name}_interpolation"
+        )(x)
+        return self.unit(x, filters, 1, name)
+
+    def connect(self, x, skip, name):
+        """Joins the way up with the way down; `none` keeps the way up."""
+        if self.config.connections == "sum":
+            return layers.Add(name=f"{name}_sum")([x, skip])
+        if self.config.connections == "concat":
+            filters = x.shape[self.channels]
+            x = layers.Concatenate(axis=self.channels, name=f"{name}_concat")([x, skip])
+            return self.unit(x, filters, 1, name)
+        return x
+
+
+def fold(x):
+    """[batch, planes, ...] -> [batch * planes, ...]."""
+    return ops.reshape(x, (-1, *x.shape[2:]))
+
+
+def unfold(x, planes: int):
+    """[batch * planes, ...] -> [batch, planes, ...]."""
+    return ops.reshape(x, (-1, planes, *x.shape[1:]))

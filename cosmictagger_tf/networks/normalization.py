@@ -1,0 +1,69 @@
+"""Batch normalisation over planes that are folded into the batch."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="cosmictagger_tf")
+class PlaneBatchNormalization(keras.layers.BatchNormalization):
+    """Batch normalisation of [batch * planes, height, width, channels], plane by plane or pooled.
+
+    With planes = P > 1 each plane is normalised by its own batch statistics, and the moving statistics get one update
+    a plane, in order: what a layer shared by P calls in a row does (the reference's 2D networks). With planes = 1 the
+    statistics are pooled over everything (the reference's 3D networks). Statistics are computed in float32.
+
+    Args:
+        planes: how many planes are folded into the batch, the fastest-running index of the folded axis.
+        bessel: the moving variance takes the unbiased estimate, n / (n - 1) times the biased one, as PyTorch's does.
+        axis, momentum, epsilon: as in keras.layers.BatchNormalization; axis is that of the channels.
+    """
+
+    def __init__(self, planes: int = 1, bessel: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        self.planes, self.bessel = planes, bessel
+
+    def call(self, inputs, training=False):
+        """[batch * planes, ...] of the inputs' shape and dtype."""
+        planes = self.planes if training else 1
+        channels = self.axis % len(inputs.shape)
+        x = ops.cast(inputs, "float32")
+        x = ops.reshape(x, (-1, planes, *inputs.shape[1:]))
+        axes = [a for a in range(len(x.shape)) if a not in (1, channels + 1)]
+        shape = [1] * len(x.shape)
+        shape[channels + 1] = inputs.shape[channels]
+        if training:
+            mean = _accurate_mean(x, axes)
+            variance = _accurate_mean(ops.square(x - mean), axes)
+            self._move(mean, variance, x)
+        else:
+            mean, variance = ops.reshape(self.moving_mean, shape), ops.reshape(self.moving_variance, shape)
+        scale = ops.rsqrt(variance + self.epsilon) * ops.reshape(self.gamma, shape)
+        # x - mean first: beta - mean * scale would cancel where a channel is nearly constant.
+        normalised = (x - mean) * scale + ops.reshape(self.beta, shape)
+        return ops.cast(ops.reshape(normalised, (-1, *inputs.shape[1:])), inputs.dtype)
+
+    def _move(self, mean, variance, x):
+        mean = ops.reshape(mean, (self.planes, -1))
+        variance = ops.reshape(variance, (self.planes, -1))
+        if self.bessel:
+            n = ops.cast(ops.size(x), "float32") / (self.planes * mean.shape[1])
+            variance = variance * (n / ops.maximum(n - 1.0, 1.0))
+        moving_mean, moving_variance = self.moving_mean.value, self.moving_variance.value
+        for plane in range(self.planes):
+            moving_mean = moving_mean * self.momentum + mean[plane] * (1.0 - self.momentum)
+            moving_variance = moving_variance * self.momentum + variance[plane] * (1.0 - self.momentum)
+        self.moving_mean.assign(moving_mean)
+        self.moving_variance.assign(moving_variance)
+
+    def compute_output_shape(self, input_shape):
+        """The input's."""
+        return input_shape
+
+    def get_config(self):
+        """What from_config needs."""
+        return {**super().get_config(), "planes": self.planes, "bessel": self.bessel}
+
+
+def _accurate_mean(x, axes):
+    # In two stages, rows first: adding 100,000 float32 values one after the other loses three digits.
+    return ops.mean(ops.mean(x, axis=axes[-1], keepdims=True), axis=axes[:-1], keepdims=True)

@@ -1,0 +1,40 @@
+"""Pixel lists to dense images, on the device."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="cosmictagger_tf")
+class ScatterPixels(keras.layers.Layer):
+    """Scatters padded pixel lists into dense images.
+
+    Call with coordinates int32 [batch, planes, pixels, 2] (row, column; detector.PADDING_COORDINATE where padded) and
+    values [batch, planes, pixels] (0 where padded); the result is [batch, planes, height, width] of the values' dtype.
+
+    Args:
+        height, width: of the images.
+    """
+
+    def __init__(self, height: int, width: int, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.height, self.width = height, width
+
+    def call(self, coordinates, values):
+        """See the class."""
+        batch, planes, _ = ops.shape(values)
+        # A padded pixel lands on pixel (0, 0), to which it adds its value, 0.
+        pixel = ops.maximum(coordinates[..., 0] * self.width + coordinates[..., 1], 0)
+        image = ops.reshape(ops.arange(batch * planes, dtype="int32"), (batch, planes, 1))
+        flat = ops.reshape(pixel + image * (self.height * self.width), (-1, 1))
+        size = batch * planes * self.height * self.width
+        return ops.reshape(
+            ops.scatter(flat, ops.reshape(values, (-1,)), (size,)), (batch, planes, self.height, self.width)
+        )
+
+    def compute_output_spec(self, coordinates, values):
+        """See the class."""
+        return keras.KerasTensor((*values.shape[:2], self.height, self.width), values.dtype)
+
+    def get_config(self):
+        """What from_config needs."""
+        return {**super().get_config(), "height": self.height, "width": self.width}

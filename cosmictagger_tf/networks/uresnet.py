@@ -1,0 +1,122 @@
+"""The dense UResNet, 2D and 3D, as a Keras functional model."""
+
+import keras
+from keras import layers, ops
+
+from cosmictagger_tf.config import NetworkConfig, check_image_shape
+from cosmictagger_tf.detector import N_CLASSES, ImageShape
+from cosmictagger_tf.networks.blocks import Parts, fold, unfold
+
+FIRST_KERNEL, BLOCK_KERNEL = 5, 3
+
+
+def build_uresnet(config: NetworkConfig, shape: ImageShape) -> keras.Model:
+    """The UResNet of R. Acciarri et al. (SBND), Front. Artif. Intell. 4 (2021) 649917, doi:10.3389/frai.2021.649917.
+
+    Args:
+        config: the architecture; conv_mode 2D or 3D.
+        shape: of the images that it takes.
+
+    Returns:
+        A functional model: images float32 [batch, planes, height, width], in ADC -> logits float32
+        [batch, planes, height, width, classes].
+
+    Raises:
+        ConfigError: network_depth halves an odd size.
+
+    Example:
+        >>> network = build_uresnet(NetworkConfig(network_depth=3), ImageShape(3, 64, 128))
+        >>> network(np.zeros((1, 3, 64, 128))).shape
+        TensorShape([1, 3, 64, 128, 3])
+    """
+    check_image_shape(shape, 0, config.network_depth)
+    parts = Parts(config, shape.planes)
+
+    images = keras.Input((shape.planes, shape.height, shape.width), name="images")
+    x = ops.expand_dims(fold(images), parts.channels)
+    x = parts.unit(x, config.n_initial_filters, FIRST_KERNEL, "initial")
+    x = level(parts, x, 0)
+    x = parts.blocks(x, config.blocks_final, BLOCK_KERNEL, "final")
+    x = parts.conv(x, N_CLASSES, 1, "logits", dtype="float32")
+    if config.data_format == "channels_first":
+        x = ops.transpose(x, (0, 2, 3, 1))
+    return keras.Model(images, unfold(x, shape.planes), name="uresnet")
+
+
+def filters_at(config: NetworkConfig, depth: int) -> int:
+    """Filters at a level: level 1 has twice the initial ones; each next adds them once more, or doubles."""
+    if config.growth_rate == "additive":
+        return config.n_initial_filters * (1 + depth)
+    return config.n_initial_filters * 2**depth
+
+
+def level(parts: Parts, x, depth: int):
+    """One level of the U and, inside it, all the deeper ones."""
+    config, name = parts.config, f"level{depth}"
+    if depth == config.network_depth:
+        return deepest(parts, x)
+    early = parts.skip_before_blocks
+    before = x
+    x = parts.blocks(x, config.blocks_per_layer, BLOCK_KERNEL, f"{name}_down")
+    skip = before if early else x
+    x = parts.down(x, filters_at(config, depth + 1), f"{name}_downsample")
+    x = level(parts, x, depth + 1)
+    x = parts.up(x, filters_at(config, depth), f"{name}_upsample")
+    x = parts.connect(x, skip, f"{name}_connect") if early else x
+    x = parts.blocks(x, config.blocks_per_layer, BLOCK_KERNEL, f"{name}_up")
+    return x if early else parts.connect(x, skip, f"{name}_connect")
+
+
+def deepest(parts: Parts, x):
+    """The deepest level, where the planes meet."""
+    config = parts.config
+    if config.block_concat:
+        return bottleneck(parts, x, config.filter_size_deepest)
+    if config.conv_mode == "3D":
+        return deepest_3d(parts, x)
+    x = unfold(x, parts.planes)
+    last = config.data_format == "channels_last"
+    joined = ops.transpose(x, (0, 2, 3, 1, 4)) if last else x
+    size, filters = joined.shape[1:3] if last else x.shape[3:5], x.shape[4 if last else 2]
+    channels = parts.planes * filters
+    joined = ops.reshape(joined, (-1, *size, channels) if last else (-1, channels, *size))
+    joined = bottleneck(parts, joined, config.filter_size_deepest, planes=1)
+    split = (-1, *size, parts.planes, filters) if last else (-1, parts.planes, filters, *size)
+    joined = ops.reshape(joined, split)
+    return fold(ops.transpose(joined, (0, 3, 1, 2, 4)) if last else joined)
+
+
+def bottleneck(parts: Parts, x, kernel: int, planes: int | None = None):
+    """1x1 to few filters, blocks, 1x1 back."""
+    config, filters = parts.config, x.shape[parts.channels]
+    x = parts.unit(x, config.bottleneck_deepest, 1, "deepest_bottleneck", planes=planes)
+    x = parts.blocks(x, config.blocks_deepest_layer, kernel, "deepest", planes)
+    return parts.unit(x, filters, 1, "deepest_unbottleneck", planes=planes)
+
+
+def deepest_3d(parts: Parts, x):
+    """The planes as the depth of a 3D convolution: [3,3,3] blocks, or [3,1,1] around [1,k,k] blocks."""
+    config, filters = parts.config, x.shape[parts.channels]
+    if config.deepest_3d == "bottleneck":
+        x = mix(parts, x, config.bottleneck_deepest, (3, 1, 1), "deepest_bottleneck")
+        x = parts.blocks(x, config.blocks_deepest_layer, config.filter_size_deepest, "deepest")
+        return mix(parts, x, filters, (3, 1, 1), "deepest_unbottleneck")
+    x = parts.unit(x, config.bottleneck_deepest, 1, "deepest_bottleneck")
+    for i in range(config.blocks_deepest_layer):
+        y = x
+        x = mix(parts, x, config.bottleneck_deepest, (3, 3, 3), f"deepest_{i}_1")
+        if config.residual:
+            x = mix(parts, x, config.bottleneck_deepest, (3, 3, 3), f"deepest_{i}_2", activation=False)
+            x = parts.activate(layers.Add(name=f"deepest_{i}_add")([x, y]), f"deepest_{i}_relu")
+    return parts.unit(x, filters, 1, "deepest_unbottleneck")
+
+
+def mix(parts: Parts, x, filters: int, kernel, name: str, activation: bool = True):
+    """A unit whose convolution runs over the planes as well."""
+    last = parts.config.data_format == "channels_last"
+    x = unfold(x, parts.planes)
+    x = x if last else ops.transpose(x, (0, 2, 1, 3, 4))
+    x = layers.Conv3D(filters, kernel, name=f"{name}_conv", **parts.conv_options())(x)
+    x = fold(x if last else ops.transpose(x, (0, 2, 1, 3, 4)))
+    x = parts.normalise(x, f"{name}_norm")
+    return parts.activate(x, f"{name}_relu") if activation else x

@@ -168,7 +168,9 @@ event = downsample_event(reader.read(1), trained.data.downsample)
 batch = make_batch([event], 1, event.shape)
 expected = Predictor(trained.segmenter(reader.shape), xla=True).predict_on_batch(batch)[0]
 images = np.stack([p.dense(event.shape.height, event.shape.width) for p in event.image], axis=-1)[None]
-call = lambda name, **inputs: {k: v.numpy() for k, v in loaded.signatures[name](**{k: tf.constant(v) for k, v in inputs.items()}).items()}
+def call(name, **inputs):
+    found = loaded.signatures[name](**{k: tf.constant(v) for k, v in inputs.items()})
+    return {k: v.numpy() for k, v in found.items()}
 dense = call("serving_default", images=images)["scores"]
 assert dense.shape == (1, *images.shape[1:], 3) and dense.dtype == np.float32
 np.testing.assert_allclose(dense[0].transpose(2, 0, 1, 3), expected, atol=1e-5)

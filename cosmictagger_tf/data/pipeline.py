@@ -46,7 +46,7 @@ class BatchStream:
 
     @contextlib.contextmanager
     def errors_reraised(self):
-        """Around what consumes `batches`: raises the error that stopped the reading, not TensorFlow's wrapping of it."""
+        """Around what consumes `batches`: raises what stopped the reading, not TensorFlow's wrapping."""
         try:
             yield
         except Exception:

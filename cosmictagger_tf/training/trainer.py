@@ -129,7 +129,9 @@ def fit(model, reader, store, folder, data, settings, run, start, total) -> call
     ]
     try:
         with dataset.errors_reraised():
-            model.fit(dataset.batches, epochs=1, steps_per_epoch=total - start, callbacks=watchers, shuffle=False, verbose=0)
+            model.fit(
+                dataset.batches, epochs=1, steps_per_epoch=total - start, callbacks=watchers, shuffle=False, verbose=0
+            )
     finally:
         for sink in sinks:
             sink.close()

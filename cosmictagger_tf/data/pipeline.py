@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import numpy as np
 import tensorflow as tf
@@ -63,13 +64,13 @@ class BatchStream:
         """The batches in order; READ_AHEAD of them are being read at any time."""
         pool = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="read")
         coming = self.entries()
-        ahead = deque(pool.submit(self.load, entries) for entries, _ in zip(coming, range(READ_AHEAD), strict=False))
+        ahead = deque(pool.submit(self.load, entries) for entries in islice(coming, READ_AHEAD))
         try:
             while ahead:
                 began = time.perf_counter()
                 batch = ahead.popleft().result()
                 self.seconds_waited += time.perf_counter() - began
-                ahead.extend(pool.submit(self.load, entries) for entries, _ in zip(coming, range(1), strict=False))
+                ahead.extend(pool.submit(self.load, entries) for entries in islice(coming, 1))
                 yield batch
         except UserError as error:
             self.error = error

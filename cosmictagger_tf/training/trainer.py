@@ -81,7 +81,10 @@ def train(
         return TrainingResult(start, total, None)
 
     stop = fit(model, reader, store, folder, data, settings, run, start, total)
-    return TrainingResult(int(model.step.numpy()), total, stop.exit_status)
+    step = int(model.step.numpy())
+    if step < total and stop.exit_status is None:
+        raise RuntimeError(f"training ended at step {step} of {total} without a reason")
+    return TrainingResult(step, total, stop.exit_status)
 
 
 def build_model(segmenter, optimizer: OptimizerConfig, settings: ExecutionConfig) -> SegmentationModel:

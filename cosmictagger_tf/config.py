@@ -227,6 +227,17 @@ class DisplayConfig(Config):
             raise ConfigError(f"--entries: '{wrong[0]}' is no entry number")
 
 
+@dataclass(frozen=True)
+class SimulateConfig(Config):
+    """Simulation"""
+
+    output: str = option("simulated.h5", "the larcv3 file to write")
+    overwrite: bool = option(False, "replace the file if it exists")
+    events: int = option(100, "how many events", minimum=1)
+    simulation_seed: int = option(1, "names the set: the same seed gives the same events", minimum=0)
+    workers: int = option(1, "processes that simulate at once; the file does not depend on it", minimum=1)
+
+
 def check_image_shape(shape: ImageShape, downsample: int, network_depth: int):
     """Raises ConfigError, naming the axis, unless both axes can be halved downsample + network_depth times.
 

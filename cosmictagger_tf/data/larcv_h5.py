@@ -9,6 +9,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from h5py._objects import phil as h5py_lock
 
 from cosmictagger_tf.config import DataConfig
 from cosmictagger_tf.data.event import Event, PlanePixels
@@ -220,7 +221,9 @@ class Voxels:
         return rows[first - begin * self.chunk :][:count]
 
     def _chunk(self, row: int, size: int) -> bytes:
-        mask, compressed = self.dataset.id.read_direct_chunk((row,))
+        # Unlike the rest of h5py, read_direct_chunk does not take the lock that HDF5 needs between threads.
+        with h5py_lock:
+            mask, compressed = self.dataset.id.read_direct_chunk((row,))
         return inflate(compressed, size) if mask == 0 else compressed
 
 

@@ -64,7 +64,7 @@ class LarcvWriter:
             self._write_sparse2d(group_name("sparse2d", producer), planes)
         for producer, rows in (particles or {}).items():
             group = group_name("particle", producer)
-            first = self._append(f"{group}/particles", PARTICLE_DTYPE, rows.astype(PARTICLE_DTYPE))
+            first = self._append(f"{group}/particles", PARTICLE_DTYPE, rows)
             self._append(f"{group}/extents", EXTENTS_DTYPE, np.array([(first, len(rows))], EXTENTS_DTYPE))
         self.entries += 1
 
@@ -95,5 +95,10 @@ class LarcvWriter:
         first = dataset.shape[0]
         if len(rows):
             dataset.resize(first + len(rows), axis=0)
-            dataset[first:] = rows
+            # Field by field into zeros: the bytes between the fields would otherwise be whatever memory held, and
+            # the same events would not make the same file.
+            clean = np.zeros(len(rows), dtype)
+            for field in dtype.names:
+                clean[field] = rows[field]
+            dataset[first:] = clean
         return first

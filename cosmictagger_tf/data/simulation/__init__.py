@@ -1,0 +1,1 @@
+"""A small LArTPC: particles to wires to Events."""

@@ -31,26 +31,51 @@ def make_batch(events: list[Event], size: int, shape: ImageShape) -> Batch:
         size: events of the batch.
         shape: gives the number of planes.
     """
-    image = _pad([event.image for event in events], size, shape.planes, np.float32)
-    label = _pad([event.label or () for event in events], size, shape.planes, np.int32)
+    images = [event.image for event in events]
+    labels = [event.label or () for event in events]
+    image_coordinates = _pad_coordinates(images, size, shape.planes)
+    # Label and image mostly store the same pixels, and then the same arrays: they are not copied twice.
+    alike = all(_same_pixels(image, label) for image, label in zip(images, labels, strict=True))
     missing = size - len(events)
     return {
-        "image_coordinates": image[0],
-        "image_values": image[1],
-        "label_coordinates": label[0],
-        "label_values": label[1],
+        "image_coordinates": image_coordinates,
+        "image_values": _pad_values(images, size, shape.planes, np.float32),
+        "label_coordinates": image_coordinates if alike else _pad_coordinates(labels, size, shape.planes),
+        "label_values": _pad_values(labels, size, shape.planes, np.int32),
         "weights": np.array([1.0] * len(events) + [0.0] * missing, np.float32),
         "entries": np.array([event.entry for event in events] + [FILLER] * missing, np.int64),
     }
 
 
-def _pad(images: list[tuple[PlanePixels, ...]], size, planes, dtype):
-    length = padded_length(max((len(pixels) for image in images for pixels in image), default=0))
-    coordinates = np.full((size, planes, length, 2), PADDING_COORDINATE, np.int32)
-    values = np.zeros((size, planes, length), dtype)
-    for i, image in enumerate(images):
-        for plane, pixels in enumerate(image):
-            coordinates[i, plane, : len(pixels), 0] = pixels.rows
-            coordinates[i, plane, : len(pixels), 1] = pixels.columns
-            values[i, plane, : len(pixels)] = pixels.values
-    return coordinates, values
+def _same_pixels(image: tuple[PlanePixels, ...], label: tuple[PlanePixels, ...]) -> bool:
+    return len(image) == len(label) and all(
+        a.rows is b.rows and a.columns is b.columns for a, b in zip(image, label, strict=True)
+    )
+
+
+def _length(images) -> int:
+    return padded_length(max((len(pixels) for image in images for pixels in image), default=0))
+
+
+def _pad_coordinates(images: list[tuple[PlanePixels, ...]], size, planes) -> np.ndarray:
+    padded = np.empty((size, planes, _length(images), 2), np.int32)
+    for place, pixels in _lists(images, size, planes):
+        padded[place][: len(pixels), 0] = pixels.rows
+        padded[place][: len(pixels), 1] = pixels.columns
+        padded[place][len(pixels) :] = PADDING_COORDINATE
+    return padded
+
+
+def _pad_values(images: list[tuple[PlanePixels, ...]], size, planes, dtype) -> np.ndarray:
+    padded = np.empty((size, planes, _length(images)), dtype)
+    for place, pixels in _lists(images, size, planes):
+        padded[place][: len(pixels)] = pixels.values
+        padded[place][len(pixels) :] = 0
+    return padded
+
+
+def _lists(images, size, planes):
+    # ((event, plane), pixels) of every place in a batch; no pixels for fillers and for events without labels.
+    for i in range(size):
+        for plane in range(planes):
+            yield (i, plane), images[i][plane] if i < len(images) and images[i] else PlanePixels.empty()

@@ -1,5 +1,8 @@
 """The data set that a DataConfig names, behind one interface."""
 
+import os
+from collections.abc import Callable
+from glob import glob
 from typing import Protocol
 
 import numpy as np
@@ -7,7 +10,7 @@ import numpy as np
 from cosmictagger_tf.config import DataConfig
 from cosmictagger_tf.data.event import Event, PlanePixels
 from cosmictagger_tf.detector import ADC_THRESHOLD, N_CLASSES, ImageShape
-from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.errors import ConfigError, DataError
 
 
 class Reader(Protocol):
@@ -29,15 +32,34 @@ class Reader(Protocol):
     def read(self, entry: int) -> Event:
         """One entry, at full resolution; raises DataError."""
 
+    def event_id(self, entry: int) -> tuple[int, int, int]:
+        """(run, subrun, event) of an entry; raises DataError."""
+
     def close(self) -> None:
         """Closes the files."""
+
+
+class FileReader(Protocol):
+    """One open larcv3 file, entries counted from 0 within it: larcv_h5.LarcvFile, larcv_lib.LarcvLibraryFile."""
+
+    path: str
+    shape: ImageShape
+    has_labels: bool
+
+    def __len__(self) -> int: ...
+
+    def read(self, entry: int, number: int) -> Event: ...
+
+    def event_id(self, entry: int) -> tuple[int, int, int]: ...
+
+    def close(self) -> None: ...
 
 
 def open_reader(config: DataConfig) -> Reader:
     """The reader that a DataConfig asks for.
 
     Raises:
-        ConfigError: no file is named, or a pattern matches none.
+        ConfigError: no file is named, a pattern matches none, or no entry is left.
         DataError: a file cannot be read.
         MissingPackageError: --reader=larcv without the larcv library.
     """
@@ -46,12 +68,96 @@ def open_reader(config: DataConfig) -> Reader:
     if not config.file:
         raise ConfigError("--file: name at least one larcv3 file (or use --synthetic to measure compute alone)")
     if config.reader == "larcv":
-        from cosmictagger_tf.data.larcv_lib import LarcvReader
+        from cosmictagger_tf.data.larcv_lib import LarcvLibraryFile
 
-        return LarcvReader(config)
-    from cosmictagger_tf.data.larcv_h5 import H5Reader
+        return FilesReader(config, LarcvLibraryFile)
+    from cosmictagger_tf.data.larcv_h5 import LarcvFile
 
-    return H5Reader(config)
+    return FilesReader(config, LarcvFile)
+
+
+OpenFile = Callable[[str, str, str], FileReader]
+
+
+class FilesReader:
+    """Several files as one data set; a Reader.
+
+    Args:
+        config: files (patterns are expanded), producers, first_entry, max_entries.
+        open_file: opens one of them: (path, producer_image, producer_label).
+
+    Raises:
+        ConfigError: no file matches, or no entry is left by first_entry.
+        DataError: a file cannot be read, or is unlike the first one.
+    """
+
+    def __init__(self, config: DataConfig, open_file: OpenFile):
+        self.files = expand(config.file)
+        self.parts: list[FileReader] = []
+        try:
+            for path in self.files:
+                self.parts.append(open_file(path, config.producer_image, config.producer_label))
+                _check_alike(self.parts[0], self.parts[-1])
+            self.starts = np.concatenate([[0], np.cumsum([len(part) for part in self.parts])])
+            self.first, self.count = _chosen_entries(int(self.starts[-1]), config)
+        except BaseException:
+            self.close()
+            raise
+        self.shape = self.parts[0].shape
+        self.has_labels = self.parts[0].has_labels
+
+    def __len__(self) -> int:
+        return self.count
+
+    def read(self, entry: int) -> Event:
+        """One entry, counted from first_entry over all files."""
+        part, place = self.locate(entry)
+        return part.read(place, entry)
+
+    def event_id(self, entry: int) -> tuple[int, int, int]:
+        """(run, subrun, event) of an entry."""
+        part, place = self.locate(entry)
+        return part.event_id(place)
+
+    def locate(self, entry: int) -> tuple[FileReader, int]:
+        """The file that holds an entry, and the entry's number in it; raises IndexError."""
+        if not 0 <= entry < self.count:
+            raise IndexError(f"entry {entry} of {self.count}")
+        place = self.first + entry
+        part = int(np.searchsorted(self.starts, place, side="right")) - 1
+        return self.parts[part], place - int(self.starts[part])
+
+    def close(self) -> None:
+        """Closes the files."""
+        for part in self.parts:
+            part.close()
+
+
+def expand(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """The files that names and patterns mean, in order; raises ConfigError where a pattern matches none."""
+    found: list[str] = []
+    for pattern in patterns:
+        is_pattern = any(c in pattern for c in "*?[") and not os.path.exists(pattern)
+        matches = sorted(glob(pattern)) if is_pattern else [pattern]
+        if not matches:
+            raise ConfigError(f"--file={pattern}: no file matches")
+        found += matches
+    return tuple(found)
+
+
+def _check_alike(first: FileReader, other: FileReader):
+    if other.shape != first.shape:
+        raise DataError(other.path, f"has {other.shape}, but {first.path} has {first.shape}: use files of one size")
+    if other.has_labels != first.has_labels:
+        with_labels, without = (first, other) if first.has_labels else (other, first)
+        raise DataError(without.path, f"has no labels, but {with_labels.path} has: see --producer_label")
+
+
+def _chosen_entries(total: int, config: DataConfig) -> tuple[int, int]:
+    left = total - config.first_entry
+    if left <= 0:
+        raise ConfigError(f"--first_entry={config.first_entry}: {', '.join(config.file)} has only {total} entries")
+    return config.first_entry, min(left, config.max_entries or left)
 
 
 class SyntheticReader:
@@ -63,7 +169,7 @@ class SyntheticReader:
     PIXELS = (25_000, 25_000, 10_000)
 
     def __init__(self, entries: int = 64, shape: ImageShape | None = None):
-        self.files = ("(synthetic)",)
+        self.files: tuple[str, ...] = ("(synthetic)",)
         self.shape = shape or ImageShape()
         self.has_labels = True
         self.entries = entries
@@ -78,12 +184,16 @@ class SyntheticReader:
         for plane in range(self.shape.planes):
             wanted = min(self.PIXELS[plane % len(self.PIXELS)], self.shape.pixels // 4)
             index = np.unique(rng.integers(0, self.shape.pixels, wanted))
-            rows, columns = (axis.astype(np.int32) for axis in np.divmod(index, self.shape.width))
+            columns, rows = (axis.astype(np.int32) for axis in np.divmod(index, self.shape.height))
             charge = (ADC_THRESHOLD + rng.exponential(30.0, len(index))).astype(np.float32)
             image.append(PlanePixels(rows, columns, charge))
             classes = rng.integers(0, N_CLASSES, len(index)).astype(np.float32)
             label.append(PlanePixels(rows, columns, classes))
-        return Event(entry, (0, 0, entry), tuple(image), tuple(label), self.shape)
+        return Event(entry, self.event_id(entry), tuple(image), tuple(label), self.shape)
+
+    def event_id(self, entry: int) -> tuple[int, int, int]:
+        """(0, 0, entry)."""
+        return 0, 0, entry
 
     def close(self) -> None:
         """Nothing is open."""

@@ -1,0 +1,193 @@
+"""Tables of an HDF5 file, read by row range from several threads at once.
+
+HDF5 inflates chunks under one lock for the whole process. Here h5py only opens the file; a table's chunks are found
+(chunks.py), read with preadv and inflated (inflate.py) in the calling thread. Tables that are not chunked and
+zlib-compressed as the larcv library writes them go through h5py.
+"""
+
+import os
+import threading
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from cosmictagger_tf.data.chunks import ChunkIndex, chunk_index
+from cosmictagger_tf.data.inflate import inflate_chunks
+from cosmictagger_tf.errors import DataError
+
+_local = threading.local()
+
+
+class Hdf5File:
+    """An open HDF5 file.
+
+    Args:
+        path: the file.
+
+    Raises:
+        DataError: it is missing, empty, cut short, no HDF5 file, or being written.
+    """
+
+    def __init__(self, path: str):
+        self.path = path
+        self.h5 = open_hdf5(path)
+        self.descriptor = os.open(path, os.O_RDONLY)
+        self.size = os.fstat(self.descriptor).st_size
+
+    def close(self):
+        """Closes the file; its tables can no longer be read."""
+        self.h5.close()
+        os.close(self.descriptor)
+
+    def table(self, name: str, columns: dict[str, str]) -> "Table":
+        """The one-dimensional table `name`.
+
+        Args:
+            name: HDF5 path.
+            columns: the columns it must have -> the kinds of number each may be, as in numpy.dtype.kind.
+
+        Raises:
+            DataError: there is no such table, or a column is missing or of another kind.
+        """
+        found = self.h5.get(name)
+        if not isinstance(found, h5py.Dataset):
+            raise DataError(self.path, f"has no table {name}: is it a larcv3 file?")
+        if found.ndim != 1:
+            raise DataError(self.path, f"table {name} has {found.ndim} dimensions instead of 1: is it a larcv3 file?")
+        for column, kinds in columns.items():
+            if column not in (found.dtype.names or ()):
+                raise DataError(self.path, f"table {name} has no column {column}: is it a larcv3 file?")
+            if found.dtype[column].base.kind not in kinds:
+                raise DataError(self.path, f"table {name}: column {column} holds {found.dtype[column]}, not numbers")
+        return Table(self, found)
+
+
+class Table:
+    """A one-dimensional table of an open file.
+
+    Attributes:
+        rows: its length.
+        direct: whether its chunks are read past HDF5.
+    """
+
+    def __init__(self, file: Hdf5File, dataset: h5py.Dataset):
+        self.file, self.dataset, self.name = file, dataset, dataset.name
+        self.rows: int = dataset.shape[0]
+        self.dtype = dataset.dtype
+        self.chunk_rows: int = dataset.chunks[0] if dataset.chunks else 0
+        self.direct = bool(self.chunk_rows) and _is_plain_deflate(dataset)
+        self.index: ChunkIndex | None = None
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def read(self, first: int, count: int) -> np.ndarray:
+        """Rows `first` to `first + count`, as the file's structured dtype.
+
+        The result may lie in a buffer that this thread's next read, of whatever table, overwrites.
+
+        Raises:
+            ValueError: the rows lie beyond the table, or cannot be read.
+        """
+        if first < 0 or count < 0 or first + count > self.rows:
+            raise ValueError(f"rows {first} to {first + count} lie beyond the {self.rows} rows of {self.name}")
+        if not count:
+            return np.zeros(0, self.dtype)
+        if not self.direct:
+            try:
+                return self.dataset[first : first + count]
+            except (OSError, RuntimeError) as error:
+                raise ValueError(f"{self.name}: {str(error).splitlines()[0]}") from None
+        begin, end = first // self.chunk_rows, (first + count - 1) // self.chunk_rows + 1
+        raw = self._chunks(begin, end)
+        return raw.reshape(-1).view(self.dtype)[first - begin * self.chunk_rows :][:count]
+
+    def _chunks(self, begin, end) -> np.ndarray:
+        # uint8 [chunks, bytes of a chunk], inflated.
+        length = self.chunk_rows * self.dtype.itemsize
+        try:
+            places = self._index().find(begin, end)
+            packed = self._read_packed(places, length)
+            out = _scratch("inflated", len(places) * length).reshape(len(places), length)
+            if any(place.mask for place in places):
+                _unpack_mixed(packed, places, out)
+            else:
+                inflate_chunks(packed, [place.size for place in places], out)
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from None
+        return out
+
+    def _index(self) -> ChunkIndex:
+        # Made when it is first needed: many tables are opened for their length alone. Two threads may both make it.
+        if self.index is None:
+            self.index = chunk_index(self.file.descriptor, self.dataset)
+        return self.index
+
+    def _read_packed(self, places, length) -> np.ndarray:
+        # uint8, the chunks as they are in the file, one after the other. Neighbouring ones are read at once.
+        runs: list[list[int]] = []
+        for offset, size, _ in places:
+            # zlib makes incompressible data longer by less than 1 part in 1000.
+            if size > length + length // 8 + 64 or offset + size > self.file.size:
+                raise ValueError("a part of it lies beyond the end of the file: it is cut short")
+            if runs and offset == runs[-1][0] + runs[-1][1]:
+                runs[-1][1] += size
+            else:
+                runs.append([offset, size])
+        packed, position = _scratch("packed", sum(size for _, size in runs)), 0
+        for offset, size in runs:
+            if os.preadv(self.file.descriptor, [packed[position : position + size].data], offset) != size:
+                raise ValueError("the file ends within it: it is cut short")
+            position += size
+        return packed
+
+
+def _unpack_mixed(packed, places, out):
+    # HDF5 stores a chunk as it is, and says so in its mask, where compressing would make it longer.
+    start = 0
+    for row, place in zip(out, places, strict=True):
+        stored = packed[start : start + place.size]
+        start += place.size
+        if not place.mask:
+            inflate_chunks(stored, [place.size], row[None])
+        elif place.size == len(row):
+            row[:] = stored
+        else:
+            raise ValueError(f"a stored chunk has {place.size} bytes instead of {len(row)}")
+
+
+def _is_plain_deflate(dataset) -> bool:
+    properties = dataset.id.get_create_plist()
+    filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
+    # Where numpy cannot have the file's own layout h5py converts.
+    return filters == [h5py.h5z.FILTER_DEFLATE] and dataset.id.get_type().get_size() == dataset.dtype.itemsize
+
+
+def _scratch(name, size) -> np.ndarray:
+    # uint8 [size]; one buffer a thread and name, kept, since fresh memory costs as much as a fifth of the inflating.
+    buffer = getattr(_local, name, None)
+    if buffer is None or len(buffer) < size:
+        buffer = np.empty(max(size, 1 << 16), np.uint8)
+        setattr(_local, name, buffer)
+    return buffer[:size]
+
+
+def open_hdf5(path: str) -> h5py.File:
+    """The open file; raises DataError where it is missing, empty, cut short, no HDF5 file, or being written."""
+    if not Path(path).is_file():
+        raise DataError(path, "no such file" if not Path(path).exists() else "is no file")
+    try:
+        if not Path(path).stat().st_size:
+            raise DataError(path, "is empty: copy or make it again")
+        return h5py.File(path, "r")
+    except PermissionError:
+        raise DataError(path, "may not be read: its permissions forbid it") from None
+    except OSError as error:
+        text = str(error).lower()
+        if "truncated" in text or "eof" in text:
+            raise DataError(path, "is cut short (a copy that did not finish?): copy or make it again") from None
+        if "lock" in text or "already open" in text or "consistency" in text:
+            reason = "is being written by another program, or was not closed: wait, or make it again"
+            raise DataError(path, reason) from None
+        raise DataError(path, "is no HDF5 file, or a broken one: copy or make it again") from None

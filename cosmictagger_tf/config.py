@@ -228,6 +228,13 @@ class DisplayConfig(Config):
 
 
 @dataclass(frozen=True)
+class IoTestConfig(Config):
+    """Reading test"""
+
+    read_iterations: int = option(50, "how many batches are read", minimum=1)
+
+
+@dataclass(frozen=True)
 class SimulateConfig(Config):
     """Simulation"""
 

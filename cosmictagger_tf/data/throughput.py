@@ -1,0 +1,75 @@
+"""How fast batches come, and whether they are sound."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from cosmictagger_tf.config import DataConfig
+from cosmictagger_tf.data.batch import Batch
+from cosmictagger_tf.data.dataset import Reader
+from cosmictagger_tf.data.pipeline import training_dataset
+from cosmictagger_tf.detector import N_CLASSES, PADDING_COORDINATE, ImageShape
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """What a pass of reading took.
+
+    Attributes:
+        events, pixels: read in all.
+        seconds: wall time; cpu_seconds: of all threads of the process.
+        megabytes: of the batches, padding included.
+        waited: seconds in which the next batch was not ready.
+    """
+
+    events: int
+    pixels: int
+    seconds: float
+    cpu_seconds: float
+    megabytes: float
+    waited: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.events} events in {self.seconds:.2f} s: {self.events / self.seconds:.1f} images/s, "
+            f"{1e3 * self.cpu_seconds / self.events:.2f} ms of CPU time an event, "
+            f"{self.megabytes / self.seconds:.1f} MB/s, {self.pixels / self.events:.0f} pixels an event, "
+            f"waiting {self.waited / self.seconds:.0%}"
+        )
+
+
+def read_through(reader: Reader, config: DataConfig, steps: int, seed: int) -> Throughput:
+    """Reads `steps` training batches as fast as they come, and checks each; nothing is computed with them.
+
+    Raises:
+        DataError: an entry cannot be read.
+        ValueError: a batch is not sound (a defect of this package, not of the file).
+    """
+    stream = training_dataset(reader, config, seed, steps=steps)
+    shape = reader.shape.downsampled(config.downsample)
+    events = pixels = size = 0
+    began, cpu = time.perf_counter(), time.process_time()
+    with stream.errors_reraised():
+        for batch in stream.batches.as_numpy_iterator():
+            check_batch(batch, shape)
+            events += int(batch["weights"].sum())
+            pixels += int((batch["image_values"] != 0).sum())
+            size += sum(array.nbytes for array in batch.values())
+    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
+    return Throughput(events, pixels, seconds, cpu_seconds, size / 1e6, stream.waited())
+
+
+def check_batch(batch: Batch, shape: ImageShape):
+    """Raises ValueError unless every pixel lies in the image, every value is finite and every label is a class."""
+    for name in ("image", "label"):
+        coordinates, values = batch[f"{name}_coordinates"], batch[f"{name}_values"]
+        padded = coordinates[..., 0] == PADDING_COORDINATE
+        inside = (coordinates >= 0).all(-1) & (coordinates < [shape.height, shape.width]).all(-1)
+        if not (inside | padded).all():
+            raise ValueError(f"{name}: a pixel lies outside {shape}")
+        if values[padded].any() or not np.isfinite(values).all():
+            raise ValueError(f"{name}: a padded pixel has a value, or a value is not finite")
+    labels = batch["label_values"]
+    if labels.min(initial=0) < 0 or labels.max(initial=0) >= N_CLASSES:
+        raise ValueError(f"a label is none of the classes 0 to {N_CLASSES - 1}")

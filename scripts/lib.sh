@@ -86,7 +86,7 @@ system_packages() {
 # -------------------------------------------------------------------------------------------------------- Pythons
 
 # find_python: the interpreter for a new environment. The pins in constraints.txt fit Python 3.11 and 3.12; 3.11 is
-# tried first because larcv 3.5.1 does not compile for 3.12.
+# tried first because larcv and Horovod have been compiled and tested with it alone.
 find_python() {
     local candidate
     for candidate in "${PYTHON:-}" python3.11 python3 python3.12; do

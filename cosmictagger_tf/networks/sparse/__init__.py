@@ -1,0 +1,1 @@
+"""The sparse UResNet: submanifold convolutions over the active pixels only. Import from the modules."""

@@ -1,0 +1,64 @@
+"""Static shapes: rulebooks filled up to lengths of a small family, for compilers that compile once a shape.
+
+The lengths of all levels follow from one scale, so that there are few of them: one for every 25 % of sites. In each
+level they leave room for what real events were seen to have (SHARES); a batch whose levels are fuller gets the next
+scale that holds them all. Without XLA none of this is needed, and the lists are as long as they have sites.
+"""
+
+import numpy as np
+from keras import ops
+
+from cosmictagger_tf.config import NetworkConfig
+
+# Sites of a level for each site of the finest, with some room: three SBND events have 0.59, 0.41, 0.29, 0.18, 0.08.
+SHARES = (1.0, 0.65, 0.45, 0.32, 0.20, 0.09, 0.04, 0.015)
+SMALLEST, STEP, STEPS = 512, 1.25, 64
+
+
+def bucket_sizes(book: dict, config: NetworkConfig):
+    """The lengths to which a rulebook is filled up: int32, one for each level but the deepest."""
+    depth = config.network_depth
+    scales = SMALLEST * STEP ** np.arange(STEPS)
+    table = np.minimum(np.ceil(scales[:, None] * SHARES[:depth]), 2.0**30).astype(np.int32)
+    counts = [ops.shape(book[f"images_{level}"])[0] for level in range(depth)]
+    steps = [
+        ops.cast(ops.searchsorted(table[:, level], ops.reshape(n, (1,))), "int32") for level, n in enumerate(counts)
+    ]
+    return ops.take(table, ops.max(ops.stack(steps)), axis=0)
+
+
+def fill_up(book: dict, sizes, config: NetworkConfig) -> dict:
+    """The same rulebook with lists of the given lengths.
+
+    Args:
+        book: see rulebook.build_rulebook.
+        sizes: integers, a length for each level but the deepest; at least the number of its sites.
+        config: the architecture.
+
+    Returns:
+        A rulebook whose padded sites nobody's window holds.
+    """
+    counts = [ops.shape(book[f"images_{level}"])[0] for level in range(config.network_depth)]
+    counts.append(ops.shape(book[f"children_{config.network_depth - 1}"])[0])
+    sizes = [sizes[level] for level in range(config.network_depth)] + [counts[-1]]
+
+    def filled(table, rows, of, times=1):
+        """`rows` and `of`: the levels that the table has rows for, and that its entries are sites of."""
+        absent = times * sizes[of]
+        return _longer(ops.where(table == times * counts[of], absent, table), sizes[rows] - counts[rows], absent)
+
+    found = dict(book)
+    found["values"] = _longer(book["values"], sizes[0] - counts[0], 0.0)
+    found["pixel_sites"] = ops.where(book["pixel_sites"] == counts[0], sizes[0], book["pixel_sites"])
+    found["neighbours_first"] = filled(book["neighbours_first"], 0, 0)
+    for level in range(config.network_depth):
+        found[f"neighbours_{level}"] = filled(book[f"neighbours_{level}"], level, level)
+        found[f"images_{level}"] = _longer(book[f"images_{level}"], sizes[level] - counts[level], -1)
+        found[f"children_{level}"] = filled(book[f"children_{level}"], level + 1, level)
+        found[f"parents_{level}"] = filled(book[f"parents_{level}"], level, level + 1, times=4)
+    return found
+
+
+def _longer(table, more, value):
+    padding = ops.full((more, *table.shape[1:]), value, dtype=table.dtype)
+    return ops.concatenate([table, padding])

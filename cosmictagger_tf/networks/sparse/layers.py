@@ -1,0 +1,128 @@
+"""The layers of the sparse network: features [sites, channels] and tables of the rulebook in, features out.
+
+Their weights have the names and shapes of their counterparts in the dense 3D network, so that weights can be exchanged.
+"""
+
+import keras
+from keras import ops
+
+from cosmictagger_tf.networks.sparse import gathers
+
+
+@keras.saving.register_keras_serializable(package="cosmictagger_tf")
+class SubmanifoldConv(keras.layers.Layer):
+    """A submanifold convolution of size 1, 3 or 5: active sites stay active, empty pixels stay empty.
+
+    Call with features [n, in] and, for a size above 1, the rulebook's table of neighbours.
+
+    Args:
+        filters: channels that come out.
+        size: of the window.
+        use_bias: whether a bias is added.
+        kernel_regularizer: penalty on the kernel.
+
+    Weights: kernel [1, size, size, in, filters], bias [filters].
+    """
+
+    def __init__(self, filters, size, use_bias=True, kernel_regularizer=None, **kwargs):
+        super().__init__(**kwargs)
+        self.filters, self.size, self.use_bias = filters, size, use_bias
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+
+    def kernel_shape(self, channels: int) -> tuple[int, ...]:
+        """That of the dense counterpart."""
+        return (1, self.size, self.size, channels, self.filters)
+
+    def build(self, features_shape):
+        """Makes kernel and bias."""
+        shape = self.kernel_shape(features_shape[-1])
+        self.kernel = self.add_weight(
+            shape=shape, initializer="glorot_uniform", regularizer=self.kernel_regularizer, name="kernel"
+        )
+        if self.use_bias:
+            self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
+
+    def call(self, features, neighbours=None):
+        """[n, filters]."""
+        kernel = ops.reshape(self.kernel, (self.size**2, features.shape[1], self.filters))
+        if self.size == 1:
+            return self.biased(ops.matmul(features, kernel[0]))
+        return self.biased(gathers.submanifold(features, kernel, neighbours))
+
+    def biased(self, x):
+        """x plus the bias, if there is one."""
+        return x + self.bias if self.use_bias else x
+
+    def compute_output_shape(self, features_shape):
+        """As many rows, other channels."""
+        return (features_shape[0], self.filters)
+
+    def get_config(self):
+        """What from_config needs."""
+        regularizer = keras.regularizers.serialize(self.kernel_regularizer)
+        options = {"filters": self.filters, "size": self.size, "use_bias": self.use_bias}
+        return {**super().get_config(), **options, "kernel_regularizer": regularizer}
+
+
+@keras.saving.register_keras_serializable(package="cosmictagger_tf")
+class StridedConv(SubmanifoldConv):
+    """A convolution of size and stride 2, to the next level. Call with features, children, parents."""
+
+    def call(self, features, children, parents):
+        """[m, filters] at the coarse level."""
+        kernel = ops.reshape(self.kernel, (4, features.shape[1], self.filters))
+        return self.biased(gathers.strided(features, kernel, children, parents))
+
+    def compute_output_shape(self, features_shape, children_shape):
+        """A row for each coarse site."""
+        return (children_shape[0], self.filters)
+
+
+@keras.saving.register_keras_serializable(package="cosmictagger_tf")
+class TransposedConv(SubmanifoldConv):
+    """A transposed convolution of size and stride 2, from the next level. Call with features, parents, children.
+
+    Weights: kernel [2, 2, filters, in], as a Conv2DTranspose has it; bias [filters].
+    """
+
+    def kernel_shape(self, channels: int) -> tuple[int, ...]:
+        """That of the dense counterpart."""
+        return (self.size, self.size, self.filters, channels)
+
+    def call(self, features, parents, children):
+        """[n, filters] at the fine level."""
+        kernel = ops.reshape(self.kernel, (4, self.filters, features.shape[1]))
+        return self.biased(gathers.transposed(features, ops.transpose(kernel, (0, 2, 1)), children, parents))
+
+    def compute_output_shape(self, features_shape, parents_shape):
+        """A row for each fine site."""
+        return (parents_shape[0], self.filters)
+
+
+@keras.saving.register_keras_serializable(package="cosmictagger_tf")
+class RepeatedConv(SubmanifoldConv):
+    """Interpolation to the nearest pixel and a 1x1 convolution, at the sites of the finer level.
+
+    The two commute, so the product runs over the fewer, coarse sites. Call with features, parents, children.
+    """
+
+    def call(self, features, parents, children):
+        """[n, filters] at the fine level."""
+        return gathers.repeat(super().call(features), children, parents)
+
+    def compute_output_shape(self, features_shape, parents_shape):
+        """A row for each fine site."""
+        return (parents_shape[0], self.filters)
+
+
+@keras.saving.register_keras_serializable(package="cosmictagger_tf")
+class SparseMaxPooling(keras.layers.Layer):
+    """The maximum over the active pixels of each 2x2 block. Call with features, children, parents."""
+
+    def call(self, features, children, parents):
+        """[m, channels] at the coarse level."""
+        return gathers.max_pool(features, children, parents)
+
+    def compute_output_shape(self, features_shape, children_shape):
+        """A row for each coarse site."""
+        return (children_shape[0], features_shape[1])

@@ -1,0 +1,160 @@
+"""The sparse UResNet, as a Keras functional model: the same U as the dense ones, over lists of sites."""
+
+import math
+from dataclasses import replace
+
+import keras
+from keras import ops
+
+from cosmictagger_tf.config import NetworkConfig, check_image_shape
+from cosmictagger_tf.detector import N_CLASSES, ImageShape
+from cosmictagger_tf.networks.blocks import Parts
+from cosmictagger_tf.networks.sparse.layers import (
+    RepeatedConv,
+    SparseMaxPooling,
+    StridedConv,
+    SubmanifoldConv,
+    TransposedConv,
+)
+from cosmictagger_tf.networks.sparse.normalization import LeakySum, SparseBatchNormalization, SparseGroupNormalization
+from cosmictagger_tf.networks.sparse.rulebook import BLOCK_KERNEL, FIRST_KERNEL, grids
+from cosmictagger_tf.networks.uresnet import level
+
+
+def build_sparse_uresnet(config: NetworkConfig, shape: ImageShape) -> keras.Model:
+    """The UResNet with submanifold convolutions (arXiv:1711.10275) over the active pixels.
+
+    Level by level as in the 3D network, with weights of the same names and shapes: a convolution sees active pixels
+    only, a pooling the maximum of the active ones, a normalisation their statistics. The deepest level is dense: all
+    its pixels are sites, and its [3,3,3] convolutions mix the planes. On an image whose every pixel is active this is
+    the 3D network.
+
+    Args:
+        config: the architecture; its data_format has no meaning here.
+        shape: of the images.
+
+    Returns:
+        A functional model: the arrays of a rulebook by name (see rulebook.build_rulebook; `pixel_sites` is not among
+        them) -> logits float32 [n_0, classes] at each site.
+
+    Raises:
+        ConfigError: network_depth halves an odd size.
+
+    Example:
+        >>> config, shape = NetworkConfig(conv_mode="sparse", network_depth=3), ImageShape(3, 64, 128)
+        >>> book = build_rulebook(coordinates, values, config, shape)
+        >>> network = build_sparse_uresnet(config, shape)
+        >>> network({name: book[name] for name in network.input}).shape
+        TensorShape([5210, 3])
+    """
+    check_image_shape(shape, 0, config.network_depth)
+    tables = _inputs(config)
+    parts = SparseParts(config, shape, tables)
+
+    x = parts.unit(tables["values"], config.n_initial_filters, FIRST_KERNEL, "initial")
+    x = level(parts, x, 0)
+    x = parts.blocks(x, config.blocks_final, BLOCK_KERNEL, "final")
+    logits = parts.conv(x, N_CLASSES, 1, "logits", dtype="float32")
+    return keras.Model(tables, logits, name="sparse_uresnet")
+
+
+def _inputs(config):
+    columns = {"values": 1, "neighbours_first": FIRST_KERNEL**2}
+    for depth in range(config.network_depth):
+        columns |= {f"neighbours_{depth}": BLOCK_KERNEL**2, f"images_{depth}": None}
+        columns |= {f"children_{depth}": 4, f"parents_{depth}": None}
+    return {
+        name: keras.Input((n,) if n else (), dtype="float32" if name == "values" else "int32", name=name)
+        for name, n in columns.items()
+    }
+
+
+class SparseParts(Parts):
+    """Makes the layers of a sparse network where the dense Parts make those of a dense one.
+
+    A tensor [sites, channels] is of the level that the U has reached; one of rank 4 is of the deepest level, where the
+    dense Parts take over.
+
+    Args:
+        config: the architecture.
+        shape: of the images.
+        tables: the rulebook's arrays by name.
+    """
+
+    def __init__(self, config: NetworkConfig, shape: ImageShape, tables: dict):
+        super().__init__(replace(config, conv_mode="3D", data_format="channels_last"), shape.planes)
+        self.tables, self.depth, self.deepest = tables, 0, grids(config, shape)[-1]
+
+    def table(self, name: str):
+        """A table of the level that the U has reached."""
+        return self.tables[f"{name}_{self.depth}"]
+
+    def conv(self, x, filters, kernel, name, strides=1, **kwargs):
+        """A submanifold convolution; with strides=2 one to the next level."""
+        if len(x.shape) == 4:
+            return super().conv(x, filters, kernel, name, strides, **kwargs)
+        options = {"name": name, **self._options(), **kwargs}
+        if strides == 2:
+            x = StridedConv(filters, 2, **options)(x, self.table("children"), self.table("parents"))
+            return self._descended(x)
+        layer = SubmanifoldConv(filters, kernel, **options)
+        if kernel == 1:
+            return layer(x)
+        return layer(x, self.tables["neighbours_first"] if kernel == FIRST_KERNEL else self.table("neighbours"))
+
+    def _options(self):
+        options = self.conv_options()
+        return {name: options[name] for name in ("use_bias", "kernel_regularizer")}
+
+    def unit(self, x, filters, kernel, name, activation=True, planes=None, **kwargs):
+        """Convolution, normalisation and, unless told otherwise, leaky ReLU; the latter two as one where it can be."""
+        x = self.conv(x, filters, kernel, f"{name}_conv", **kwargs)
+        return self._finished(x, name, activation, planes)
+
+    def _finished(self, x, name, activation=True, planes=None):
+        fused = activation and self.config.normalization == "batch" and len(x.shape) == 2
+        x = self.normalise(x, f"{name}_norm", planes, slope=self.wiring.slope if fused else 1.0)
+        return self.activate(x, f"{name}_relu") if activation and not fused else x
+
+    def activate(self, x, name):
+        """Leaky ReLU."""
+        return LeakySum(self.wiring.slope, name=name)(x) if len(x.shape) == 2 else super().activate(x, name)
+
+    def normalise(self, x, name, planes=None, slope=1.0):
+        """The chosen normalisation over active sites, followed by a leaky ReLU where a slope is given to batch."""
+        kind = self.config.normalization
+        if len(x.shape) == 4 or kind in ("none", "layer"):
+            return super().normalise(x, name, planes)
+        if kind == "batch":
+            constants = {"epsilon": self.wiring.epsilon, "momentum": self.wiring.momentum, "bessel": self.wiring.bessel}
+            layer = SparseBatchNormalization(planes or self.statistics_planes, slope=slope, name=name, **constants)
+            return layer(x, self.table("images"))
+        groups = -1 if kind == "instance" else math.gcd(8, x.shape[-1])
+        cells = self.deepest.height * self.deepest.width
+        layer = SparseGroupNormalization(groups, cells, epsilon=self.wiring.epsilon, name=name)
+        return layer(x, self.table("images"), self.tables[f"children_{self.config.network_depth - 1}"])
+
+    def down(self, x, filters, name):
+        """To the next level."""
+        if self.config.downsampling == "convolutional":
+            return self.unit(x, filters, 2, name, strides=2)
+        x = SparseMaxPooling(name=f"{name}_pool")(x, self.table("children"), self.table("parents"))
+        return self.unit(self._descended(x), filters, 1, name)
+
+    def _descended(self, x):
+        self.depth += 1
+        if self.depth < self.config.network_depth:
+            return x
+        return ops.reshape(x, (-1, self.deepest.height, self.deepest.width, x.shape[-1]))
+
+    def up(self, x, filters, name):
+        """To the level before."""
+        self.depth -= 1
+        if len(x.shape) == 4:
+            x = ops.reshape(x, (-1, x.shape[-1]))
+        layer = TransposedConv if self.config.upsampling == "convolutional" else RepeatedConv
+        size = 2 if self.config.upsampling == "convolutional" else 1
+        x = layer(filters, size, name=f"{name}_conv", **self._options())(
+            x, self.table("parents"), self.table("children")
+        )
+        return self._finished(x, name)

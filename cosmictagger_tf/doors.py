@@ -54,14 +54,17 @@ def open_door(
 
 
 def _import_tensorflow_quietly():
-    # While it is imported TensorFlow writes notices on oneDNN, CPU features and absl straight to file descriptor 2.
+    # While it is imported, and while it looks for devices, TensorFlow writes notices on oneDNN, CPU features, missing
+    # GPUs and absl straight to file descriptor 2.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.stderr.flush()
     stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
         import keras  # noqa: F401
-        import tensorflow  # noqa: F401
+        import tensorflow
+
+        tensorflow.config.list_physical_devices()
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)

@@ -11,6 +11,7 @@ import keras
 from keras import layers, ops
 
 from cosmictagger_tf.config import NetworkConfig
+from cosmictagger_tf.networks.interpolation import Doubling
 from cosmictagger_tf.networks.normalization import PlaneBatchNormalization
 
 
@@ -78,6 +79,36 @@ class PlanewiseConv3D(layers.Conv3D):
 
     def _spatial(self, shape):
         return shape[1:3] if self._last else shape[2:4]
+
+
+@keras.saving.register_keras_serializable(package="cosmictagger_tf")
+class HalvingMaxPool(layers.Layer):
+    """Max-pooling of 2x2 blocks of folded planes, whose gradient goes to the first of equal pixels, row by row.
+
+    Most of an image is empty, and equal there; which of the equals takes the gradient is what makes the training of
+    two implementations comparable. PyTorch takes the first; TensorFlow's own pooling does not always.
+    """
+
+    def __init__(self, data_format: str = "channels_last", **kwargs):
+        super().__init__(**kwargs)
+        self.data_format = data_format
+
+    def call(self, x):
+        """[batch * planes, height / 2, width / 2, channels], or channels first."""
+        rows = 1 if self.data_format == "channels_last" else 2
+        shape = [-1, *x.shape[1:]]
+        blocks = ops.reshape(x, [*shape[:rows], shape[rows] // 2, 2, shape[rows + 1] // 2, 2, *shape[rows + 2 :]])
+        corners = [
+            ops.squeeze(part, (rows + 1, rows + 3))
+            for half in ops.split(blocks, 2, axis=rows + 1)
+            for part in ops.split(half, 2, axis=rows + 3)
+        ]
+        top, bottom = (ops.where(right > left, right, left) for left, right in (corners[:2], corners[2:]))
+        return ops.where(bottom > top, bottom, top)
+
+    def get_config(self):
+        """What from_config needs."""
+        return {**super().get_config(), "data_format": self.data_format}
 
 
 class Parts:
@@ -159,8 +190,7 @@ class Parts:
         """Half the size, other filters."""
         if self.config.downsampling == "convolutional":
             return self.unit(x, filters, 2, name, strides=2)
-        x = layers.MaxPooling2D(2, data_format=self.config.data_format, name=f"{name}_pool")(x)
-        return self.unit(x, filters, 1, name)
+        return self.unit(HalvingMaxPool(self.config.data_format, name=f"{name}_pool")(x), filters, 1, name)
 
     def up(self, x, filters, name):
         """Twice the size, other filters."""
@@ -168,10 +198,10 @@ class Parts:
             options = self.conv_options()
             x = layers.Conv2DTranspose(filters, 2, strides=2, name=f"{name}_conv", **options)(x)
             return self.activate(self.normalise(x, f"{name}_norm"), f"{name}_relu")
-        x = layers.UpSampling2D(
-            2, interpolation=self.interpolation, data_format=self.config.data_format, name=f"{name}_interpolation"
-        )(x)
-        return self.unit(x, filters, 1, name)
+        # Interpolation and a 1x1 convolution commute: this way round both run on fewer numbers.
+        x = self.conv(x, filters, 1, f"{name}_conv")
+        x = Doubling(self.interpolation, self.config.data_format, name=f"{name}_interpolation")(x)
+        return self.activate(self.normalise(x, f"{name}_norm"), f"{name}_relu")
 
     def connect(self, x, skip, name):
         """Joins the way up with the way down; `none` keeps the way up."""

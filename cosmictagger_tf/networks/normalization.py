@@ -10,7 +10,7 @@ class PlaneBatchNormalization(keras.layers.BatchNormalization):
 
     With planes = P > 1 each plane is normalised by its own batch statistics, and the moving statistics get one update
     a plane, in order: what a layer shared by P calls in a row does (the reference's 2D networks). With planes = 1 the
-    statistics are pooled over everything (the reference's 3D networks). Statistics are computed in float32.
+    statistics are pooled over everything (the reference's 3D networks). Statistics are computed in float32 at least.
 
     Args:
         planes: how many planes are folded into the batch, the fastest-running index of the folded axis.
@@ -26,7 +26,7 @@ class PlaneBatchNormalization(keras.layers.BatchNormalization):
         """[batch * planes, ...] of the inputs' shape and dtype."""
         planes = self.planes if training else 1
         channels = self.axis % len(inputs.shape)
-        x = ops.cast(inputs, "float32")
+        x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
         x = ops.reshape(x, (-1, planes, *inputs.shape[1:]))
         axes = [a for a in range(len(x.shape)) if a not in (1, channels + 1)]
         shape = [1] * len(x.shape)
@@ -46,7 +46,7 @@ class PlaneBatchNormalization(keras.layers.BatchNormalization):
         mean = ops.reshape(mean, (self.planes, -1))
         variance = ops.reshape(variance, (self.planes, -1))
         if self.bessel:
-            n = ops.cast(ops.size(x), "float32") / (self.planes * mean.shape[1])
+            n = ops.cast(ops.size(x), x.dtype) / (self.planes * mean.shape[1])
             variance = variance * (n / ops.maximum(n - 1.0, 1.0))
         moving_mean, moving_variance = self.moving_mean.value, self.moving_variance.value
         for plane in range(self.planes):

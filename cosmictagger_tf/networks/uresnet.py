@@ -37,7 +37,9 @@ def build_uresnet(config: NetworkConfig, shape: ImageShape) -> keras.Model:
     x = parts.unit(x, config.n_initial_filters, FIRST_KERNEL, "initial")
     x = level(parts, x, 0)
     x = parts.blocks(x, config.blocks_final, BLOCK_KERNEL, "final")
-    x = parts.conv(x, N_CLASSES, 1, "logits", dtype="float32")
+    # Logits are never in half precision.
+    dtype = keras.backend.result_type(keras.config.dtype_policy().compute_dtype, "float32")
+    x = parts.conv(x, N_CLASSES, 1, "logits", dtype=dtype)
     if config.data_format == "channels_first":
         x = ops.transpose(x, (0, 2, 3, 1))
     return keras.Model(images, unfold(x, shape.planes), name="uresnet")

@@ -20,21 +20,22 @@ def per_image_loss(labels, logits, scheme: str, multiplicity=None):
 
     Args:
         labels: integer [batch, planes, ...], class index of each pixel.
-        logits: float [batch, planes, ..., classes]; computed in float32 whatever their dtype.
+        logits: float [batch, planes, ..., classes]; computed in float32 at least.
         scheme: "none", "light", "even" (each class a third of the weight: 1 / (3 * (n_class + 1)) with the class's
             pixel count in the plane) or "focal" ((1 - p_true)^2).
         multiplicity: optional, float or integer [batch, planes, ...]: how many equal pixels an element stands for
             (0 for padding). The weights carry no gradient.
 
     Returns:
-        float32 [batch].
+        float32 [batch] (float64 for float64 logits).
     """
     batch, planes = ops.shape(logits)[:2]
-    logits = ops.cast(ops.reshape(logits, (batch, planes, -1, N_CLASSES)), "float32")
+    logits = ops.reshape(logits, (batch, planes, -1, N_CLASSES))
+    logits = ops.cast(logits, keras.backend.result_type(logits.dtype, "float32"))
     labels = ops.reshape(labels, (batch, planes, -1))
-    truth = ops.one_hot(ops.cast(labels, "int32"), N_CLASSES, dtype="float32")
+    truth = ops.one_hot(ops.cast(labels, "int32"), N_CLASSES, dtype=logits.dtype)
     if multiplicity is not None:
-        multiplicity = ops.cast(ops.reshape(multiplicity, (batch, planes, -1)), "float32")
+        multiplicity = ops.cast(ops.reshape(multiplicity, (batch, planes, -1)), logits.dtype)
     cross_entropy = -ops.sum(truth * ops.log_softmax(logits, axis=-1), axis=-1)
     weights = ops.stop_gradient(_pixel_weights(truth, cross_entropy, scheme, multiplicity))
     plane_loss = _divide(ops.sum(weights * cross_entropy, axis=-1), ops.sum(weights, axis=-1))
@@ -48,7 +49,7 @@ def _pixel_weights(truth, cross_entropy, scheme, multiplicity):
     if scheme == "focal":
         return pixels * (1.0 - ops.exp(-cross_entropy)) ** FOCAL_POWER
     if scheme == "light":
-        class_weights = ops.convert_to_tensor(LIGHT_WEIGHTS, "float32")
+        class_weights = ops.convert_to_tensor(LIGHT_WEIGHTS, truth.dtype)
     elif scheme == "even":
         counts = ops.sum(truth * pixels[..., None], axis=-2, keepdims=True)
         class_weights = 1.0 / (N_CLASSES * (counts + 1.0))

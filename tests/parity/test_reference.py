@@ -1,0 +1,156 @@
+"""Our networks against the reference's own outputs: logits, losses, gradients, batch-norm statistics."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cosmictagger_tf.config import NetworkConfig
+from cosmictagger_tf.detector import ImageShape
+from cosmictagger_tf.networks.build import build_network
+from cosmictagger_tf.networks.reference_weights import WeightsDoNotFit, assign_reference_weights, variables
+from cosmictagger_tf.training.losses import per_image_loss
+
+NETWORKS = ("a21_small", "uresnet_small", "uresnet3d_small")
+SCHEMES = ("none", "light", "even", "focal")
+SAME_NAME = ("bias", "n_initial_filters", "blocks_per_layer", "blocks_deepest_layer", "blocks_final", "residual")
+SAME_NAME += ("filter_size_deepest", "bottleneck_deepest", "block_concat", "connections", "growth_rate")
+SAME_NAME += ("downsampling", "upsampling", "normalization")
+
+
+class Reference:
+    """One fixture file, and our network with its weights."""
+
+    def __init__(self, path):
+        with np.load(path) as file:
+            self.arrays = {name: file[name] for name in file.files}
+        theirs = json.loads(str(self.arrays["config_json"]))["network"]
+        same = {name: theirs[name] for name in SAME_NAME}
+        mode = theirs["conv_mode"].removeprefix("conv_")
+        self.config = NetworkConfig(
+            conv_mode=mode, network_depth=theirs["depth"], wiring="pytorch", deepest_3d="bottleneck", **same
+        )
+        self.images = self.arrays["input"].astype(np.float32)
+        self.labels = self.arrays["labels"].astype(np.int32)
+
+    @property
+    def weights(self):
+        return {k.removeprefix("param/"): v for k, v in self.arrays.items() if k.startswith("param/")}
+
+    def network(self, dtype=np.float32):
+        network = build_network(self.config, ImageShape(*self.images.shape[1:]))
+        assign_reference_weights(network, self.config, {k: v.astype(dtype) for k, v in self.weights.items()})
+        return network
+
+    def logits(self, mode):
+        """[plane, height, width, class], as the file has them."""
+        return self.arrays[f"{mode}/logits"][:, 0].transpose(0, 2, 3, 1)
+
+    def tolerance(self, mode):
+        return max(1e-3, 3 * float(self.arrays[f"{mode}/f64_logits_maxabsdiff"]))
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def reference(request, fixtures_dir):
+    return Reference(fixtures_dir / f"{request.param}_torch.npz")
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_logits(reference, mode):
+    found = np.asarray(reference.network()(reference.images, training=mode == "train"))[0]
+    assert np.abs(found - reference.logits(mode)).max() < reference.tolerance(mode)
+
+
+def test_batch_norm_statistics_after_a_pass(reference):
+    network = reference.network()
+    network(reference.images, training=True)
+    names = [name for name in variables(network, reference.config) if ".running_" in name]
+    assert len(names) > 20
+    for name in names:
+        expected = reference.arrays[f"train/after/{name}"]
+        np.testing.assert_allclose(variables(network, reference.config)[name], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_losses_of_the_same_logits(reference, mode):
+    for scheme in SCHEMES:
+        loss = per_image_loss(reference.labels, reference.logits(mode)[None], scheme)
+        assert float(loss[0]) == pytest.approx(float(reference.arrays[f"{mode}/loss_{scheme}"]), rel=1e-5)
+
+
+@pytest.fixture
+def float64():
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+
+
+def loss_and_gradient_norms(reference, network, mode, scheme, dtype):
+    """The loss and the norm of each parameter's gradient, in the order of the file's param_names."""
+    ours = variables(network, reference.config)
+    names = [str(name) for name in reference.arrays["param_names"]]
+    with tf.GradientTape() as tape:
+        logits = network(reference.images.astype(dtype), training=mode == "train")
+        loss = per_image_loss(reference.labels, logits, scheme)[0]
+    gradients = tape.gradient(loss, [ours[name].value for name in names])
+    return float(loss), np.array([float(tf.norm(gradient)) for gradient in gradients])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_losses_and_gradient_norms_in_float64(reference, mode, float64):
+    # In float64, where rounding hides nothing.
+    network = reference.network(np.float64)
+    for scheme in SCHEMES:
+        loss, norms = loss_and_gradient_norms(reference, network, mode, scheme, np.float64)
+        expected = reference.arrays[f"{mode}/f64_gradnorm_{scheme}"]
+        assert loss == pytest.approx(float(reference.arrays[f"{mode}/f64_loss_{scheme}"]), rel=1e-5)
+        np.testing.assert_allclose(norms, expected, rtol=1e-3, atol=1e-6 * expected.max())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_losses_and_gradient_norms_in_float32(reference, mode):
+    network = reference.network()
+    for scheme in SCHEMES:
+        loss, norms = loss_and_gradient_norms(reference, network, mode, scheme, np.float32)
+        expected_loss = float(reference.arrays[f"{mode}/f64_loss_{scheme}"])
+        gap = abs(float(reference.arrays[f"{mode}/loss_{scheme}"]) - expected_loss) / expected_loss
+        assert loss == pytest.approx(expected_loss, rel=max(1e-5, 3 * gap))
+        expected = reference.arrays[f"{mode}/f64_gradnorm_{scheme}"]
+        # Gradients that are zero but for rounding (a bias before a batch norm) say nothing.
+        there = expected > 1e-4 * expected.max()
+        # The reference's float32 gradients are up to 4 % off its float64 ones, ours up to 9 %: both are rounding.
+        np.testing.assert_allclose(norms[there], expected[there], rtol=0.1)
+
+
+def test_what_does_not_fit_is_named(reference):
+    network = build_network(reference.config, ImageShape(*reference.images.shape[1:]))
+    before = [np.array(w) for w in network.weights]
+    weights = dict(reference.weights)
+    weights["initial_convolution.conv.bias"] = np.zeros(7)
+    weights["stranger"] = np.zeros(3)
+    del weights["bottleneck.bias"]
+    with pytest.raises(WeightsDoNotFit) as error:
+        assign_reference_weights(network, reference.config, weights)
+    message = str(error.value)
+    assert "3 tensors" in message and "initial_convolution.conv.bias is (7,)" in message
+    assert "stranger has no place" in message and "bottleneck.bias is missing" in message
+    for old, new in zip(before, network.weights, strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize(
+    ("wiring", "trainable", "total"), [("tensorflow", 8_510_547, 8_516_083), ("pytorch", 8_510_547, 8_516_083)]
+)
+def test_a21_has_the_references_number_of_weights(wiring, trainable, total):
+    from cosmictagger_tf.config import with_changes
+    from cosmictagger_tf.networks.presets import PRESETS
+
+    network = build_network(with_changes(PRESETS["a21"], wiring=wiring), ImageShape(3, 640, 1024))
+    assert network.count_params() == total
+    assert sum(int(np.prod(v.shape)) for v in network.trainable_variables) == trainable

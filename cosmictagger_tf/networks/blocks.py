@@ -5,7 +5,7 @@ weights. A 3D convolution with a [1, k, k] kernel is then the same computation a
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 from keras import layers, ops
@@ -30,6 +30,11 @@ class Wiring(NamedTuple):
     momentum: float
     bessel: bool
     skip_before_blocks: bool
+
+    @property
+    def batch_norm(self) -> dict[str, Any]:
+        """Arguments of the batch-norm layers."""
+        return {"epsilon": self.epsilon, "momentum": self.momentum, "bessel": self.bessel}
 
 
 WIRINGS = {
@@ -151,10 +156,8 @@ class Parts:
         """The chosen normalisation; `planes` where other than the network's are folded."""
         kind, filters = self.config.normalization, x.shape[self.channels]
         if kind == "batch":
-            constants = {"epsilon": self.wiring.epsilon, "momentum": self.wiring.momentum, "bessel": self.wiring.bessel}
-            return PlaneBatchNormalization(
-                planes=planes or self.statistics_planes, axis=self.channels, name=name, **constants
-            )(x)
+            options = {"planes": planes or self.statistics_planes, "axis": self.channels, "name": name}
+            return PlaneBatchNormalization(**options, **self.wiring.batch_norm)(x)
         if kind == "layer":
             return layers.LayerNormalization(axis=self.channels, epsilon=self.wiring.epsilon, name=name)(x)
         if kind in ("group", "instance"):

@@ -57,7 +57,7 @@ def units(config: NetworkConfig) -> Iterator[tuple[str, str]]:
 
 def variables(network: keras.Model, config: NetworkConfig) -> dict[str, keras.Variable]:
     """PyTorch name -> our variable, for every weight of the network."""
-    found = {}
+    found: dict[str, keras.Variable] = {}
     layers = {layer.name: layer for layer in network.layers}
     pairs = [(theirs, f"{ours}_conv", f"{ours}_norm") for theirs, ours in units(config)]
     for theirs, conv, norm in pairs:

@@ -59,7 +59,7 @@ def build_sparse_uresnet(config: NetworkConfig, shape: ImageShape) -> keras.Mode
 
 
 def _inputs(config):
-    columns = {"values": 1, "neighbours_first": FIRST_KERNEL**2}
+    columns: dict[str, int | None] = {"values": 1, "neighbours_first": FIRST_KERNEL**2}
     for depth in range(config.network_depth):
         columns |= {f"neighbours_{depth}": BLOCK_KERNEL**2, f"images_{depth}": None}
         columns |= {f"children_{depth}": 4, f"parents_{depth}": None}
@@ -126,8 +126,9 @@ class SparseParts(Parts):
         if len(x.shape) == 4 or kind in ("none", "layer"):
             return super().normalise(x, name, planes)
         if kind == "batch":
-            constants = {"epsilon": self.wiring.epsilon, "momentum": self.wiring.momentum, "bessel": self.wiring.bessel}
-            layer = SparseBatchNormalization(planes or self.statistics_planes, slope=slope, name=name, **constants)
+            layer = SparseBatchNormalization(
+                planes or self.statistics_planes, slope=slope, name=name, **self.wiring.batch_norm
+            )
             return layer(x, self.table("images"))
         groups = -1 if kind == "instance" else math.gcd(8, x.shape[-1])
         cells = self.deepest.height * self.deepest.width

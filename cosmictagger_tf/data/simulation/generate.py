@@ -53,6 +53,7 @@ def simulate_file(config: SimulateConfig, say=print):
     began = time.perf_counter()
     with LarcvWriter(path, ImageShape()) as writer:
         for event, particle in events(config):
+            assert event.label is not None
             products = {PRODUCER_IMAGE: event.image, PRODUCER_LABEL: event.label}
             writer.write(event.event_id, products, particles={PRODUCER_NEUTRINO: particle})
             report(writer.entries, config.events, time.perf_counter() - began, say)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 BACKGROUND, COSMIC, NEUTRINO = 0, 1, 2
 CLASS_NAMES = ("background", "cosmic", "neutrino")
 N_CLASSES = len(CLASS_NAMES)
+# Okabe and Ito's colours, told apart with every common colour blindness: white, blue (cosmic), vermillion (neutrino).
+CLASS_COLORS = ("#ffffff", "#0072b2", "#d55e00")
 
 # SBND's drift-time and wire axes, and the ADC below which a pixel is not stored.
 SBND_TICKS = 1280

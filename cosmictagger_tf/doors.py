@@ -1,13 +1,18 @@
 """What all doors share: parse, run, and turn a user's mistake into one line and a non-zero exit."""
 
 import os
+import signal
 import sys
+import time
 from collections.abc import Callable
 
-from cosmictagger_tf.errors import UserError
+from cosmictagger_tf.errors import StoppedElsewhere, UserError, WriteError
+from cosmictagger_tf.files import write_failure
 from cosmictagger_tf.flags import HelpRequested, help_text, parse
+from cosmictagger_tf.launch import launched
 
-USER_ERROR = 2
+# Seconds that a rank waits before it ends because of what another one says: launchers kill the others at the first end.
+HEAD_START = 8.0
 
 
 def open_door(
@@ -18,6 +23,7 @@ def open_door(
     examples: str,
     argv=None,
     *,
+    in_flagfiles=(),
     with_given=False,
     uses_tensorflow=True,
 ) -> int:
@@ -30,27 +36,47 @@ def open_door(
         description: what the door does, for --help.
         examples: command lines, for --help.
         argv: the arguments; None = the process's.
+        in_flagfiles: config classes whose flags a flagfile may have as well, without effect (flags.parse).
         uses_tensorflow: import TensorFlow, quietly, before main.
         with_given: main takes, first, the names of the options that the user set (flags.Parsed.given).
 
     Returns:
         The exit status: what main returns (None counts as 0), 2 for a mistake of the user, 130 for Ctrl-C.
     """
+    parsed = None
     try:
-        parsed = parse(sys.argv[1:] if argv is None else argv, groups)
+        try:
+            parsed = parse(sys.argv[1:] if argv is None else argv, groups, in_flagfiles)
+        except HelpRequested:
+            print(help_text(module, description, examples, groups), flush=True)
+            return 0
         arguments = (parsed.given, *parsed.configs) if with_given else parsed.configs
         if uses_tensorflow:
             _import_tensorflow_quietly()
         return main(*arguments) or 0
-    except HelpRequested:
-        print(help_text(module, description, examples, groups))
-        return 0
+    except StoppedElsewhere as error:
+        time.sleep(HEAD_START)
+        return error.exit_status
     except UserError as error:
-        print(f"cosmictagger_tf.{module}: {error}", file=sys.stderr)
-        return USER_ERROR
+        # What is wrong with the flags is wrong on every rank: one of them says it.
+        if parsed or launched().rank == 0:
+            print(f"cosmictagger_tf.{module}: {error}", file=sys.stderr)
+        else:
+            time.sleep(HEAD_START)
+        return error.exit_status
     except KeyboardInterrupt:
         print(f"cosmictagger_tf.{module}: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # Who read the output wants no more of it (`| head`): nothing is left to say, at exit neither.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except Exception as error:
+        reason = write_failure(error)
+        if reason is None:
+            raise
+        print(f"cosmictagger_tf.{module}: cannot write: {reason}", file=sys.stderr)
+        return WriteError.exit_status
 
 
 def _import_tensorflow_quietly():

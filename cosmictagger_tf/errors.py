@@ -2,11 +2,31 @@
 
 
 class UserError(Exception):
-    """A mistake in what the user gave. The doors print its one line and exit non-zero, without a traceback."""
+    """A mistake in what the user gave. The doors print its one line and exit with its status, without a traceback."""
+
+    exit_status = 2
+
+
+class RankLost(UserError):
+    """Another rank of the job is gone or hangs. Nothing is wrong with the command: given again, it resumes."""
+
+    exit_status = 75
+
+
+class StoppedElsewhere(UserError):
+    """This rank stops because another one did, which itself says why: nothing is printed for this one."""
 
 
 class ConfigError(UserError):
     """A flag has an impossible value, or two flags contradict each other. The message names the flags."""
+
+
+class WriteError(UserError):
+    """A file cannot be written: the disk is full, a quota used up, a folder forbidden. What was there stays."""
+
+
+class NonFiniteError(UserError):
+    """The training stops because a number is not finite; the message names the step, the events and the way out."""
 
 
 class DataError(UserError):
@@ -27,6 +47,10 @@ class DataError(UserError):
         if plane is not None:
             where.append(f"plane {plane}")
         super().__init__(f"{', '.join(where)}: {reason}")
+
+    def __reduce__(self):
+        # Ranks tell each other of bad events.
+        return DataError, (self.file, self.reason, self.entry, self.plane)
 
 
 class MissingPackageError(UserError):

@@ -2,27 +2,54 @@
 
 import sys
 
-from cosmictagger_tf.config import DataConfig, ExecutionConfig, NetworkConfig, OutputConfig, WeightsConfig
+from cosmictagger_tf.config import (
+    DataConfig,
+    EvaluateConfig,
+    ExecutionConfig,
+    NetworkConfig,
+    OutputConfig,
+    RanksConfig,
+    SkipConfig,
+    WeightsConfig,
+)
 from cosmictagger_tf.doors import open_door
 
 DESCRIPTION = """
-Runs a trained network over every event of --file, in file order, and prints its metrics per plane and averaged: the
-mean over events (the paper's headline) and pooled over the set. Architecture, downsampling and producers are
-the run's own. Writes evaluation.json into the run's folder.
+Runs a trained network over every event of --file, in file order, and prints its metrics per plane and averaged, with
+95 % intervals: the mean over events (the paper's headline) and pooled over the set. Architecture, downsampling and
+producers are the run's own. Writes evaluation.html (plots, best and worst events; opens without a network),
+evaluation.json (every number) and evaluation.csv (a line an event) into the run's folder, or where --report says.
 """
 EXAMPLES = """
 python -m cosmictagger_tf.evaluate --run_id=first --file=test.h5
-python -m cosmictagger_tf.evaluate --run_id=first --file=test.h5 --checkpoint_step=2000 --minibatch_size=8
+python -m cosmictagger_tf.evaluate --run_id=first --file=test.h5 --checkpoint_step=2000 --report=reports/step2000.html
 """
-GROUPS = (OutputConfig, WeightsConfig, DataConfig, NetworkConfig, ExecutionConfig)
+GROUPS = (
+    EvaluateConfig,
+    OutputConfig,
+    WeightsConfig,
+    DataConfig,
+    SkipConfig,
+    NetworkConfig,
+    ExecutionConfig,
+    RanksConfig,
+)
 
 
-def main(given, output, weights, data, network, settings) -> None:
-    """Evaluates and prints the table."""
+def main(given, options, output, weights, data, skip, network, settings, ranks) -> None:
+    """Evaluates, prints the tables and writes the files."""
     from cosmictagger_tf.inference.evaluation import evaluate
-    from cosmictagger_tf.inference.report import metrics_table
+    from cosmictagger_tf.inference.evaluation_files import report_place, write_evaluation
+    from cosmictagger_tf.inference.report import report_text
 
-    print(metrics_table(evaluate(given, output, weights, data, network, settings)))
+    place = report_place(options, output)
+    found = evaluate(given, options, output, weights, data, network, settings, ranks, skip)
+    if found is None:
+        return
+    print(report_text(found))
+    if place is not None:
+        for path in write_evaluation(found, options, place):
+            print(f"written: {path}")
 
 
 if __name__ == "__main__":

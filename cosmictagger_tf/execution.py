@@ -8,8 +8,11 @@ from cosmictagger_tf.errors import ConfigError
 PRECISION_POLICIES = {"float32": "float32", "mixed": "mixed_float16", "bfloat16": "mixed_bfloat16"}
 
 
-def prepare(config: ExecutionConfig):
+def prepare(config: ExecutionConfig, local_rank: int | None = None):
     """Applies an ExecutionConfig to this process.
+
+    Args:
+        local_rank: None, or this process's number among those that share the node's GPUs, one each.
 
     Raises:
         ConfigError: --compute_mode=GPU on a machine whose TensorFlow sees no GPU.
@@ -19,10 +22,10 @@ def prepare(config: ExecutionConfig):
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(PRECISION_POLICIES[config.precision])
     if keras.backend.backend() == "tensorflow":
-        _prepare_tensorflow(config)
+        _prepare_tensorflow(config, local_rank)
 
 
-def _prepare_tensorflow(config):
+def _prepare_tensorflow(config, local_rank):
     import tensorflow as tf
 
     tf.get_logger().setLevel("ERROR")
@@ -35,10 +38,33 @@ def _prepare_tensorflow(config):
     if config.compute_mode == "CPU" and gpus:
         tf.config.set_visible_devices([], "GPU")
     elif gpus:
-        for gpu in gpus:
-            tf.config.experimental.set_memory_growth(gpu, True)
-    tf.config.threading.set_inter_op_parallelism_threads(config.inter_op_parallelism_threads)
-    tf.config.threading.set_intra_op_parallelism_threads(config.intra_op_parallelism_threads)
+        pin_gpu(local_rank)
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    # Once TensorFlow has begun to compute, as in a notebook, their numbers can be asked for but not set.
+    if config.inter_op_parallelism_threads:
+        tf.config.threading.set_inter_op_parallelism_threads(config.inter_op_parallelism_threads)
+    if config.intra_op_parallelism_threads:
+        tf.config.threading.set_intra_op_parallelism_threads(config.intra_op_parallelism_threads)
+
+
+def has_gpu() -> bool:
+    """Whether this process computes on a GPU."""
+    import tensorflow as tf
+
+    return bool(tf.config.get_visible_devices("GPU"))
+
+
+def pin_gpu(local_rank: int | None):
+    """Leaves this process one GPU of the node, chosen by its local rank, or with None all; memory grows as needed."""
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    # Where the launcher has hidden the other ranks' GPUs, there is one left, and the local rank counts on.
+    mine = gpus if local_rank is None or not gpus else [gpus[local_rank % len(gpus)]]
+    tf.config.set_visible_devices(mine, "GPU")
+    for gpu in mine:
+        tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def describe() -> dict:

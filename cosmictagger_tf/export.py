@@ -1,4 +1,4 @@
-"""Door: a trained network as a TensorFlow SavedModel."""
+"""Door: a trained network as a model that others can run."""
 
 import sys
 
@@ -13,12 +13,14 @@ from cosmictagger_tf.config import (
 from cosmictagger_tf.doors import open_door
 
 DESCRIPTION = """
-Writes a trained network as a SavedModel (tag `serve`) that runs without this package, in Python, C++ and LArSoft:
-float32 images in, scores out, batch size open. The image size is that of --file, or SBND's where none is given,
-after the run's downsampling. Signatures: serving_default and dense, flat, per_view, pixels (see docs/architecture.md).
+Writes a trained network as a SavedModel (tag `serve`) that runs without this package, in Python, C, C++ and LArSoft:
+float32 images or pixels in, scores out, batch size open. The image size is that of --file, or SBND's where none is
+given, after the run's downsampling, or before it with --export_preprocessing. Signatures: serving_default and dense,
+flat, per_view, pixels (docs/inference.md). --export_format=keras writes a .keras file instead.
 """
 EXAMPLES = """
 python -m cosmictagger_tf.export --run_id=first
+python -m cosmictagger_tf.export --run_id=first --export_preprocessing --export_dir=models/first
 saved_model_cli show --dir output/first/saved_model --tag_set serve --signature_def serving_default
 """
 GROUPS = (OutputConfig, WeightsConfig, ExportConfig, DataConfig, NetworkConfig, ExecutionConfig)
@@ -26,7 +28,7 @@ GROUPS = (OutputConfig, WeightsConfig, ExportConfig, DataConfig, NetworkConfig, 
 
 def main(given, output, weights, export, data, network, settings) -> None:
     """Exports and says where to."""
-    from cosmictagger_tf.inference.saved_model import export_run
+    from cosmictagger_tf.inference.export import export_run
 
     print(f"exported to {export_run(given, output, weights, export, data, network, settings)}")
 

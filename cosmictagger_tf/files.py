@@ -1,23 +1,36 @@
 """Files that are either complete or absent: written beside, flushed to the disk, renamed into place."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from cosmictagger_tf.errors import ConfigError, WriteError
+
+# Beside a file or folder that is being written by a process: .<name>.<process>.part, and .old for what it replaces.
+LEFTOVER = re.compile(r"\.(.+)\.\d+\.(part|old)")
+FULL = {errno.ENOSPC: "No space left on device", errno.EDQUOT: "Disk quota exceeded", errno.EFBIG: "File too large"}
+
 
 @contextlib.contextmanager
 def replaced_file(path: Path) -> Iterator[Path]:
-    """Yields a path to write to; on success it takes the place of `path`, on an error it is removed."""
+    """Yields a path to write to; on success it takes the place of `path`, on an error it is removed.
+
+    Raises:
+        WriteError: the disk is full, or forbids it.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        yield beside
-        flush(beside)
-        os.replace(beside, path)
-        flush(path.parent)
+        with write_errors(path):
+            yield beside
+            flush(beside)
+            os.replace(beside, path)
+            flush(path.parent)
     finally:
         beside.unlink(missing_ok=True)
 
@@ -26,21 +39,77 @@ def replaced_file(path: Path) -> Iterator[Path]:
 def replaced_folder(path: Path) -> Iterator[Path]:
     """Like replaced_file, for a folder of plain files; an existing folder of that name is replaced."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
     try:
-        yield beside
-        for file in beside.rglob("*"):
-            flush(file)
-        flush(beside)
-        old = path.with_name(f".{path.name}.{os.getpid()}.old")
-        if path.exists():
-            os.replace(path, old)
-        os.replace(beside, path)
-        flush(path.parent)
-        shutil.rmtree(old, ignore_errors=True)
+        with write_errors(path):
+            shutil.rmtree(beside, ignore_errors=True)
+            beside.mkdir(parents=True)
+            yield beside
+            for file in beside.rglob("*"):
+                flush(file)
+            flush(beside)
+            old = path.with_name(f".{path.name}.{os.getpid()}.old")
+            if path.exists():
+                os.replace(path, old)
+            os.replace(beside, path)
+            flush(path.parent)
+            shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Around what writes `path`: raises a WriteError of one line where the disk is full or forbids it."""
+    try:
+        yield
+    except Exception as error:
+        reason = write_failure(error)
+        if reason is None:
+            raise
+        raise WriteError(f"{path}: cannot be written: {reason}; what was written before is intact") from None
+
+
+def write_failure(error: BaseException) -> str | None:
+    """What the disk has against being written, in its words; None where an exception means something else.
+
+    The HDF5 library and TensorFlow say it in the text of exceptions of their own.
+    """
+    number = getattr(error, "errno", None)
+    if isinstance(error, OSError) and number in {*FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}:
+        return os.strerror(number)
+    text = str(error)
+    found = [reason for number, reason in FULL.items() if f"errno = {number}," in text or reason in text]
+    return found[0] if found else None
+
+
+def tidy(folder: Path, names: tuple[str, ...] = ()):
+    """Removes what writers that were killed left in a folder; what was being replaced is put back.
+
+    Args:
+        folder: nobody else may be writing there.
+        names: look after these files only; () = all.
+    """
+    for left in list(folder.iterdir()) if folder.is_dir() else []:
+        found = LEFTOVER.fullmatch(left.name)
+        if not found or (names and found[1] not in names):
+            continue
+        if found[2] == "old" and not (folder / found[1]).exists():
+            os.replace(left, folder / found[1])
+        elif left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def make_folder(path: Path, flag: str):
+    """Makes a folder and those above it; raises ConfigError, naming the flag that asked for it, where that fails."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".{os.getpid()}.writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(f"--{flag}: cannot write to {path}: {error.strerror}") from None
 
 
 def flush(path: Path):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from absl import flags as absl_flags
 
-from cosmictagger_tf.config import Config, NetworkConfig
+from cosmictagger_tf.config import Config, NetworkConfig, flag_name
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.networks.presets import PRESETS
 
@@ -32,13 +32,15 @@ class Parsed(NamedTuple):
     given: frozenset[str]
 
 
-def parse(argv: list[str], groups: tuple[type[Config], ...]) -> Parsed:
+def parse(argv: list[str], groups: tuple[type[Config], ...], in_flagfiles: tuple[type[Config], ...] = ()) -> Parsed:
     """The configs that a command line describes.
 
     Args:
         argv: the arguments, without the program's name. A --flagfile's lines count as if they stood first, so
             that the command line overrides them; a flagfile may name others, relative to itself.
         groups: the config classes whose fields are the allowed flags.
+        in_flagfiles: config classes whose fields a flagfile may set as well, without effect: so that a job's flagfile
+            serves a door that needs a part of it.
 
     Raises:
         ConfigError: an unknown flag, an impossible value or combination, a stray argument, a missing flagfile.
@@ -46,7 +48,7 @@ def parse(argv: list[str], groups: tuple[type[Config], ...]) -> Parsed:
     """
     values = _define(groups)
     try:
-        rest = values(["door", *_expand_flagfiles(argv)])
+        rest = values(["door", *_expand_flagfiles(argv, _names(in_flagfiles) - _names(groups))])
     except absl_flags.Error as error:
         raise ConfigError(str(error).replace("\n", " ")) from None
     if values["help"].value:
@@ -78,31 +80,37 @@ def _define(groups):
 
 
 def _define_one(f, values):
-    help, choices = f.metadata["help"], f.metadata["choices"]
+    name, help, choices = flag_name(f.name), f.metadata["help"], f.metadata["choices"]
     bounds = {"lower_bound": f.metadata["minimum"], "upper_bound": f.metadata["maximum"]}
     if choices:
-        absl_flags.DEFINE_enum(f.name, f.default, list(choices), help, flag_values=values)
+        absl_flags.DEFINE_enum(name, f.default, list(choices), help, flag_values=values)
     elif isinstance(f.default, bool):
-        absl_flags.DEFINE_bool(f.name, f.default, help, flag_values=values)
+        absl_flags.DEFINE_bool(name, f.default, help, flag_values=values)
     elif isinstance(f.default, int):
-        absl_flags.DEFINE_integer(f.name, f.default, help, flag_values=values, **bounds)
+        absl_flags.DEFINE_integer(name, f.default, help, flag_values=values, **bounds)
     elif isinstance(f.default, float):
-        absl_flags.DEFINE_float(f.name, f.default, help, flag_values=values, **bounds)
+        absl_flags.DEFINE_float(name, f.default, help, flag_values=values, **bounds)
     elif isinstance(f.default, tuple):
-        absl_flags.DEFINE_list(f.name, list(f.default), help, flag_values=values)
+        absl_flags.DEFINE_list(name, list(f.default), help, flag_values=values)
     else:
-        absl_flags.DEFINE_string(f.name, f.default, help, flag_values=values)
+        absl_flags.DEFINE_string(name, f.default, help, flag_values=values)
 
 
 def _build(group, values):
-    given = {f.name: values[f.name] for f in fields(group) if values[f.name].present}
+    given = {f.name: values[flag_name(f.name)] for f in fields(group) if values[flag_name(f.name)].present}
     chosen = {name: tuple(flag.value) if isinstance(flag.value, list) else flag.value for name, flag in given.items()}
     if group is NetworkConfig:
         chosen = {**PRESETS[values["preset"].value].to_dict(), **chosen}
     return group(**chosen)
 
 
-def _expand_flagfiles(argv):
+def _names(groups) -> set[str]:
+    """The flags of config classes, as they may be written."""
+    names = {flag_name(f.name): f for group in groups for f in fields(group)}
+    return set(names) | {f"no{name}" for name, f in names.items() if isinstance(f.default, bool)}
+
+
+def _expand_flagfiles(argv, passed_over):
     from_files, rest, arguments = [], [], iter(argv)
     for argument in arguments:
         name, _, value = argument.partition("=")
@@ -111,7 +119,7 @@ def _expand_flagfiles(argv):
             from_files += _read_flagfile(Path(value), ())
         else:
             rest.append(argument)
-    return from_files + rest
+    return [line for line in from_files if line.lstrip("-").partition("=")[0] not in passed_over] + rest
 
 
 def _read_flagfile(path, stack):
@@ -149,7 +157,7 @@ def help_text(module: str, description: str, examples: str, groups: tuple[type[C
                 "preset", "uresnet", "architecture whose values the flags below override", tuple(PRESETS)
             )
         for f in fields(group):
-            lines += _flag_lines(f.name, f.default, f.metadata["help"], f.metadata["choices"])
+            lines += _flag_lines(flag_name(f.name), f.default, f.metadata["help"], f.metadata["choices"])
         lines.append("")
     lines += ["A flagfile holds one flag a line; the command line overrides it. Booleans: --flag or --noflag."]
     return "\n".join(lines)
@@ -157,7 +165,8 @@ def help_text(module: str, description: str, examples: str, groups: tuple[type[C
 
 def _flag_lines(name, default, help, choices):
     shown = ",".join(default) if isinstance(default, tuple) else default
-    head = f"  --{'[no]' if isinstance(default, bool) else ''}{name}"
+    shown = {True: "yes", False: "no"}[default] if isinstance(default, bool) else shown
+    head = f"  --{'[no]' if isinstance(default, bool) and not name.startswith('no_') else ''}{name}"
     tail = f"{help}{' <' + '|'.join(choices) + '>' if choices else ''}"
     tail += f" (default: {shown})" if shown not in ("", None) else ""
     body = textwrap.wrap(tail, 78)

@@ -2,8 +2,9 @@
 
 import sys
 
-from cosmictagger_tf.config import DataConfig, IoTestConfig
+from cosmictagger_tf.config import DataConfig, IoTestConfig, RanksConfig, SkipConfig
 from cosmictagger_tf.doors import open_door
+from cosmictagger_tf.errors import ConfigError
 
 DESCRIPTION = """
 Reads random batches of --file at full speed, as training does but without computing anything, checks each batch, and
@@ -12,18 +13,42 @@ reports images/s, CPU time an event, MB/s and the time spent waiting for the nex
 EXAMPLES = """
 python -m cosmictagger_tf.iotest --file=train.h5 --downsample=0 --minibatch_size=4
 python -m cosmictagger_tf.iotest --file=train.h5 --reader=larcv --read_iterations=200
+taskset -c 0 python -m cosmictagger_tf.iotest --file=train.h5 --compare_readers --read_iterations=96
 """
+GROUPS = (DataConfig, SkipConfig, IoTestConfig, RanksConfig)
 
 
-def main(data, test) -> None:
+def main(data, skip, test, distributed) -> None:
     """Reads and reports."""
     from cosmictagger_tf.data.dataset import open_reader
-    from cosmictagger_tf.data.throughput import read_through
+    from cosmictagger_tf.data.throughput import Throughput, read_through
+    from cosmictagger_tf.training.bad_events import BadEvents
+    from cosmictagger_tf.training.distributed import run
 
-    reader = open_reader(data)
-    print(f"{len(reader)} entries of {reader.shape}, labels: {'yes' if reader.has_labels else 'no'}")
-    print(read_through(reader, data, test.read_iterations, seed=0))
+    def read(ranks) -> None:
+        say = ranks.teller(print)
+        with ranks.agreed():
+            ranks.part("minibatch_size", data.minibatch_size)
+            if test.compare_readers and skip.skip_bad_events:
+                raise ConfigError("--compare_readers: the larcv queue skips nothing: leave out --skip_bad_events")
+            if test.compare_readers and ranks.size > 1:
+                raise ConfigError("--compare_readers: compares them in one process, without horovodrun or mpirun")
+            reader = open_reader(data)
+        say(f"{len(reader)} entries of {reader.shape}, labels: {'yes' if reader.has_labels else 'no'}")
+        if test.compare_readers:
+            from cosmictagger_tf.data.comparison import HEADER, compare
+
+            say(HEADER)
+            for row in compare(reader, data, test.read_iterations):
+                print(row, flush=True)
+            return
+        bad = BadEvents(skip.skip_bad_events, ranks, say)
+        mine, met = read_through(reader, data, test.read_iterations, 0, ranks.rank, ranks.size, bad.most)
+        bad.count(met)
+        say(str(Throughput.together(ranks.gather(mine))))
+
+    run(distributed, lambda local_rank: None, read)
 
 
 if __name__ == "__main__":
-    sys.exit(open_door("iotest", main, (DataConfig, IoTestConfig), DESCRIPTION, EXAMPLES))
+    sys.exit(open_door("iotest", main, GROUPS, DESCRIPTION, EXAMPLES))

@@ -1,24 +1,37 @@
 """A run's folder: what is in it, and what it says of itself."""
 
+import contextlib
+import errno
+import fcntl
 import json
+import os
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cosmictagger_tf.config import Config, DataConfig, ExecutionConfig, NetworkConfig, OptimizerConfig, OutputConfig
 from cosmictagger_tf.errors import ConfigError
-from cosmictagger_tf.files import write_json
+from cosmictagger_tf.files import make_folder, replaced_file, tidy, write_errors, write_json
 
 # Options that a resumed run must keep: another architecture does not fit the weights, and another batch size or
-# seed would change the order in which the remaining events are seen.
+# seed would change the order in which the remaining events are seen. Of the optimizer, what gives its state its shape.
 FIXED = {
     "network": {f.name for f in fields(NetworkConfig)} - {"remat", "data_format"},
     "data": {"downsample", "minibatch_size", "producer_image", "producer_label", "first_entry", "max_entries"},
     "execution": {"seed", "precision"},
-    "optimizer": {"optimizer", "gradient_accumulation"},
+    "optimizer": {"optimizer", "gradient_accumulation", "ema_momentum", "freeze"},
 }
+# What run.json says beside the options, and a resumed run must keep: it decides in which order events are seen.
+FIXED_FACTS = ("events",)
+# Without meaning for a resumed run.
+UNSAID = {"train": {"dry_run", "init_from"}}
+# Seconds in which a run that was killed a moment ago may still hold its lock.
+PATIENCE = 3.0
 SECTIONS: dict[type[Config], str] = {
     DataConfig: "data",
     NetworkConfig: "network",
@@ -31,28 +44,53 @@ AnyConfig = TypeVar("AnyConfig", bound=Config)
 class RunFolder:
     """The folder <output_dir>/<run_id> of a training run.
 
+    run.flags      every option as a flagfile: --flagfile=<it> asks for the same again
     run.json       configs, versions, command line, git commit
     checkpoints/   see training/checkpoints.py
     logs/          TensorBoard: train and validation
     history.csv    one line a record, train and validation
+    .lock          locked while a process trains; says which
     """
 
     def __init__(self, output: OutputConfig):
         self.path = Path(output.output_dir) / output.run_id
         self.record_file = self.path / "run.json"
+        self.flagfile = self.path / "run.flags"
         self.checkpoints = self.path / "checkpoints"
         self.logs = self.path / "logs"
         self.history = self.path / "history.csv"
 
     def prepare(self):
         """Makes the folder; raises ConfigError where it cannot be written."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            probe = self.path / ".writable"
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise ConfigError(f"--output_dir: cannot write to {self.path}: {error.strerror}") from None
+        make_folder(self.path, "output_dir")
+
+    @contextlib.contextmanager
+    def locked(self, say=print) -> Iterator[None]:
+        """Keeps every other process from training in this folder, and clears up after one that was killed.
+
+        The system frees the lock when the process ends, however it ends.
+
+        Args:
+            say: is told where the file system has no locks.
+
+        Raises:
+            ConfigError: another process has the lock; the message says which.
+        """
+        # Unbuffered: on a full disk closing it must not fail again.
+        with open(self.path / ".lock", "a+b", buffering=0) as file:
+            until = time.monotonic() + PATIENCE
+            while not _take_lock(file, say):
+                if time.monotonic() > until:
+                    file.seek(0)
+                    holder = file.read(200).decode(errors="replace").strip() or "another process"
+                    raise ConfigError(f"{self.path}: {holder} trains in it: wait, or use another --run_id")
+                time.sleep(0.1)
+            with write_errors(self.path):
+                file.truncate(0)
+                file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+            tidy(self.path, (self.record_file.name, self.flagfile.name, self.history.name))
+            tidy(self.checkpoints)
+            yield
 
     def record(self) -> dict | None:
         """What the run wrote about itself; None for a new run."""
@@ -71,31 +109,72 @@ class RunFolder:
         return kind.from_dict(record["config"][SECTIONS[kind]])
 
     def write_record(self, configs: dict[str, Config], more: dict):
-        """Writes run.json: the configs by section, the command line and the git commit, and `more`."""
+        """Writes run.json: the configs by section, the command line and the git commit, and `more`; and run.flags."""
+        with replaced_file(self.flagfile) as beside:
+            beside.write_text("\n".join(["# Every option of this run.", *flag_lines(configs), ""]))
         content = {"config": {name: config.to_dict() for name, config in configs.items()}}
         write_json(self.record_file, content | {"command": sys.argv, "git_commit": git_commit()} | more)
 
-    def check_resumable(self, configs: dict[str, Config]) -> list[str]:
-        """The changes against the recorded configuration that are allowed, as "--name: old -> new".
+    def check_resumable(self, configs: dict[str, Config], facts: dict) -> list[str]:
+        """The changes against what the run's last start recorded that are allowed, as "--name: old -> new".
+
+        Args:
+            configs: by section.
+            facts: what write_record is given beside them, as far as it must be compared.
 
         Raises:
-            ConfigError: options of FIXED differ; every difference is in the message.
+            ConfigError: options of FIXED, or FIXED_FACTS, differ; every difference is in the message.
         """
-        record = self.record()
-        allowed: list[str] = []
-        refused: list[str] = []
-        for section, config in configs.items():
-            old = record["config"].get(section, {}) if record else {}
-            for name, value in json.loads(json.dumps(config.to_dict())).items():
-                if name in old and old[name] != value:
-                    where = refused if name in FIXED.get(section, ()) else allowed
-                    where.append(f"--{name}: {old[name]} -> {value}")
+        record = (self.record() if any(self.checkpoints.glob("step_*")) else None) or {}
+        changes = [
+            (name in FIXED.get(section, ()), f"--{name}: {old} -> {new}")
+            for section, config in configs.items()
+            for name, old, new in _differences(record.get("config", {}).get(section, {}), config.to_dict())
+            if name not in UNSAID.get(section, ())
+        ]
+        changes += [(name in FIXED_FACTS, f"{name}: {old} -> {new}") for name, old, new in _differences(record, facts)]
+        allowed = [text for fixed, text in changes if not fixed]
+        refused = [text for fixed, text in changes if fixed]
         if refused:
             raise ConfigError(
                 f"{self.path} was begun with other values that a resumed run must keep ({'; '.join(refused)}): "
                 "give the old ones, or another --run_id"
             )
         return allowed
+
+
+def _take_lock(file, say) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        say(f"{file.name}: cannot be locked here ({error.strerror}): take care that only one run uses this folder")
+    return True
+
+
+def _differences(old: dict, new: dict) -> Iterator[tuple[str, Any, Any]]:
+    # (name, old value, new value) of what is in both and differs, as JSON has it.
+    for name, value in json.loads(json.dumps(new)).items():
+        if name in old and old[name] != value:
+            yield name, old[name], value
+
+
+def architecture(network: NetworkConfig) -> dict:
+    """The options that make the weights fit or not, as JSON has them."""
+    return {name: value for name, value in network.to_dict().items() if name in FIXED["network"]}
+
+
+def flag_lines(configs: dict[str, Config]) -> list[str]:
+    """The configs as the lines of a flagfile, a comment before each section."""
+    lines = []
+    for section, config in configs.items():
+        lines += ["", f"# {section}"]
+        for f in fields(config):
+            value = getattr(config, f.name)
+            text = str(value).lower() if isinstance(value, bool) else value
+            lines.append(f"--{f.name}={','.join(value) if isinstance(value, tuple) else text}")
+    return lines
 
 
 def git_commit() -> str | None:

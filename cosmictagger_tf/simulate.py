@@ -6,17 +6,24 @@ from cosmictagger_tf.config import SimulateConfig
 from cosmictagger_tf.doors import open_door
 
 DESCRIPTION = """
-Writes a larcv3 file of simulated SBND-like events: cosmic muons over the whole readout and one neutrino interaction
+Writes a larcv3 file of simulated SBND-like events: cosmic rays over the whole readout and one neutrino interaction
 each, projected onto three wire planes, with noise and labels. The events depend on --simulation_seed alone.
+With --compare nothing is written: simulated events are compared with those of a file.
 """
 EXAMPLES = """
 python -m cosmictagger_tf.simulate --output=train.h5 --events=100
 python -m cosmictagger_tf.simulate --output=test.h5 --events=500 --simulation_seed=7 --workers=8
+python -m cosmictagger_tf.simulate --compare=sbnd_sample.h5 --events=50 --comparison_picture=comparison.png
 """
+GROUPS = (SimulateConfig,)
 
 
 def main(config) -> None:
-    """Simulates and says where the file is."""
+    """Simulates and says where the file is; or compares."""
+    if config.compare:
+        from cosmictagger_tf.data.simulation.compare import compare_with_file
+
+        return compare_with_file(config)
     from cosmictagger_tf.data.simulation.generate import simulate_file
 
     simulate_file(config)
@@ -24,4 +31,4 @@ def main(config) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(open_door("simulate", main, (SimulateConfig,), DESCRIPTION, EXAMPLES, uses_tensorflow=False))
+    sys.exit(open_door("simulate", main, GROUPS, DESCRIPTION, EXAMPLES, uses_tensorflow=False))

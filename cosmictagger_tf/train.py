@@ -4,32 +4,52 @@ import sys
 
 from cosmictagger_tf.config import (
     DataConfig,
+    DistributedConfig,
     ExecutionConfig,
     NetworkConfig,
     OptimizerConfig,
     OutputConfig,
+    SkipConfig,
     TrainConfig,
 )
 from cosmictagger_tf.doors import open_door
+from cosmictagger_tf.launch import launched
 
 DESCRIPTION = """
 Trains a UResNet on larcv3 files, or, where <output_dir>/<run_id> already holds checkpoints, goes on with that run.
-Writes checkpoints, history.csv and TensorBoard logs into that folder. Ctrl-C or SIGTERM finish the step, save, and
-exit; the same command resumes.
+Needs --file (or --synthetic), and --iterations or --epochs; all else has a default. Writes checkpoints, history.csv
+and TensorBoard logs into that folder. Ctrl-C or SIGTERM finish the step, save, and exit; the same command resumes.
+Under `horovodrun -np N` or `mpirun -np N` the N ranks train one network. Explained in docs/training.md.
 """
 EXAMPLES = """
 python -m cosmictagger_tf.train --flagfile=flags/quick.flags --file=train.h5 --run_id=first
 python -m cosmictagger_tf.train --preset=a21 --file='train_*.h5' --aux_file=val.h5 --epochs=10 --minibatch_size=4
+python -m cosmictagger_tf.train --preset=a21 --file=train.h5 --epochs=10 --dry_run
+python -m cosmictagger_tf.train --flagfile=flags/quick.flags --file=new.h5 --init_from=output/first --run_id=tuned
+horovodrun -np 4 python -m cosmictagger_tf.train --flagfile=flags/quick.flags --file=train.h5 --minibatch_size=8
 """
-GROUPS = (OutputConfig, DataConfig, NetworkConfig, OptimizerConfig, TrainConfig, ExecutionConfig)
+GROUPS = (
+    OutputConfig,
+    DataConfig,
+    SkipConfig,
+    TrainConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    ExecutionConfig,
+    DistributedConfig,
+)
 
 
-def main(output, data, network, optimizer, run, settings) -> int:
+def main(output, data, skip, run, network, optimizer, settings, ranks) -> int | None:
     """Trains; the exit status is 0, or 128 + a signal's number."""
-    from cosmictagger_tf.training.trainer import train
+    from cosmictagger_tf.training.trainer import RunConfig, describe, train
 
-    result = train(data, network, optimizer, settings, output, run)
-    print(f"result: run={output.output_dir}/{output.run_id} step={result.step} of={result.total}")
+    config = RunConfig(data, network, optimizer, settings, output, run, ranks, skip)
+    if run.dry_run:
+        return describe(config) if launched().rank == 0 else 0
+    result = train(config)
+    if result.rank == 0:
+        print(f"result: run={output.output_dir}/{output.run_id} step={result.step} of={result.total}")
     return result.exit_status or 0
 
 

@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
+import numpy as np
+
 ROOT = Path(__file__).resolve().parents[1]
 # A network small enough that its step compiles in seconds.
 TINY = [
@@ -27,6 +30,16 @@ def run_door(name: str, *arguments, check: bool = True, timeout: float = 600, **
     if check:
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+def checkpoint_arrays(run: Path, step: int) -> dict[str, np.ndarray]:
+    """Every array of a checkpoint, weights and state, by name; `run` is the run's folder."""
+    checkpoint, found = run / f"checkpoints/step_{step:08d}", {}
+    with np.load(checkpoint / "state.npz") as arrays:
+        found |= {name: arrays[name] for name in arrays.files}
+    with h5py.File(checkpoint / "network.weights.h5") as file:
+        file.visititems(lambda name, item: found.update({name: item[...]}) if hasattr(item, "shape") else None)
+    return found
 
 
 def refusal(name: str, *arguments) -> str:

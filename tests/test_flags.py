@@ -1,12 +1,18 @@
 """Flags to configs: values, flagfiles, and one line for every mistake."""
 
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from cosmictagger_tf.config import DataConfig, ExecutionConfig, NetworkConfig, OutputConfig, TrainConfig
-from cosmictagger_tf.doors import USER_ERROR, open_door
+from cosmictagger_tf.doors import open_door
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.flags import parse
 from cosmictagger_tf.networks.presets import PRESETS
+from tests.doors import ROOT
 
 
 def one(argv, group):
@@ -32,10 +38,35 @@ def test_a_preset_is_overridden_by_explicit_flags_only(name):
     assert changed.n_initial_filters == PRESETS[name].n_initial_filters
 
 
+NETWORK_FLAGFILES = Path(__file__).resolve().parents[1] / "flags/networks"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_has_its_flagfile(name):
+    assert one([f"--flagfile={NETWORK_FLAGFILES}/{name}.flags"], NetworkConfig) == PRESETS[name]
+
+
+def test_polaris_is_for_full_resolution():
+    data, network = parse(
+        [f"--flagfile={NETWORK_FLAGFILES.parent}/polaris.flags"], (DataConfig, NetworkConfig, TrainConfig)
+    ).configs[:2]
+    assert network == PRESETS["polaris"] and data.downsample == 0
+
+
 def test_given_holds_what_was_set():
     parsed = parse(["--downsample=1", "--preset=a21"], (DataConfig, NetworkConfig))
     assert "downsample" in parsed.given and "connections" in parsed.given
     assert "minibatch_size" not in parsed.given
+
+
+def test_a_jobs_flagfile_serves_a_door_that_needs_a_part_of_it(tmp_path):
+    (tmp_path / "job.flags").write_text("--downsample=3\n--iterations=5\n--no_summary_images\n")
+    flags = [f"--flagfile={tmp_path}/job.flags"]
+    with pytest.raises(ConfigError, match="iterations"):
+        parse(flags, (DataConfig,))
+    assert parse(flags, (DataConfig,), (TrainConfig,)).configs[0].downsample == 3
+    with pytest.raises(ConfigError, match="iterations"):
+        parse([*flags, "--iterations=5"], (DataConfig,), (TrainConfig,))
 
 
 def test_flagfiles_nest_relative_to_themselves_and_yield_to_the_command_line(tmp_path):
@@ -57,6 +88,7 @@ def test_flagfiles_nest_relative_to_themselves_and_yield_to_the_command_line(tmp
         (["--conv_mode=4D"], NetworkConfig, "2D|3D|sparse"),
         (["--preset=a22"], NetworkConfig, "preset"),
         (["--filter_size_deepest=4"], NetworkConfig, "odd"),
+        (["--conv_mode=sparse", "--data_format=channels_first"], NetworkConfig, "--data_format"),
         (["3"], NetworkConfig, "'3' is no flag"),
         (["--weight_decay=nan"], NetworkConfig, "weight_decay"),
         (["--synthetic", "--file=x.h5"], DataConfig, "--synthetic"),
@@ -89,9 +121,9 @@ def test_doors_print_one_line_and_exit_with_2(capsys):
     def main(config):
         raise ConfigError(f"--network_depth={config.network_depth}: no")
 
-    assert open_door("train", main, (NetworkConfig,), "", "", ["--network_depth=5"]) == USER_ERROR
+    assert open_door("train", main, (NetworkConfig,), "", "", ["--network_depth=5"]) == 2
     assert capsys.readouterr().err == "cosmictagger_tf.train: --network_depth=5: no\n"
-    assert open_door("train", main, (NetworkConfig,), "", "", ["--nope"]) == USER_ERROR
+    assert open_door("train", main, (NetworkConfig,), "", "", ["--nope"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -104,3 +136,12 @@ def test_every_option_explains_itself():
         if isinstance(group, type) and issubclass(group, config.Config) and group is not config.Config:
             for f in fields(group):
                 assert len(f.metadata["help"]) > 10, (group, f.name)
+
+
+def test_the_page_of_flags_is_what_the_script_prints():
+    script = ROOT / "scripts/flag_table"
+    printed = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True).stdout
+    assert (ROOT / "docs/flags.md").read_text() == printed, "scripts/flag_table > docs/flags.md"
+    described = set(re.findall(r"^\| `--(\w+)` \|", printed, re.MULTILINE))
+    named = set(re.findall(r"^\| `[a-zA-Z_.]+` \| `--(\w+)` \|", printed, re.MULTILINE))
+    assert len(named) > 40 and named <= described

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.doors import ROOT, TINY, refusal, run_door
+from tests.doors import ROOT, TINY, checkpoint_arrays, refusal, run_door
 
 SHORT = ["--logging_iteration=2", "--summary_iteration=2", "--checkpoint_iteration=3", "--minibatch_size=2", "--seed=3"]
 
@@ -21,26 +21,16 @@ def trained(sample_file, tmp_path_factory):
     folder = tmp_path_factory.mktemp("walk")
     where = [f"--output_dir={folder}", "--run_id=straight"]
     flags = [*TINY, *SHORT, f"--file={sample_file}", f"--aux_file={sample_file}", "--aux_iterations=4"]
+    flags += ["--lr_schedule=warmup_flat_decay", "--ema_momentum=0.5", "--gradient_accumulation=3", "--clip_norm=10"]
     done = run_door("train", *flags, *where, "--iterations=8")
     return folder, flags, done
 
 
 def rows(folder, run):
     with open(folder / run / "history.csv", newline="") as file:
-        lines = list(csv.DictReader(file))
+        # The last step of every run, a short one's too, is validated on the whole file.
+        lines = [line for line in csv.DictReader(file) if line["split"] != "whole_validation"]
     return [{k: v for k, v in line.items() if k not in ("images_per_second", "waiting")} for line in lines]
-
-
-def state(folder, run, step):
-    import h5py
-
-    here = folder / run / "checkpoints" / f"step_{step:08d}"
-    found = {}
-    with np.load(here / "state.npz") as arrays:
-        found |= {name: arrays[name] for name in arrays.files}
-    with h5py.File(here / "network.weights.h5") as file:
-        file.visititems(lambda name, item: found.update({name: item[...]}) if hasattr(item, "shape") else None)
-    return found
 
 
 def assert_same(one, other):
@@ -58,7 +48,15 @@ def test_training_says_what_it_does_and_leaves_a_run(trained):
     assert record["config"]["network"]["n_initial_filters"] == 2 and record["versions"]["tensorflow"]
     assert list((folder / "straight/logs/train").glob("events.*"))
     assert list((folder / "straight/logs/validation").glob("events.*"))
-    assert [p.name for p in sorted((folder / "straight/checkpoints").iterdir())][-1] == "step_00000008"
+    kept = sorted(p.name for p in (folder / "straight/checkpoints").iterdir())
+    assert kept[-1] == "step_00000008" and "best.json" in kept
+    best = json.loads((folder / "straight/checkpoints/best.json").read_text())
+    with open(folder / "straight/history.csv", newline="") as file:
+        whole = [line for line in csv.DictReader(file) if line["split"] == "whole_validation"]
+    # Epochs end in the steps 2, 3, 5, 6 and 8.
+    assert [line["step"] for line in whole] == ["2", "3", "5", "6", "8"]
+    assert max(float(line["mean_iou"]) for line in whole) == pytest.approx(best["mean_iou"])
+    assert f"step_{best['step']:08d}" in kept
 
 
 def test_a_resumed_run_equals_the_straight_one_bit_for_bit(trained):
@@ -67,7 +65,7 @@ def test_a_resumed_run_equals_the_straight_one_bit_for_bit(trained):
     run_door("train", *flags, *where, "--iterations=4")
     done = run_door("train", *flags, *where, "--iterations=8")
     assert "resumed from" in done.stdout and "step_00000004" in done.stdout
-    assert_same(state(folder, "straight", 8), state(folder, "resumed", 8))
+    assert_same(checkpoint_arrays(folder / "straight", 8), checkpoint_arrays(folder / "resumed", 8))
     assert rows(folder, "straight") == rows(folder, "resumed")
     again = run_door("train", *flags, *where, "--iterations=8")
     assert "nothing to do" in again.stdout
@@ -87,7 +85,7 @@ def test_a_killed_run_resumes_to_the_same_weights(trained, number, status):
     process.stdout.read()
     assert process.wait() == status
     run_door("train", *flags, *where, "--iterations=8")
-    assert_same(state(folder, "straight", 8), state(folder, f"killed{number}", 8))
+    assert_same(checkpoint_arrays(folder / "straight", 8), checkpoint_arrays(folder / f"killed{number}", 8))
 
 
 def test_a_broken_checkpoint_is_passed_over(trained):
@@ -98,7 +96,7 @@ def test_a_broken_checkpoint_is_passed_over(trained):
     weights.write_bytes(weights.read_bytes()[:-1])
     done = run_door("train", *flags, *where, "--iterations=8")
     assert "skipped: checkpoint" in done.stdout and "step_00000003" in done.stdout
-    assert_same(state(folder, "straight", 8), state(folder, "broken", 8))
+    assert_same(checkpoint_arrays(folder / "straight", 8), checkpoint_arrays(folder / "broken", 8))
 
 
 def test_what_may_not_change_on_resume_is_refused(trained):
@@ -113,7 +111,7 @@ def test_evaluate_gives_a_table_that_no_batch_size_changes(trained, sample_file)
     where = [f"--output_dir={folder}", "--run_id=straight", f"--file={sample_file}"]
     tables, metrics = [], []
     for size in (1, 2, 3):
-        tables.append(run_door("evaluate", *where, f"--minibatch_size={size}").stdout)
+        tables.append(run_door("evaluate", *where, f"--minibatch_size={size}", "--nohtml").stdout)
         metrics.append(json.loads((folder / "straight/evaluation.json").read_text())["metrics"])
     assert tables[0] == tables[1] == tables[2]
     assert "3 events" in tables[0] and "neutrino_iou" in tables[0]
@@ -127,6 +125,16 @@ def test_evaluate_refuses_another_architecture_and_a_missing_run(trained, sample
     assert "--network_depth=3, but 2" in refusal("evaluate", *where, "--run_id=straight", "--network_depth=3")
     assert "no run is there" in refusal("evaluate", *where, "--run_id=nothing")
     assert "has the steps" in refusal("evaluate", *where, "--run_id=straight", "--checkpoint_step=77")
+
+
+def test_evaluate_of_the_best_checkpoint_gives_what_validation_saw(trained, sample_file):
+    folder, _, _ = trained
+    where = [f"--output_dir={folder}", f"--file={sample_file}", "--run_id=straight"]
+    run_door("evaluate", *where, "--checkpoint_step=-2")
+    found = json.loads((folder / "straight/evaluation.json").read_text())
+    best = json.loads((folder / "straight/checkpoints/best.json").read_text())
+    assert found["step"] == best["step"]
+    assert found["metrics"]["mean_iou"] == pytest.approx(best["mean_iou"], abs=1e-6)
 
 
 def test_the_export_gives_the_scores_that_evaluate_saw(trained, sample_file, tmp_path):

@@ -55,7 +55,7 @@ def chunk_index(descriptor: int, dataset: h5py.Dataset) -> ChunkIndex:
         quick = TreeIndex(descriptor, _tree_address(descriptor, dataset), dataset.chunks[0])
         probes = {0, chunks // 2, chunks - 1} if chunks else ()
         return quick if all(quick.find(i, i + 1) == slow.find(i, i + 1) for i in probes) else slow
-    except (ValueError, struct.error):
+    except (ValueError, RuntimeError, OSError, struct.error):
         return slow
 
 

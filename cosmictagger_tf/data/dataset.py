@@ -35,6 +35,9 @@ class Reader(Protocol):
     def event_id(self, entry: int) -> tuple[int, int, int]:
         """(run, subrun, event) of an entry; raises DataError."""
 
+    def name(self, entry: int) -> str:
+        """The file that an entry is in, and its number there."""
+
     def close(self) -> None:
         """Closes the files."""
 
@@ -119,6 +122,11 @@ class FilesReader:
         part, place = self.locate(entry)
         return part.event_id(place)
 
+    def name(self, entry: int) -> str:
+        """The file that an entry is in, and its number there."""
+        part, place = self.locate(entry)
+        return f"{part.path}, entry {place}"
+
     def locate(self, entry: int) -> tuple[FileReader, int]:
         """The file that holds an entry, and the entry's number in it; raises IndexError."""
         if not 0 <= entry < self.count:
@@ -194,6 +202,10 @@ class SyntheticReader:
     def event_id(self, entry: int) -> tuple[int, int, int]:
         """(0, 0, entry)."""
         return 0, 0, entry
+
+    def name(self, entry: int) -> str:
+        """The entry's number."""
+        return f"{self.files[0]}, entry {entry}"
 
     def close(self) -> None:
         """Nothing is open."""

@@ -7,6 +7,7 @@
     voxels                             (id, value), id a flat index into a (wires, ticks) grid: wire * ticks + tick
     image_meta                         one a plane and entry: size of the grid and so on
     particles                          particle product: one row a particle
+cluster2d has projection_extents (as voxel_extents, but to the next table) and cluster_extents between; see CHAINS.
 Tables are chunked and gzip-compressed at level 1.
 """
 
@@ -47,7 +48,22 @@ PARTICLE_DTYPE = np.dtype(
 
 # Rows of a chunk, by table.
 CHUNKS = {"extents": 10, "voxel_extents": 100, "voxels": 1000, "image_meta": 100, "particles": 500, "event_id": 100}
+OTHER_CHUNK = 1000
 GZIP_LEVEL = 1
+
+# The tables of each kind of product, each naming ranges of the next one's rows.
+# Source: larcv3 3.5.1, dataformat/Event*.cxx.
+_SPARSE = ("extents", "voxel_extents", "voxels")
+_CLUSTER = ("extents", "projection_extents", "cluster_extents", "voxels")
+_BOXES = ("extents", "bbox_extents", "bboxes")
+_IMAGES = ("extents", "image_extents", "images")
+CHAINS: dict[str, tuple[str, ...]] = {
+    "particle": ("extents", "particles"),
+    **dict.fromkeys(("sparse2d", "sparse3d"), _SPARSE),
+    **dict.fromkeys(("cluster2d", "cluster3d"), _CLUSTER),
+    **dict.fromkeys(("bbox2d", "bbox3d"), _BOXES),
+    **dict.fromkeys(("tensor1d", "image2d", "tensor3d", "tensor4d"), _IMAGES),
+}
 
 
 def group_name(kind: str, producer: str) -> str:

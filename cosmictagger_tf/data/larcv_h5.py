@@ -40,12 +40,13 @@ class LarcvFile:
         self.path = path
         self.file = Hdf5File(path)
         try:
-            self.image = Sparse2d(self.file, producer_image)
-            self.has_labels = bool(producer_label) and group_name("sparse2d", producer_label) in self.file.h5
-            self.label = Sparse2d(self.file, producer_label) if self.has_labels else None
-            self.event_ids = self.file.table("/Events/event_id", {"run": "iu", "subrun": "iu", "event": "iu"})
-            self._check_lengths()
-            self.shape = self.image.first_shape()
+            with self.file.sound():
+                self.image = Sparse2d(self.file, producer_image)
+                self.has_labels = bool(producer_label) and self.file.has(group_name("sparse2d", producer_label))
+                self.label = Sparse2d(self.file, producer_label) if self.has_labels else None
+                self.event_ids = self.file.table("/Events/event_id", {"run": "iu", "subrun": "iu", "event": "iu"})
+                self._check_lengths()
+                self.shape = self.image.first_shape()
         except BaseException:
             self.file.close()
             raise
@@ -93,7 +94,7 @@ class EntryVoxels:
     """The voxels of an entry, its planes one after the other.
 
     Attributes:
-        ids: uint32 [n], as in the file.
+        ids: int32 [n], as in the file.
         values: float32 [n].
         bounds: plane p is bounds[p] : bounds[p + 1].
         coordinates: (rows, columns) of each plane, int32 [pixels] each.
@@ -110,6 +111,12 @@ class EntryVoxels:
         return tuple(PlanePixels(*where, value) for where, value in zip(self.coordinates, values, strict=True))
 
 
+def _halves(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    # The lower and upper 32 bits of each id, where they lie: half as much to go through as the whole ids.
+    words = ids.astype("<u8", copy=False)[:, None].view("<u4")
+    return words[:, 0], words[:, 1]
+
+
 def _parts(bounds) -> list[slice]:
     return [slice(*pair) for pair in pairwise(bounds)]
 
@@ -120,11 +127,9 @@ class Sparse2d:
     def __init__(self, file: Hdf5File, producer: str):
         self.path, self.producer = file.path, producer
         group = group_name("sparse2d", producer)
-        if group not in file.h5:
-            names = file.h5.get("Data") or ()
-            there = sorted(
-                n.removeprefix("sparse2d_").removesuffix("_group") for n in names if n.startswith("sparse2d_")
-            )
+        if not file.has(group):
+            products = (name.removesuffix("_group") for name in file.members("Data"))
+            there = sorted(n.removeprefix("sparse2d_") for n in products if n.startswith("sparse2d_"))
             raise DataError(
                 file.path,
                 f"has no sparse2d product '{producer}' (it has: {', '.join(there) or 'none'}); "
@@ -133,18 +138,25 @@ class Sparse2d:
         self.extents = file.table(f"{group}/extents", {"first": "u", "N": "u"})
         self.plane_extents = file.table(f"{group}/voxel_extents", {"first": "u", "N": "u", "ID": "u"})
         self.voxels = file.table(f"{group}/voxels", {"id": "u", "value": "f"})
-        self.meta = file.table(f"{group}/image_meta", {"number_of_voxels": "u"})
+        self.meta = file.table(f"{group}/image_meta", {"projection_id": "u", "number_of_voxels": "u"})
+        if self.meta.dtype["number_of_voxels"].shape != (2,):
+            raise DataError(file.path, f"{producer}: image_meta is not that of two-dimensional images")
 
     def error(self, reason: str, entry: int | None, plane: int | None = None) -> DataError:
         """What is raised for a fault of this product."""
         return DataError(self.path, f"{self.producer}: {reason}", entry, plane)
 
     def first_shape(self) -> ImageShape:
-        """The shape of the first entry's images."""
-        extents, metas = self._rows(0)
+        """The shape of the images of the first entry that has any."""
+        for entry in range(len(self.extents)):
+            extents, metas = self._rows(entry)
+            if len(extents):
+                break
+        else:
+            raise self.error("no entry has an image", None)
         wires, ticks = (int(n) for n in metas["number_of_voxels"][0])
         if not 0 < wires * ticks <= MOST_PIXELS:
-            raise self.error(f"an image of {ticks} rows x {wires} columns", 0)
+            raise self.error(f"an image of {ticks} rows x {wires} columns", entry)
         return ImageShape(len(extents), ticks, wires)
 
     def _rows(self, entry) -> tuple[np.ndarray, np.ndarray]:
@@ -152,23 +164,35 @@ class Sparse2d:
         try:
             row = self.extents.read(entry, 1)[0]
             first, planes = int(row["first"]), int(row["N"])
-            if not 0 < planes <= MOST_PLANES:
+            if planes > MOST_PLANES:
                 raise ValueError(f"has {planes} planes")
             extents = self.plane_extents.read(first, planes).copy()
             return extents, self.meta.read(first, planes).copy()
         except ValueError as error:
             raise self.error(str(error), entry) from None
 
-    def _ranges(self, entry, shape) -> list[tuple[int, int]]:
-        # (first voxel, number) of each plane, in the order of the planes.
+    def ranges(self, entry: int, shape: ImageShape) -> list[tuple[int, int]]:
+        """(first voxel, number of voxels) of each plane, in the order of the planes.
+
+        The larcv library writes no planes at all for an event whose image was never set: all planes are empty then.
+
+        Raises:
+            DataError: a plane is missing, twice there, of another size, or its voxels lie beyond the table.
+        """
         extents, metas = self._rows(entry)
+        if not len(extents):
+            return [(0, 0)] * shape.planes
         found: dict[int, tuple[int, int]] = {}
-        for row, size in zip(extents, metas["number_of_voxels"], strict=True):
-            plane, first, count = int(row["ID"]), int(row["first"]), int(row["N"])
+        # As plain numbers: they are few, and numpy's are slow one by one.
+        columns = [extents[name].tolist() for name in ("ID", "first", "N")]
+        columns += [metas[name].tolist() for name in ("projection_id", "number_of_voxels")]
+        for plane, first, count, projection, (wires, ticks) in zip(*columns, strict=True):
             if plane in found or plane >= shape.planes:
                 raise self.error(f"there must be one plane of each id from 0 to {shape.planes - 1}", entry, plane)
-            if tuple(size) != (shape.width, shape.height):
-                here = f"{size[1]} rows x {size[0]} columns"
+            if projection != plane:
+                raise self.error(f"image_meta calls it plane {projection}", entry, plane)
+            if (wires, ticks) != (shape.width, shape.height):
+                here = f"{ticks} rows x {wires} columns"
                 raise self.error(f"is {here}, but the data set is {shape}: use files of one size", entry, plane)
             if first + count > len(self.voxels):
                 last = first + count
@@ -181,6 +205,13 @@ class Sparse2d:
             raise self.error("the plane is missing", entry, missing[0])
         return [found[plane] for plane in range(shape.planes)]
 
+    def in_one_piece(self, entry: int) -> bool:
+        """Whether the voxels of the planes follow each other, in the order in which voxel_extents names the planes."""
+        extents, _ = self._rows(entry)
+        counts = extents["N"].astype(np.uint64)
+        expected = extents["first"][:1] + np.cumsum(counts) - counts
+        return bool((extents["first"] == expected)[counts > 0].all())
+
     def read(self, entry: int, shape: ImageShape, like: EntryVoxels | None = None) -> EntryVoxels:
         """The voxels of an entry.
 
@@ -189,23 +220,44 @@ class Sparse2d:
             shape: that its images must have.
             like: voxels whose coordinates are shared where the ids are the same: a label has mostly its image's pixels.
         """
-        ranges = self._ranges(entry, shape)
-        bounds = np.cumsum([0] + [count for _, count in ranges]).tolist()
+        ranges = self.ranges(entry, shape)
         try:
             voxels = self._read_ranges(ranges)
         except ValueError as error:
             raise self._unreadable(ranges, entry, error) from None
-        ids64, values = voxels["id"], voxels["value"].astype(np.float32)
-        if len(ids64) and ids64.max() >= shape.pixels:
-            self._check(ids64 < shape.pixels, bounds, entry, f"pixel id {{}} lies outside of {shape}", ids64)
-        self._check(np.isfinite(values), bounds, entry, "a pixel's value is {}", values)
-        ids = ids64.astype(np.uint32)
-        if like is not None and bounds == like.bounds and np.array_equal(ids, like.ids):
-            return EntryVoxels(ids, values, bounds, like.coordinates)
-        self._check_unique(ids, bounds, entry)
-        wires = ids // np.uint32(shape.height)
-        rows, columns = (ids - wires * np.uint32(shape.height)).view(np.int32), wires.view(np.int32)
-        return EntryVoxels(ids, values, bounds, [(rows[part], columns[part]) for part in _parts(bounds)])
+        values = voxels["value"].astype(np.float32)
+        return self.checked(voxels["id"], values, [count for _, count in ranges], entry, shape, like)
+
+    def checked(self, ids, values, counts, entry: int, shape: ImageShape, like: EntryVoxels | None) -> EntryVoxels:
+        """The voxels of an entry, once they are found to be sound.
+
+        Args:
+            ids: integers [n], the planes one after the other.
+            values: float32 [n].
+            counts: voxels of each plane.
+            entry, shape, like: as in `read`.
+
+        Raises:
+            DataError: an id lies outside the image or is there twice, or a value is not finite.
+        """
+        bounds = np.cumsum([0, *counts]).tolist()
+        finite = np.isfinite(values)
+        if not finite.all():
+            self._check(finite, bounds, entry, "a pixel's value is {}", values)
+        low, high = _halves(ids)
+        inside = not high.max(initial=0)
+        if inside and like is not None and bounds == like.bounds and np.array_equal(low.view(np.int32), like.ids):
+            return EntryVoxels(like.ids, values, bounds, like.coordinates)
+        if not inside or low.max(initial=0) >= shape.pixels:
+            self._check(ids < shape.pixels, bounds, entry, f"pixel id {{}} lies outside of {shape}", ids)
+        low = low.view(np.int32)
+        # A copy: what was read may lie in a buffer that the next read overwrites.
+        low = low.copy()
+        self._check_unique(low, bounds, entry)
+        # In int32, which an image of at most MOST_PIXELS fits.
+        wires = low // np.int32(shape.height)
+        rows = low - wires * np.int32(shape.height)
+        return EntryVoxels(low, values, bounds, [(rows[part], wires[part]) for part in _parts(bounds)])
 
     def check_classes(self, voxels: EntryVoxels, entry: int):
         """Raises DataError unless every value is a class index."""

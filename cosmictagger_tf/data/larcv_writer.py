@@ -1,5 +1,6 @@
 """Writes larcv3 files that the larcv library opens."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
@@ -13,10 +14,12 @@ from cosmictagger_tf.data.larcv_format import (
     GZIP_LEVEL,
     ID_EXTENTS_DTYPE,
     IMAGE_META_DTYPE,
+    OTHER_CHUNK,
     PARTICLE_DTYPE,
     VOXEL_DTYPE,
     group_name,
 )
+from cosmictagger_tf.data.larcv_products import RawProduct, TableRows
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.files import replaced_file
 
@@ -24,7 +27,8 @@ from cosmictagger_tf.files import replaced_file
 class LarcvWriter:
     """A larcv3 file, written event by event: `with LarcvWriter(path, shape) as writer: writer.write(...)`.
 
-    The file appears under its name when the block ends without an error; until then it is written beside it.
+    The file appears under its name when the block ends without an error; until then it is written beside it. Memory
+    does not grow with the file.
 
     Args:
         path: the file.
@@ -34,6 +38,8 @@ class LarcvWriter:
     def __init__(self, path: Path | str, shape: ImageShape):
         self.path, self.shape = Path(path), shape
         self.entries = 0
+        self.tables: dict[str, _Table] = {}
+        self.products: set[str] | None = None
 
     def __enter__(self) -> "LarcvWriter":
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,30 +49,50 @@ class LarcvWriter:
         return self
 
     def __exit__(self, kind, error, trace):
+        self.tables.clear()
         self.file.close()
         return self._replacing.__exit__(kind, error, trace)
 
     def write(
         self,
         event_id: tuple[int, int, int],
-        sparse2d: dict[str, tuple[PlanePixels, ...]],
-        particles: dict[str, np.ndarray] | None = None,
+        sparse2d: Mapping[str, tuple[PlanePixels, ...]],
+        particles: Mapping[str, np.ndarray] | None = None,
+        copied: Mapping[str, RawProduct] | None = None,
     ):
-        """Appends an event.
+        """Appends an event, which must have the same products as the events before it.
 
         Args:
             event_id: (run, subrun, event).
-            sparse2d: producer -> one PlanePixels a plane; the same producers for every event.
+            sparse2d: producer -> one PlanePixels a plane.
             particles: producer -> structured array of PARTICLE_DTYPE.
+            copied: name -> a product of another file, as larcv_products.Products reads it; is written unchanged but
+                for the numbers of the rows that it names.
+
+        Raises:
+            ValueError: a product is missing, new, or given twice.
         """
-        self._append("/Events/event_id", EVENT_ID_DTYPE, np.array([event_id], EVENT_ID_DTYPE))
+        particles, copied = particles or {}, copied or {}
+        names = [*(f"sparse2d_{name}" for name in sparse2d), *(f"particle_{name}" for name in particles), *copied]
+        self._check_products(names)
+        self._append("/Events/event_id", np.array([event_id], EVENT_ID_DTYPE))
         for producer, planes in sparse2d.items():
             self._write_sparse2d(group_name("sparse2d", producer), planes)
-        for producer, rows in (particles or {}).items():
+        for producer, rows in particles.items():
             group = group_name("particle", producer)
-            first = self._append(f"{group}/particles", PARTICLE_DTYPE, rows)
-            self._append(f"{group}/extents", EXTENTS_DTYPE, np.array([(first, len(rows))], EXTENTS_DTYPE))
+            first = self._append(f"{group}/particles", _clean(rows, PARTICLE_DTYPE))
+            self._append(f"{group}/extents", _clean(np.array([(first, len(rows))], EXTENTS_DTYPE), EXTENTS_DTYPE))
+        for name, product in copied.items():
+            self._write_copy(f"/Data/{name}_group", product)
         self.entries += 1
+
+    def _check_products(self, names):
+        if len(set(names)) != len(names):
+            raise ValueError(f"a product is given twice: {sorted(n for n in names if names.count(n) > 1)[0]}")
+        if self.products is None:
+            self.products = set(names)
+        if self.products != set(names):
+            raise ValueError(f"not every event has the products {', '.join(sorted(self.products ^ set(names)))}")
 
     def _write_sparse2d(self, group, planes):
         extents = np.zeros(len(planes), ID_EXTENTS_DTYPE)
@@ -76,29 +102,71 @@ class LarcvWriter:
             order = np.argsort(ids, kind="stable")
             voxels = np.zeros(len(ids), VOXEL_DTYPE)
             voxels["id"], voxels["value"] = ids[order], pixels.values[order]
-            first = self._append(f"{group}/voxels", VOXEL_DTYPE, voxels)
+            first = self._append(f"{group}/voxels", voxels)
             extents[plane] = (first, len(voxels), plane)
             size = (self.shape.width, self.shape.height)
             metas[plane] = (1, plane, size, size, (0.0, 0.0))
-        first = self._append(f"{group}/voxel_extents", ID_EXTENTS_DTYPE, extents)
-        self._append(f"{group}/extents", EXTENTS_DTYPE, np.array([(first, len(planes))], EXTENTS_DTYPE))
-        self._append(f"{group}/image_meta", IMAGE_META_DTYPE, metas)
+        first = self._append(f"{group}/voxel_extents", extents)
+        self._append(f"{group}/extents", _clean(np.array([(first, len(planes))], EXTENTS_DTYPE), EXTENTS_DTYPE))
+        self._append(f"{group}/image_meta", _clean(metas, IMAGE_META_DTYPE))
 
-    def _append(self, name, dtype, rows) -> int:
+    def _write_copy(self, group, product):
+        # From the data upwards, since each table names the rows of the next.
+        after: int | None = None
+        for name, table in reversed(product.chain.items()):
+            rows = table.rows
+            if after is not None:
+                rows = np.frombuffer(bytearray(rows.tobytes()), rows.dtype)
+                counts = rows["N"].astype(np.int64)
+                rows["first"] = after + np.cumsum(counts) - counts
+            after = self._append(f"{group}/{name}", rows, table)
+        for name, table in product.beside.items():
+            self._append(f"{group}/{name}", table.rows, table)
+
+    def _append(self, name, rows, source: TableRows | None = None) -> int:
         # Returns the row number of the first appended row.
-        if name not in self.file:
-            chunk = CHUNKS["event_id" if name == "/Events/event_id" else name.rsplit("/", 1)[1]]
-            self.file.create_dataset(
-                name, (0,), dtype, maxshape=(None,), chunks=(chunk,), compression="gzip", compression_opts=GZIP_LEVEL
-            )
-        dataset = self.file[name]
-        first = dataset.shape[0]
+        table = self.tables.get(name)
+        if table is None:
+            table = self.tables[name] = _Table(self.file, name, rows.dtype, source)
+        return table.append(rows)
+
+
+class _Table:
+    """A growing table of the file, in the layout of the larcv library or of the table that it is a copy of."""
+
+    def __init__(self, file: h5py.File, name: str, dtype: np.dtype, source: TableRows | None):
+        own = source.like if source else None
+        self.type = own.id.get_type() if own else h5py.h5t.py_create(dtype, logical=True)
+        # Bytes between the columns are written as they are, too, where memory and file have the same layout.
+        self.raw = own is None or self.type.get_size() == dtype.itemsize
+        chunk = own.chunks[0] if own and own.chunks else CHUNKS.get(name.rsplit("/", 1)[1], OTHER_CHUNK)
+        creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        creation.set_chunk((chunk,))
+        creation.set_deflate(GZIP_LEVEL)
+        # The same events make the same file, whenever it is written.
+        creation.set_obj_track_times(False)
+        space = h5py.h5s.create_simple((0,), (h5py.h5s.UNLIMITED,))
+        links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
+        links.set_create_intermediate_group(True)
+        self.id = h5py.h5d.create(file.id, name.encode(), self.type, space, creation, links)
+        self.rows = 0
+
+    def append(self, rows: np.ndarray) -> int:
+        first = self.rows
         if len(rows):
-            dataset.resize(first + len(rows), axis=0)
-            # Field by field into zeros: the bytes between the fields would otherwise be whatever memory held, and
-            # the same events would not make the same file.
-            clean = np.zeros(len(rows), dtype)
-            for field in dtype.names:
-                clean[field] = rows[field]
-            dataset[first:] = clean
+            self.rows += len(rows)
+            self.id.set_extent((self.rows,))
+            there = self.id.get_space()
+            there.select_hyperslab((first,), (len(rows),))
+            here = h5py.h5s.create_simple((len(rows),))
+            self.id.write(here, there, np.ascontiguousarray(rows), self.type if self.raw else None)
         return first
+
+
+def _clean(rows, dtype) -> np.ndarray:
+    # Column by column into zeros: the bytes between the columns would otherwise be whatever memory held, and the same
+    # events would not make the same file.
+    clean = np.zeros(len(rows), dtype)
+    for name in dtype.names:
+        clean[name] = rows[name]
+    return clean

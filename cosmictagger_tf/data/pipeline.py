@@ -4,22 +4,51 @@ import contextlib
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 import numpy as np
 import tensorflow as tf
 
 from cosmictagger_tf.config import DataConfig
+from cosmictagger_tf.data import memory
+from cosmictagger_tf.data.augmentation import draw
 from cosmictagger_tf.data.batch import Batch, make_batch
 from cosmictagger_tf.data.dataset import Reader
+from cosmictagger_tf.data.event import Event
 from cosmictagger_tf.data.sampling import FILLER, evaluation_batches, training_entries
 from cosmictagger_tf.data.transforms import downsample_event
-from cosmictagger_tf.errors import UserError
+from cosmictagger_tf.errors import ConfigError, DataError, UserError
 
-READ_THREADS = min(4, os.cpu_count() or 1)
+# Where one core is left to the process, a second thread would only take turns with the first.
+READ_THREADS = min(4, len(os.sched_getaffinity(0)))
 READ_AHEAD = READ_THREADS + 1
+
+Entries = Callable[[], Iterator[np.ndarray]]
+Prepare = Callable[[dict], dict] | None
+# (event, number of the batch in the stream, place in the batch) -> event.
+Augment = Callable[[Event, int, int], Event] | None
+
+
+@dataclass(frozen=True)
+class Skip:
+    """What becomes of bad events.
+
+    Attributes:
+        most: bad events that may be skipped.
+        stand_in: True: the first sound event after it in file order takes its place. False: a filler of weight 0 does.
+    """
+
+    most: int
+    stand_in: bool
+
+    def candidates(self, entry: int, n_entries: int) -> list[int]:
+        """The entries that are tried, in order; where one after the other is bad, more than may be skipped."""
+        tries = min(self.most + 1, n_entries) if self.stand_in else 1
+        return [(entry + i) % n_entries for i in range(tries)]
 
 
 class BatchStream:
@@ -30,16 +59,35 @@ class BatchStream:
         config: downsampling.
         size: events of a batch on this rank.
         entries: makes the iterator of the batches' entries: int64 [size] each, FILLER for a filler.
+        augment: None, or what changes an event at full resolution.
+        prepare: None, or what a network adds to a Batch before its step: runs in TensorFlow's threads, ahead of it.
+        skip: None, or what becomes of a bad event, see Skip. None: its DataError ends the reading.
 
     Attributes:
         batches: tf.data.Dataset of Batches (see batch.py), padded lengths open.
     """
 
-    def __init__(self, reader: Reader, config: DataConfig, size: int, entries: Callable[[], Iterator[np.ndarray]]):
+    def __init__(
+        self,
+        reader: Reader,
+        config: DataConfig,
+        size: int,
+        entries: Entries,
+        prepare: Prepare = None,
+        augment: Augment = None,
+        skip: Skip | None = None,
+    ):
+        self.augment, self.skip = augment, skip
+        self.bad: dict[int, DataError] = {}
+        self.met_in: dict[int, list[DataError]] = {}
         self.reader, self.downsample, self.size, self.entries = reader, config.downsample, size, entries
         self.error: UserError | None = None
         self.seconds_waited = 0.0
         self.batches = tf.data.Dataset.from_generator(self.generate, output_signature=self._signature())
+        if prepare:
+            # In order, so that a run can be repeated.
+            prepared = self.batches.map(prepare, num_parallel_calls=2, deterministic=True)
+            self.batches = prepared.prefetch(1)
 
     def waited(self) -> float:
         """Seconds that the consumer has waited for a batch so far."""
@@ -55,22 +103,64 @@ class BatchStream:
                 raise self.error from None
             raise
 
-    def load(self, entries: np.ndarray) -> Batch:
-        """Reads and batches the events of one batch."""
-        events = [downsample_event(self.reader.read(int(e)), self.downsample) for e in entries if e != FILLER]
+    def load(self, number: int, entries: np.ndarray) -> Batch:
+        """Reads and batches the events of the batch `number` of this stream."""
+        events: list[Event] = []
+        met: list[DataError] = []
+        for place, entry in enumerate(entries):
+            event = None if entry == FILLER else self.read(int(entry), met)
+            if event is not None:
+                event = self.augment(event, number, place) if self.augment else event
+                events.append(downsample_event(event, self.downsample))
+        if met:
+            self.met_in[number] = met
         return make_batch(events, self.size, self.reader.shape)
 
-    def generate(self) -> Iterator[Batch]:
+    def read(self, entry: int, met: list[DataError]) -> Event | None:
+        """An event, or what Skip puts in its place; adds the bad ones met on the way to `met`."""
+        if self.skip is None:
+            return self.reader.read(entry)
+        for candidate in self.skip.candidates(entry, len(self.reader)):
+            if candidate not in self.bad:
+                try:
+                    return self.reader.read(candidate)
+                except DataError as error:
+                    if error.entry is None:
+                        raise
+                    self.bad[candidate] = error
+            met.append(self.bad[candidate])
+        if self.skip.stand_in:
+            last, most = met[-1], self.skip.most
+            reason = f"{last.reason} (--skip_bad_events={most}: so many before it cannot be read either)"
+            raise DataError(last.file, reason, last.entry, last.plane)
+        return None
+
+    def met(self, batches: int | None = None) -> list[DataError]:
+        """The bad events met in the first so many batches, each once, in order; None: in all that were read."""
+        found: dict[tuple[str, int | None], DataError] = {}
+        for number in sorted(self.met_in):
+            if batches is None or number < batches:
+                for error in self.met_in[number]:
+                    found.setdefault((error.file, error.entry), error)
+        return list(found.values())
+
+    def name(self, entry: int) -> str:
+        """File and entry of what is read where an entry is asked for."""
+        tried = self.skip.candidates(entry, len(self.reader)) if self.skip else [entry]
+        return self.reader.name(next((candidate for candidate in tried if candidate not in self.bad), entry))
+
+    def generate(self) -> Generator[Batch, None, None]:
         """The batches in order; READ_AHEAD of them are being read at any time."""
+        memory.keep()
         pool = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="read")
-        coming = self.entries()
-        ahead = deque(pool.submit(self.load, entries) for entries in islice(coming, READ_AHEAD))
+        coming = enumerate(self.entries())
+        ahead = deque(pool.submit(self.load, *batch) for batch in islice(coming, READ_AHEAD))
         try:
             while ahead:
                 began = time.perf_counter()
                 batch = ahead.popleft().result()
                 self.seconds_waited += time.perf_counter() - began
-                ahead.extend(pool.submit(self.load, entries) for entries in islice(coming, 1))
+                ahead.extend(pool.submit(self.load, *batch) for batch in islice(coming, 1))
                 yield batch
         except UserError as error:
             self.error = error
@@ -92,9 +182,31 @@ class BatchStream:
 
 
 def training_dataset(
-    reader: Reader, config: DataConfig, seed: int, start_step: int = 0, steps: int | None = None, rank=0, ranks=1
+    reader: Reader,
+    config: DataConfig,
+    seed: int,
+    start_step: int = 0,
+    steps: int | None = None,
+    rank=0,
+    ranks=1,
+    prepare: Prepare = None,
+    augment: bool = False,
+    skip: int = 0,
 ) -> BatchStream:
-    """The training batches from `start_step` on, in the order of sampling.training_entries; endless without `steps`."""
+    """The training batches from `start_step` on, in the order of sampling.training_entries; endless without `steps`.
+
+    With `skip`, so many bad events give way to the sound events after them. Which these are follows from the file
+    alone, so that a resumed run and other numbers of ranks see the same; and no batch has fewer events.
+
+    Raises:
+        ConfigError: there are fewer entries than ranks.
+    """
+    if len(reader) < ranks:
+        files = ", ".join(reader.files)
+        raise ConfigError(
+            f"{files}: {len(reader)} entries are too few for {ranks} ranks: use fewer ranks or more events"
+        )
+    local = config.minibatch_size // ranks
 
     def entries():
         step = start_step
@@ -102,10 +214,22 @@ def training_dataset(
             yield training_entries(seed, step, config.minibatch_size, len(reader), rank, ranks)
             step += 1
 
-    return BatchStream(reader, config, config.minibatch_size // ranks, entries)
+    def changed(event, number, place):
+        position = (start_step + number) * config.minibatch_size + rank * local + place
+        return draw(seed, position, event.shape.planes).apply(event)
+
+    stand_in = Skip(skip, stand_in=True) if skip else None
+    return BatchStream(reader, config, local, entries, prepare, changed if augment else None, stand_in)
 
 
-def evaluation_dataset(reader: Reader, config: DataConfig, rank: int = 0, ranks: int = 1) -> BatchStream:
-    """Every event once, in file order; the last batch is filled up (weight 0)."""
-    size = config.minibatch_size
-    return BatchStream(reader, config, size, lambda: evaluation_batches(len(reader), size, rank, ranks))
+def evaluation_dataset(
+    reader: Reader, config: DataConfig, rank: int = 0, ranks: int = 1, prepare: Prepare = None, skip: int = 0
+) -> BatchStream:
+    """This rank's events, each once, in file order; the last batch is filled up (weight 0).
+
+    With `skip`, bad events are left out: fillers take their places.
+    """
+    size = config.minibatch_size // ranks
+    left_out = Skip(skip, stand_in=False) if skip else None
+    entries = partial(evaluation_batches, len(reader), size, rank, ranks)
+    return BatchStream(reader, config, size, entries, prepare, skip=left_out)

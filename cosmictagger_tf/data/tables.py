@@ -5,8 +5,10 @@ HDF5 inflates chunks under one lock for the whole process. Here h5py only opens 
 zlib-compressed as the larcv library writes them go through h5py.
 """
 
+import contextlib
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -17,10 +19,14 @@ from cosmictagger_tf.data.inflate import inflate_chunks
 from cosmictagger_tf.errors import DataError
 
 _local = threading.local()
+# What h5py raises for a broken file, by what is broken: nothing of it is an error of this package.
+BROKEN = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, AttributeError, NotImplementedError)
+# zlib makes nothing shorter than a 1032nd: a table that claims more than this many times the file's size lies.
+MOST_COMPRESSED = 1100
 
 
 class Hdf5File:
-    """An open HDF5 file.
+    """An open HDF5 file. Nothing outside it is read: links and tables that lead to other files are refused.
 
     Args:
         path: the file.
@@ -50,9 +56,40 @@ class Hdf5File:
         Raises:
             DataError: there is no such table, or a column is missing or of another kind.
         """
-        found = self.h5.get(name)
+        with self.sound():
+            return self._table(name, columns)
+
+    def has(self, name: str) -> bool:
+        """Whether there is a group or table `name`; raises DataError where a link is in its place."""
+        parent = ""
+        for part in name.strip("/").split("/"):
+            parent += f"/{part}"
+            link = self.h5.get(parent, getlink=True)
+            if link is None:
+                return False
+            if not isinstance(link, h5py.HardLink):
+                raise DataError(self.path, f"{parent} is a link to elsewhere, which is not followed")
+        return True
+
+    def members(self, name: str) -> list[str]:
+        """The names in a group; none where there is no such group."""
+        return [str(member) for member in self.h5.get(name) or ()] if self.has(name) else []
+
+    @contextlib.contextmanager
+    def sound(self) -> Iterator[None]:
+        """Around what h5py does with the file: turns what it raises of a broken one into a DataError."""
+        try:
+            yield
+        except BROKEN as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0].strip("'\"")
+            raise DataError(self.path, f"is broken: {reason}: copy or make it again") from None
+
+    def _table(self, name, columns) -> "Table":
+        found = self.h5.get(name) if self.has(name) else None
         if not isinstance(found, h5py.Dataset):
             raise DataError(self.path, f"has no table {name}: is it a larcv3 file?")
+        if found.external or found.is_virtual:
+            raise DataError(self.path, f"table {name} lies in another file, which is not read")
         if found.ndim != 1:
             raise DataError(self.path, f"table {name} has {found.ndim} dimensions instead of 1: is it a larcv3 file?")
         for column, kinds in columns.items():
@@ -60,7 +97,10 @@ class Hdf5File:
                 raise DataError(self.path, f"table {name} has no column {column}: is it a larcv3 file?")
             if found.dtype[column].base.kind not in kinds:
                 raise DataError(self.path, f"table {name}: column {column} holds {found.dtype[column]}, not numbers")
-        return Table(self, found)
+        table = Table(self, found)
+        if table.rows and max(table.rows, table.chunk_rows) * table.dtype.itemsize > MOST_COMPRESSED * self.size:
+            raise DataError(self.path, f"table {name} claims {table.rows} rows, which the file is too small for")
+        return table
 
 
 class Table:
@@ -97,11 +137,26 @@ class Table:
         if not self.direct:
             try:
                 return self.dataset[first : first + count]
-            except (OSError, RuntimeError) as error:
-                raise ValueError(f"{self.name}: {str(error).splitlines()[0]}") from None
+            except BROKEN as error:
+                raise ValueError(f"{self.name}: {(str(error).splitlines() or ['cannot be read'])[0]}") from None
         begin, end = first // self.chunk_rows, (first + count - 1) // self.chunk_rows + 1
         raw = self._chunks(begin, end)
         return raw.reshape(-1).view(self.dtype)[first - begin * self.chunk_rows :][:count]
+
+    def packed(self, first: int, count: int) -> tuple[np.ndarray, list[int], int]:
+        """The compressed chunks that hold these rows.
+
+        Returns:
+            uint8, one after the other; the bytes of each; the bytes of each once inflated.
+
+        Raises:
+            ValueError: the table is none of those whose chunks are read past HDF5, or they cannot be read.
+        """
+        if not self.direct:
+            raise ValueError(f"{self.name} is not compressed as the larcv library compresses")
+        length = self.chunk_rows * self.dtype.itemsize
+        places = self._index().find(first // self.chunk_rows, (first + max(count, 1) - 1) // self.chunk_rows + 1)
+        return self._read_packed(places, length).copy(), [place.size for place in places], length
 
     def _chunks(self, begin, end) -> np.ndarray:
         # uint8 [chunks, bytes of a chunk], inflated.

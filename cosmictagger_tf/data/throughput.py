@@ -10,6 +10,7 @@ from cosmictagger_tf.data.batch import Batch
 from cosmictagger_tf.data.dataset import Reader
 from cosmictagger_tf.data.pipeline import training_dataset
 from cosmictagger_tf.detector import N_CLASSES, PADDING_COORDINATE, ImageShape
+from cosmictagger_tf.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,26 @@ class Throughput:
             f"waiting {self.waited / self.seconds:.0%}"
         )
 
+    @classmethod
+    def together(cls, parts: list["Throughput"]) -> "Throughput":
+        """What several processes read at the same time."""
+        sums = {name: sum(getattr(p, name) for p in parts) for name in ("events", "pixels", "cpu_seconds", "megabytes")}
+        longest = max(parts, key=lambda part: part.seconds)
+        return cls(seconds=longest.seconds, waited=longest.waited, **sums)
 
-def read_through(reader: Reader, config: DataConfig, steps: int, seed: int) -> Throughput:
+
+def read_through(
+    reader: Reader, config: DataConfig, steps: int, seed: int, rank=0, ranks=1, skip=0
+) -> tuple[Throughput, list[DataError]]:
     """Reads `steps` training batches as fast as they come, and checks each; nothing is computed with them.
+
+    As rank `rank` of `ranks` it reads its part of each batch, and goes past up to `skip` bad events, which it returns.
 
     Raises:
         DataError: an entry cannot be read.
         ValueError: a batch is not sound (a defect of this package, not of the file).
     """
-    stream = training_dataset(reader, config, seed, steps=steps)
+    stream = training_dataset(reader, config, seed, 0, steps, rank, ranks, skip=skip)
     shape = reader.shape.downsampled(config.downsample)
     events = pixels = size = 0
     began, cpu = time.perf_counter(), time.process_time()
@@ -57,7 +69,7 @@ def read_through(reader: Reader, config: DataConfig, steps: int, seed: int) -> T
             pixels += int((batch["image_values"] != 0).sum())
             size += sum(array.nbytes for array in batch.values())
     seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
-    return Throughput(events, pixels, seconds, cpu_seconds, size / 1e6, stream.waited())
+    return Throughput(events, pixels, seconds, cpu_seconds, size / 1e6, stream.waited()), stream.met()
 
 
 def check_batch(batch: Batch, shape: ImageShape):

@@ -1,49 +1,164 @@
-"""Evaluates a run's network over a file."""
+"""Evaluates a run's network over a file: the metrics and all that is reported beside them."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
 
 from cosmictagger_tf import execution
-from cosmictagger_tf.config import DataConfig, ExecutionConfig, NetworkConfig, OutputConfig, WeightsConfig
-from cosmictagger_tf.data.dataset import open_reader
+from cosmictagger_tf.config import (
+    DataConfig,
+    EvaluateConfig,
+    ExecutionConfig,
+    NetworkConfig,
+    OutputConfig,
+    RanksConfig,
+    SkipConfig,
+    WeightsConfig,
+)
+from cosmictagger_tf.data.dataset import FilesReader, Reader, open_reader
+from cosmictagger_tf.data.neutrino import Neutrino, read_neutrinos
 from cosmictagger_tf.data.pipeline import evaluation_dataset
 from cosmictagger_tf.errors import DataError
-from cosmictagger_tf.files import write_json
+from cosmictagger_tf.inference.batches import prepared_batches
+from cosmictagger_tf.inference.breakdown import Bin, breakdowns
+from cosmictagger_tf.inference.curves import ScoreHistogram
+from cosmictagger_tf.inference.details import DetailedEvaluator, EventDetails, details_of
+from cosmictagger_tf.inference.event_cut import EventCut, apply_cut
+from cosmictagger_tf.inference.intervals import bootstrap_intervals
 from cosmictagger_tf.inference.progress import Progress
-from cosmictagger_tf.inference.trained import find_trained
+from cosmictagger_tf.inference.trained import TrainedModel, find_trained
 from cosmictagger_tf.runs import RunFolder
-from cosmictagger_tf.training.evaluation import Evaluator, EventTable, join
+from cosmictagger_tf.training.bad_events import BadEvents
+from cosmictagger_tf.training.distributed import Ranks, run
+from cosmictagger_tf.training.evaluation import EventTable, join
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that was found; every array is in the order of the entries.
+
+    Attributes:
+        trained: which network.
+        reader: the data set, open.
+        segmenter: the network, weights loaded.
+        table: confusion matrices and losses.
+        intervals: 95 % intervals of the values of table.summary(), by name; empty without bootstrap.
+        details: predicted neutrino pixels of each event.
+        histogram: of the neutrino scores.
+        event_ids: (run, subrun, event) of each event.
+        neutrinos: the true neutrinos; None where the file does not say.
+        cut: which events pass the event cut.
+        bins: the metrics by what the events are.
+    """
+
+    trained: TrainedModel
+    reader: Reader
+    segmenter: object
+    table: EventTable
+    intervals: dict[str, tuple[float, float]]
+    details: EventDetails
+    histogram: ScoreHistogram
+    event_ids: list[tuple[int, int, int]]
+    neutrinos: list[Neutrino | None] | None
+    cut: EventCut
+    bins: dict[str, list[Bin]]
 
 
 def evaluate(
     given: frozenset,
+    options: EvaluateConfig,
     output: OutputConfig,
     weights: WeightsConfig,
     data: DataConfig,
     network: NetworkConfig,
     settings: ExecutionConfig,
-) -> EventTable:
-    """The confusion matrices of every event; also writes evaluation.json into the run's folder.
+    distributed: RanksConfig | None = None,
+    skip: SkipConfig | None = None,
+) -> Evaluation | None:
+    """Runs the network over every event; where a launcher started several ranks, they share the events.
 
     Args:
         given: names of the options that the user set.
+        options, output, weights, data, network, settings, distributed, skip: the configs of those names.
+
+    Returns:
+        What was found; None on all ranks but 0.
 
     Raises:
         UserError: no such run, weights that do not fit, a file without labels, a bad entry.
     """
-    execution.prepare(settings)
-    folder = RunFolder(output)
-    trained = find_trained(given, folder, data, network, weights)
-    reader = open_reader(trained.data)
-    if not reader.has_labels:
-        raise DataError(reader.files[0], f"has no label product {trained.data.producer_label}, which evaluate needs")
-    evaluator = Evaluator(trained.segmenter(reader.shape), trained.scheme, settings.xla)
-    dataset = evaluation_dataset(reader, trained.data)
+
+    def job(ranks: Ranks) -> Evaluation | None:
+        return evaluate_as(ranks, given, options, output, weights, data, network, settings, skip or SkipConfig())
+
+    return run(distributed or RanksConfig(), partial(execution.prepare, settings), job)
+
+
+def evaluate_as(ranks: Ranks, given, options, output, weights, data, network, settings, skip) -> Evaluation | None:
+    """What `evaluate` does, as one of the ranks; see there."""
+    with ranks.agreed():
+        ranks.part("minibatch_size", data.minibatch_size)
+        trained = find_trained(given, RunFolder(output), data, network, weights, ranks.teller(print))
+        reader = open_reader(trained.data)
+        if not reader.has_labels:
+            label = trained.data.producer_label
+            raise DataError(reader.files[0], f"has no label product {label}, which evaluate needs")
+        neutrinos = None
+        if isinstance(reader, FilesReader) and ranks.rank == 0:
+            neutrinos = read_neutrinos(reader, options.producer_particle)
+        evaluator = DetailedEvaluator(trained.segmenter(reader.shape, settings.xla), trained.scheme, settings.xla)
+    histogram = ScoreHistogram(reader.shape.planes)
+    bad = BadEvents(skip.skip_bad_events, ranks, ranks.teller(print))
+    table, details = evaluate_events(evaluator, reader, trained.data, histogram, ranks, bad)
+    if ranks.rank:
+        return None
+    cut = apply_cut(details, options.event_cut_pixels, options.event_cut_rows)
+    return Evaluation(
+        trained,
+        reader,
+        evaluator.segmenter,
+        table,
+        bootstrap_intervals(table, options.bootstrap, options.bootstrap_seed),
+        details,
+        histogram,
+        [reader.event_id(int(entry)) for entry in table.entries],
+        neutrinos,
+        cut,
+        breakdowns(table, neutrinos, cut.passed),
+    )
+
+
+def evaluate_events(
+    evaluator: DetailedEvaluator,
+    reader: Reader,
+    data: DataConfig,
+    histogram: ScoreHistogram,
+    ranks: Ranks,
+    bad: BadEvents,
+) -> tuple[EventTable, EventDetails]:
+    """One pass over the data set, shared by the ranks; fills the histogram on the way. The results are on all ranks.
+
+    Raises:
+        DataError: a bad event, more than may be skipped, or nothing else.
+    """
+    stream = evaluation_dataset(
+        reader, data, ranks.rank, ranks.size, prepare=evaluator.segmenter.prepare, skip=bad.most
+    )
     progress = Progress(len(reader), "evaluated")
-    tables = []
-    with dataset.errors_reraised():
-        for batch in dataset.batches.as_numpy_iterator():
-            tables.append(evaluator.table(batch))
-            progress.advance(len(tables[-1].entries))
-    table = join(tables)
-    record = {"files": reader.files, "events": len(table.entries), "weights": str(trained.weights)}
-    if folder.path.is_dir():
-        write_json(folder.path / "evaluation.json", record | {"step": trained.step, "metrics": table.summary()})
-    return table
+    tables, details = [], []
+    for batch in prepared_batches(stream, evaluator.segmenter):
+        found = evaluator.predict_on_batch(batch)
+        tables.append(evaluator.table_of(found, batch))
+        details.append(details_of(batch, np.asarray(found["pixel_scores"]), data.downsample, histogram))
+        # Rank 0 speaks for all: they get on at the same pace.
+        if ranks.rank == 0:
+            progress.advance(len(tables[-1].entries) * ranks.size)
+    bad.count(stream.met())
+    if len(bad.places) == len(reader):
+        raise DataError(reader.files[0], "has no event that can be read")
+    histogram.counts = ranks.sum([histogram.counts])[0]
+    shares = ranks.gather((tables, details))
+    tables, details = ([part for share in shares for part in share[i]] for i in (0, 1))
+    order = np.argsort(np.concatenate([table.entries for table in tables]), kind="stable")
+    return join(tables), EventDetails.join(details).reordered(order)

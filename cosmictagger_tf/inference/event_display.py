@@ -1,82 +1,187 @@
-"""Event displays: image, truth and prediction of a readout, plane by plane."""
+"""Event displays: charge, truth, prediction and neutrino score of a readout, plane by plane."""
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
+from matplotlib.figure import Figure
 
 from cosmictagger_tf import execution
-from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.dataset import open_reader
-from cosmictagger_tf.data.event import Event
-from cosmictagger_tf.data.transforms import downsample_event
-from cosmictagger_tf.detector import ADC_THRESHOLD, CLASS_NAMES
+from cosmictagger_tf.data.simulation.geometry import CM_PER_ROW, PITCH, ROWS_PER_TPC
+from cosmictagger_tf.detector import ADC_THRESHOLD, COSMIC, N_CLASSES, NEUTRINO
 from cosmictagger_tf.errors import ConfigError
-from cosmictagger_tf.files import replaced_file
+from cosmictagger_tf.files import make_folder, replaced_file
+from cosmictagger_tf.inference.event_picture import (
+    DRAWN_COLORS,
+    PLANE_NAMES,
+    EventPicture,
+    PlanePicture,
+    charge_label,
+    class_label,
+    event_name,
+    take_picture,
+)
 from cosmictagger_tf.inference.predict import Predictor
 from cosmictagger_tf.inference.trained import find_trained
 from cosmictagger_tf.runs import RunFolder
 
-# Okabe and Ito's colours, told apart with every common colour blindness: white, blue (cosmic), vermillion (neutrino).
-CLASS_COLORS = ("#ffffff", "#0072b2", "#d55e00")
-# A dot a pixel: an image drawn smaller than its pixels would lose most of its single ones.
-DOTS = {"s": 0.6, "marker": "s", "linewidths": 0, "rasterized": True}
+PANEL = (4.6, 3.1)  # inches
+DPI = 160
+# The smallest dot, in points: an image drawn smaller than its pixels would lose most of its single ones.
+SMALLEST_DOT = 0.5
+STYLE: Any = {
+    "font.size": 10,
+    "axes.titlesize": 12,
+    "figure.titlesize": 13,
+    "axes.linewidth": 0.7,
+    "svg.fonttype": "none",
+}
 
 
-def draw_event(path: Path, title: str, image, truth=None, prediction=None, downsample: int = 0):
-    """Draws one event to a PNG or PDF file: a row a plane, a column each for image, truth and prediction.
+def draw_event(picture: EventPicture) -> Figure:
+    """The figure of one event: a row a plane; a column each for charge, truth, prediction and neutrino score.
 
-    Args:
-        path: the file; its ending chooses the format.
-        title: headline.
-        image: float [planes, height, width], ADC.
-        truth: optional integer [planes, height, width], class indices.
-        prediction: optional, likewise.
-        downsample: a pixel spans 2**downsample wires and ticks.
+    The rows share their time axis, the panels of a row their wire axis.
     """
-    columns = [("image (ADC)", None)]
-    columns += [("truth", truth)] if truth is not None else []
-    columns += [("prediction", prediction)] if prediction is not None else []
-    planes, height, width = image.shape
-    figure, axes = plt.subplots(
-        planes, len(columns), figsize=(5.2 * len(columns), 3.5 * planes), squeeze=False, layout="constrained"
-    )
-    for plane in range(planes):
-        for axis, (name, classes) in zip(axes[plane], columns, strict=True):
-            if classes is None:
-                _draw_charge(figure, axis, image[plane])
-            else:
-                _draw_classes(axis, classes[plane])
-            axis.set(title=f"plane {plane}: {name}", xlabel="wire", ylabel="drift time (ticks)")
-            axis.set(xlim=(0, width), ylim=(height, 0))
-            for ticks in (axis.xaxis, axis.yaxis):
-                ticks.set_major_formatter(lambda pixel, _: f"{pixel * 2**downsample:.0f}")
-    handles = [plt.Rectangle((0, 0), 1, 1, color=c) for c in CLASS_COLORS[1:]]
-    if len(columns) > 1:
-        figure.legend(handles, CLASS_NAMES[1:], loc="outside lower center", ncols=2, frameon=False)
-    figure.suptitle(title)
-    with replaced_file(Path(path)) as beside:
-        figure.savefig(beside, dpi=130, format=Path(path).suffix[1:])
+    panels = ["charge"]
+    panels += ["truth"] if picture.has_truth else []
+    panels += ["prediction", "neutrino score"] if picture.has_prediction else []
+    with plt.rc_context(STYLE):
+        planes = len(picture.planes)
+        figure, axes = plt.subplots(
+            planes,
+            len(panels),
+            figsize=(PANEL[0] * len(panels) + 1.0, PANEL[1] * planes + 0.8),
+            squeeze=False,
+            sharex=True,
+            sharey=True,
+            layout="constrained",
+        )
+        size = _dot_size(picture)
+        for row, (plane, name) in enumerate(zip(picture.planes, PLANE_NAMES, strict=False)):
+            marks = [_PANELS[panel](axis, plane, size) for panel, axis in zip(panels, axes[row], strict=True)]
+            for panel, axis, mark in zip(panels, axes[row], marks, strict=True):
+                if mark is not None:
+                    label = charge_label(picture) if panel == "charge" else "neutrino score"
+                    pad = 0.012 if len(panels) > 1 else 0.1
+                    figure.colorbar(mark, ax=axis, pad=pad, fraction=0.045).set_label(label, fontsize=9)
+            axes[row, 0].set_ylabel(f"{name}\ndrift time (ticks)")
+        for axis, panel in zip(axes[0], panels, strict=True):
+            axis.set_title(panel)
+        _finish_axes(axes, picture)
+        if len(panels) > 1:
+            _legend(figure)
+        figure.suptitle(picture.title)
+    return figure
+
+
+def _dot_size(picture):
+    # Points squared: a pixel's extent on the page, but not smaller than can be seen.
+    span = PANEL[0] * 72 / picture.shape.width * 2**picture.downsample
+    return max(span, SMALLEST_DOT) ** 2
+
+
+def _draw_charge(axis, plane: PlanePicture, size):
+    stored = plane.charge > 0
+    top = max(float(np.percentile(plane.charge[stored], 99.5)) if stored.any() else 0.0, 10 * ADC_THRESHOLD)
+    low = max(float(plane.charge[stored].min(initial=ADC_THRESHOLD)), top / 200)
+    order = np.argsort(plane.charge[stored])
+    rows, columns, values = (part[stored][order] for part in (plane.rows, plane.columns, plane.charge))
+    return _dots(axis, rows, columns, size, c=values, norm=LogNorm(low, top), cmap=_charge_colors())
+
+
+def _draw_truth(axis, plane: PlanePicture, size):
+    return _draw_classes(axis, plane, plane.truth, size)
+
+
+def _draw_prediction(axis, plane: PlanePicture, size):
+    return _draw_classes(axis, plane, plane.prediction, size)
+
+
+def _draw_classes(axis, plane, classes, size):
+    for index in range(N_CLASSES):
+        chosen = classes == index
+        if index not in (COSMIC, NEUTRINO):
+            chosen &= plane.charge > 0
+        _dots(axis, plane.rows[chosen], plane.columns[chosen], size, color=DRAWN_COLORS[index])
+    return None
+
+
+def _draw_scores(axis, plane: PlanePicture, size):
+    assert plane.scores is not None
+    # The high ones on top.
+    order = np.argsort(plane.scores)
+    rows, columns, values = (part[order] for part in (plane.rows, plane.columns, plane.scores))
+    return _dots(axis, rows, columns, size, c=values, norm=Normalize(0, 1), cmap=_score_colors())
+
+
+_PANELS = {"charge": _draw_charge, "truth": _draw_truth, "prediction": _draw_prediction, "neutrino score": _draw_scores}
+
+
+def _charge_colors():
+    # Without the palest part, which would not be seen on white.
+    return LinearSegmentedColormap.from_list("charge", plt.get_cmap("magma_r")(np.linspace(0.1, 1.0, 256)))
+
+
+def _score_colors():
+    # From a grey that can still be seen on white to the neutrino's own colour and darker.
+    return LinearSegmentedColormap.from_list("score", ["#c9ced6", "#e6b98a", DRAWN_COLORS[NEUTRINO], "#7a1f00"])
+
+
+def _dots(axis, rows, columns, size, **colors):
+    return axis.scatter(columns, rows, s=size, marker="s", linewidths=0, rasterized=True, **colors)
+
+
+def _finish_axes(axes, picture):
+    shape = picture.shape
+    for axis in axes.flat:
+        axis.set(xlim=(-0.5, shape.width - 0.5), ylim=(shape.height - 0.5, -0.5))
+        axis.tick_params(direction="out", length=3)
+        axis.axhline(ROWS_PER_TPC - 0.5, color="0.55", linewidth=0.6, linestyle=(0, (4, 3)), zorder=0)
+    for axis in axes[-1]:
+        axis.set_xlabel("wire")
+    for axis in axes[0]:
+        wires = axis.secondary_xaxis("top", functions=(lambda wire: wire * PITCH, lambda cm: cm / PITCH))
+        wires.tick_params(labelsize=8, length=2)
+        wires.set_xlabel("cm along the wires' pitch", fontsize=8)
+    side = "left" if axes.shape[1] > 1 else "right"
+    for axis in axes[:, -1]:
+        drift = axis.secondary_yaxis(side, functions=(_row_to_x, _x_to_row))
+        drift.tick_params(labelsize=8, length=2)
+        drift.set_ylabel("apparent x (cm)", fontsize=8)
+        if side == "left":
+            axis.tick_params(axis="y", length=0)
+
+
+def _row_to_x(row):
+    return (row + 0.5 - ROWS_PER_TPC) * CM_PER_ROW
+
+
+def _x_to_row(x):
+    return x / CM_PER_ROW + ROWS_PER_TPC - 0.5
+
+
+def _legend(figure):
+    handles = [
+        plt.Line2D([], [], marker="s", linestyle="", color=DRAWN_COLORS[c], label=class_label(c))
+        for c in range(N_CLASSES)
+    ]
+    handles.append(plt.Line2D([], [], color="0.55", linewidth=0.8, linestyle=(0, (4, 3)), label="cathode"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+
+
+def save_figure(figure: Figure, path: Path):
+    """Writes a figure to a file that is complete or absent, and closes it; the ending chooses the format."""
+    with replaced_file(path) as beside:
+        figure.savefig(beside, dpi=DPI, format=path.suffix[1:])
     plt.close(figure)
-
-
-def _draw_charge(figure, axis, charge):
-    rows, columns = np.nonzero(charge)
-    values = charge[rows, columns]
-    top = max(float(values.max(initial=0)), 10 * ADC_THRESHOLD)
-    marks = axis.scatter(columns, rows, c=values, norm=LogNorm(top / 100, top), cmap="viridis_r", **DOTS)
-    figure.colorbar(marks, ax=axis, pad=0.01, label="ADC")
-
-
-def _draw_classes(axis, classes):
-    for index in range(1, len(CLASS_NAMES)):
-        rows, columns = np.nonzero(classes == index)
-        axis.scatter(columns, rows, color=CLASS_COLORS[index], **DOTS)
 
 
 def display_events(given, display, output, weights, data, network, settings) -> Iterator[Path]:
@@ -93,26 +198,20 @@ def display_events(given, display, output, weights, data, network, settings) -> 
     trained = find_trained(given, RunFolder(output), data, network, weights) if display.predict else None
     data = trained.data if trained else data
     reader = open_reader(data)
-    predictor = Predictor(trained.segmenter(reader.shape), settings.xla) if trained else None
+    predictor = Predictor(trained.segmenter(reader.shape, settings.xla), settings.xla) if trained else None
     folder = Path(display.display_dir)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, "display_dir")
     for entry in map(int, display.entries):
         if entry >= len(reader):
             raise ConfigError(f"--entries={entry}: {', '.join(reader.files)} has the entries 0 to {len(reader) - 1}")
-        event = downsample_event(reader.read(entry), data.downsample)
-        prediction = predict_classes(predictor, event) if predictor else None
-        truth = dense_planes(event.label, event.shape) if event.label else None
+        event = reader.read(entry)
+        title = f"{Path(reader.files[0]).name}, {event_name(entry, event.event_id)}"
+        picture = take_picture(title, event, predictor, data.downsample)
         path = folder / f"event_{entry}.{display.display_format}"
-        title = f"{Path(reader.files[0]).name}, entry {entry}, downsample {data.downsample}"
-        draw_event(path, title, dense_planes(event.image, event.shape), truth, prediction, data.downsample)
+        if display.display_format == "html":
+            from cosmictagger_tf.inference.event_page import write_page
+
+            write_page(picture, path)
+        else:
+            save_figure(draw_event(picture), path)
         yield path
-
-
-def dense_planes(planes, shape):
-    """float32 [planes, height, width] of one PlanePixels a plane."""
-    return np.stack([pixels.dense(shape.height, shape.width) for pixels in planes])
-
-
-def predict_classes(predictor: Predictor, event: Event):
-    """The predicted class of every pixel of an event, integer [planes, height, width]."""
-    return np.argmax(predictor.predict_on_batch(make_batch([event], 1, event.shape))[0], axis=-1)

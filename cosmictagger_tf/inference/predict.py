@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from cosmictagger_tf.networks.segmentation import DenseSegmenter
+from cosmictagger_tf.networks.segmentation import Segmenter
 
 
 class Predictor(keras.Model):
@@ -16,12 +16,33 @@ class Predictor(keras.Model):
     predict_on_batch(batch) returns float32 [batch, planes, height, width, classes], adding up to 1 over the classes.
     """
 
-    def __init__(self, segmenter: DenseSegmenter, xla: bool):
+    def __init__(self, segmenter: Segmenter, xla: bool):
         super().__init__()
         self.segmenter = segmenter
         self.built = True
         self.compile(jit_compile=xla)
 
     def call(self, batch):
-        """The scores of a Batch."""
+        """The scores of a Batch, prepared by the segmenter where it says so."""
         return ops.softmax(self.segmenter.logits(batch, training=False), axis=-1)
+
+
+class PixelPredictor(keras.Model):
+    """Runs a segmenter on Batches and gives each class's score at the pixels of the image's lists only.
+
+    Args:
+        segmenter: see networks/segmentation.py.
+        xla: compile with XLA.
+
+    predict_on_batch(batch) returns float32 [batch, planes, P, classes]; of no use where padded.
+    """
+
+    def __init__(self, segmenter: Segmenter, xla: bool):
+        super().__init__()
+        self.segmenter = segmenter
+        self.built = True
+        self.compile(jit_compile=xla)
+
+    def call(self, batch):
+        """The scores of a Batch, prepared by the segmenter where it says so."""
+        return ops.softmax(self.segmenter.pixel_logits(batch), axis=-1)

@@ -3,7 +3,7 @@
 import sys
 import time
 
-from cosmictagger_tf.training.recorders import clock
+from cosmictagger_tf.training.recorders import clock, is_terminal
 
 
 class Progress:
@@ -21,9 +21,9 @@ class Progress:
 
     def advance(self, events: int):
         """Counts finished events."""
-        self.done += events
+        self.done = min(self.done + events, self.total)
         now = time.perf_counter()
-        terminal = self.stream.isatty()
+        terminal = is_terminal(self.stream)
         if now - self.shown < (1 if terminal else 10) and self.done < self.total:
             return
         self.shown = now

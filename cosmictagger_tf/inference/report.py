@@ -1,18 +1,45 @@
-"""Tables of metrics, for people and for files."""
+"""Tables of metrics, for people."""
 
+from cosmictagger_tf.inference.evaluation import Evaluation
+from cosmictagger_tf.inference.evaluation_files import cut_rates
 from cosmictagger_tf.training.evaluation import EventTable
 from cosmictagger_tf.training.metrics import HEADLINE_METRICS, plane_key
 
 
-def metrics_table(table: EventTable) -> str:
-    """The metrics, one a line: mean over planes and each plane, headline (mean over events) and pooled."""
+def report_text(found: Evaluation) -> str:
+    """What evaluate prints: the metrics, the neutrino score's curves, the event cut."""
+    curve = found.histogram.curve()
+    lines = [metrics_table(found.table, found.intervals), ""]
+    lines += [
+        f"neutrino score of the stored pixels: area under the ROC curve {curve.auc:.5f} "
+        f"(binning: +-{curve.auc_error:.0e}), "
+        f"average precision {curve.average_precision:.5f}"
+    ]
+    rates = cut_rates(found)["both"]
+    lines += [
+        f"event cut: {found.cut.passed.sum()} of {rates['events']} events pass "
+        f"({rates['rate']:.1%}, 95 % interval {rates['low']:.1%} to {rates['high']:.1%})"
+    ]
+    return "\n".join(lines)
+
+
+def metrics_table(table: EventTable, intervals: dict[str, tuple[float, float]] | None = None) -> str:
+    """The metrics, one a line: mean over planes and each plane, headline (mean over events) and pooled.
+
+    Args:
+        table: of the evaluation.
+        intervals: 95 % intervals by name, shown for the mean over planes where they are given.
+    """
     summary, planes = table.summary(), table.counts.shape[1]
     columns = ["mean", *(f"plane {p}" for p in range(planes))]
-    head = f"{'':24}" + "".join(f"{c:>10}" for c in columns)
+    head = f"{'':24}" + "".join(f"{c:>10}" for c in columns) + ("   95 % interval of the mean" if intervals else "")
     lines = [f"{len(table.entries)} events, loss {summary['loss']:.6f}"]
     for title, prefix in (("mean over events (headline)", ""), ("pooled over the set", "pooled/")):
         lines += ["", f"{title:24}", head]
         for name in HEADLINE_METRICS:
             keys = [prefix + name, *(prefix + plane_key(name, p) for p in range(planes))]
-            lines.append(f"{name:24}" + "".join(f"{summary[key]:10.5f}" for key in keys))
+            line = f"{name:24}" + "".join(f"{summary[key]:10.5f}" for key in keys)
+            if intervals:
+                line += "   {:.5f} to {:.5f}".format(*intervals[prefix + name])
+            lines.append(line)
     return "\n".join(lines)

@@ -8,11 +8,13 @@ Signatures, batch dimension open, float32 in and out (the forms that LArSoft's l
                              -> scores0, scores1, ... [samples, rows, columns, classes]
     pixels                   coordinates int32 [samples, planes, pixels, 2] (row, column; padding -1) and values float32
                              [samples, planes, pixels] -> scores [samples, planes, pixels, classes] of those pixels
+
+With preprocessing, images and coordinates are at the file's resolution and are downsampled inside; the scores of images
+stay at the network's resolution, and those of pixels are their blocks'.
 """
 
 import contextlib
 import io
-from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -20,65 +22,116 @@ import tensorflow as tf
 from keras import ops
 
 from cosmictagger_tf import execution
-from cosmictagger_tf.data.dataset import open_reader
+from cosmictagger_tf.data.simulation.geometry import CM_PER_ROW, PITCH
 from cosmictagger_tf.detector import CLASS_NAMES, N_CLASSES, ImageShape
 from cosmictagger_tf.files import replaced_folder, write_json
-from cosmictagger_tf.inference.trained import find_trained
-from cosmictagger_tf.networks.segmentation import DenseSegmenter
-from cosmictagger_tf.runs import RunFolder
+from cosmictagger_tf.networks.scatter import ScatterPixels, at_pixels
+from cosmictagger_tf.networks.segmentation import Segmenter
 
 
-def export_saved_model(segmenter: DenseSegmenter, path: Path, record: dict):
-    """Writes the SavedModel; an existing folder of that name is replaced once the new one is complete.
+class ServedNetwork:
+    """A network as the signatures see it: images or pixels in, scores out.
 
     Args:
         segmenter: built under the float32 policy, weights loaded.
-        path: the folder.
-        record: what metadata.json says beside class names, image shape and versions.
+        downsample: halvings that are done inside; 0 = the input is at the network's resolution.
     """
-    shape = segmenter.shape
+
+    def __init__(self, segmenter: Segmenter, downsample: int = 0):
+        self.segmenter, self.downsample = segmenter, downsample
+        self.output = segmenter.shape
+        self.input = ImageShape(self.output.planes, self.output.height << downsample, self.output.width << downsample)
+        self.scatter = ScatterPixels(self.output.height, self.output.width)
+
+    def image_scores(self, images):
+        """[samples, rows, columns, planes] -> [samples, rows, columns, planes, classes]."""
+        images = ops.transpose(images, (0, 3, 1, 2))
+        if self.downsample:
+            size, out = 2**self.downsample, self.output
+            images = ops.reshape(images, (-1, out.planes, out.height, size, out.width, size))
+            images = ops.mean(images, axis=(3, 5))
+        return ops.transpose(ops.softmax(self.segmenter.image_logits(images), axis=-1), (0, 2, 3, 1, 4))
+
+    def pixel_scores(self, coordinates, values):
+        """The scores [samples, planes, pixels, classes] of pixels, 0 where padded."""
+        if not self.downsample:
+            batch = {"image_coordinates": coordinates, "image_values": values}
+            return self._without_padding(ops.softmax(self.segmenter.pixel_logits(batch), axis=-1), coordinates)
+        coordinates = ops.floor_divide(coordinates, 2**self.downsample)
+        # The pixels of a block add up in the scatter; absent ones count 0.
+        images = self.scatter(coordinates, values / 4**self.downsample)
+        scores = ops.softmax(self.segmenter.image_logits(images), axis=-1)
+        return self._without_padding(at_pixels(scores, coordinates), coordinates)
+
+    @staticmethod
+    def _without_padding(scores, coordinates):
+        return ops.where(coordinates[..., :1] >= 0, scores, 0.0)
+
+
+def export_saved_model(served: ServedNetwork, path: Path, record: dict):
+    """Writes the SavedModel; an existing folder of that name is replaced once the new one is complete.
+
+    Args:
+        served: what the signatures do.
+        path: the folder.
+        record: what metadata.json says beside classes, geometry, signatures and versions.
+    """
     archive = keras.export.ExportArchive()
-    archive.track(segmenter.network)
-    for name, (function, signature) in _signatures(segmenter).items():
+    archive.track(served.segmenter.network)
+    for name, (function, signature) in _signatures(served).items():
         archive.add_endpoint(name, function, input_signature=signature)
     with replaced_folder(path) as beside:
         with contextlib.redirect_stdout(io.StringIO()):
             archive.write_out(str(beside), verbose=False)
-        size = {"planes": shape.planes, "rows": shape.height, "columns": shape.width}
-        write_json(beside / "metadata.json", {"classes": CLASS_NAMES, "image": size, **record, **execution.describe()})
+        write_json(beside / "metadata.json", {**describe_model(served), **record, **execution.describe()})
 
 
-def _signatures(segmenter):
-    shape = segmenter.shape
+def describe_model(served: ServedNetwork) -> dict:
+    """What a user of the exported model must know: classes, geometry, normalisation, signatures."""
+    return {
+        "classes": CLASS_NAMES,
+        "image": _size(served.input),
+        "scores": _size(served.output),
+        "preprocessing": {"downsample": served.downsample, "pooling": "average", "scaling": None},
+        "values": "ADC as the file has them; average-pooled where the network is downsampled; no scaling",
+        "geometry": {
+            "rows": "drift time, both TPCs, the cathode in the middle",
+            "cm_per_full_resolution_row": CM_PER_ROW,
+            "columns": "wires",
+            "cm_per_full_resolution_column": PITCH,
+        },
+        "signatures": {name: [_describe(spec) for spec in specs] for name, (_, specs) in _signatures(served).items()},
+    }
 
-    def scores_of(images):
-        # [samples, rows, columns, planes] -> [samples, rows, columns, planes, classes]
-        logits = segmenter.network(ops.transpose(images, (0, 3, 1, 2)), training=False)
-        return ops.transpose(ops.softmax(logits, axis=-1), (0, 2, 3, 1, 4))
+
+def _describe(spec) -> str:
+    return f"{spec.name} {spec.dtype.name} {['open' if size is None else size for size in spec.shape]}"
+
+
+def _size(shape):
+    return {"planes": shape.planes, "rows": shape.height, "columns": shape.width}
+
+
+def _signatures(served: ServedNetwork):
+    shape, planes = served.input, served.input.planes
 
     def dense(images):
-        return {"scores": scores_of(images)}
+        return {"scores": served.image_scores(images)}
 
     def flat(images):
-        return {"scores": ops.reshape(scores_of(images), (-1, shape.pixels * shape.planes * N_CLASSES))}
+        return {"scores": ops.reshape(served.image_scores(images), (-1, served.output.pixels * planes * N_CLASSES))}
 
     def per_view(*views):
-        scores = scores_of(ops.concatenate(views, axis=-1))
-        return {f"scores{plane}": scores[..., plane, :] for plane in range(shape.planes)}
+        scores = served.image_scores(ops.concatenate(views, axis=-1))
+        return {f"scores{plane}": scores[..., plane, :] for plane in range(planes)}
 
     def pixels(coordinates, values):
-        images = segmenter.scatter(coordinates, values)
-        scores = ops.softmax(segmenter.network(images, training=False), axis=-1)
-        rows, columns = ops.maximum(coordinates[..., 0], 0), ops.maximum(coordinates[..., 1], 0)
-        flat_scores = ops.reshape(scores, (-1, shape.planes, shape.pixels, N_CLASSES))
-        return {"scores": ops.take_along_axis(flat_scores, (rows * shape.width + columns)[..., None], axis=2)}
+        return {"scores": served.pixel_scores(coordinates, values)}
 
-    images = tf.TensorSpec((None, shape.height, shape.width, shape.planes), tf.float32, name="images")
-    views = [
-        tf.TensorSpec((None, shape.height, shape.width, 1), tf.float32, name=f"plane{p}") for p in range(shape.planes)
-    ]
-    coordinates = tf.TensorSpec((None, shape.planes, None, 2), tf.int32, name="coordinates")
-    values = tf.TensorSpec((None, shape.planes, None), tf.float32, name="values")
+    images = tf.TensorSpec((None, shape.height, shape.width, planes), tf.float32, name="images")
+    views = [tf.TensorSpec((None, shape.height, shape.width, 1), tf.float32, name=f"plane{p}") for p in range(planes)]
+    coordinates = tf.TensorSpec((None, planes, None, 2), tf.int32, name="coordinates")
+    values = tf.TensorSpec((None, planes, None), tf.float32, name="values")
     return {
         "serving_default": (dense, [images]),
         "dense": (dense, [images]),
@@ -86,25 +139,3 @@ def _signatures(segmenter):
         "per_view": (per_view, views),
         "pixels": (pixels, [coordinates, values]),
     }
-
-
-def export_run(given, output, weights, export, data, network, settings) -> Path:
-    """Exports a run's network, in float32 whatever its training precision; returns the SavedModel's folder.
-
-    Args:
-        given: names of the options that the user set.
-        output, weights, export, data, network, settings: the configs of those names.
-
-    Raises:
-        UserError: no such run, weights that do not fit.
-    """
-    execution.prepare(replace(settings, precision="float32"))
-    folder = RunFolder(output)
-    trained = find_trained(given, folder, data, network, weights)
-    shape = open_reader(trained.data).shape if data.file else ImageShape()
-    segmenter = trained.segmenter(shape)
-    path = Path(export.export_dir) if export.export_dir else folder.path / "saved_model"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    record = {"network": trained.network.to_dict(), "downsample": trained.data.downsample, "step": trained.step}
-    export_saved_model(segmenter, path, record)
-    return path

@@ -6,8 +6,9 @@ from pathlib import Path
 from cosmictagger_tf.config import DataConfig, NetworkConfig, OptimizerConfig, WeightsConfig, check_image_shape
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError
-from cosmictagger_tf.runs import RunFolder
-from cosmictagger_tf.training.checkpoints import CheckpointError, CheckpointStore, load_weights
+from cosmictagger_tf.runs import RunFolder, architecture
+from cosmictagger_tf.training.checkpoints import BEST, CheckpointError, CheckpointStore, load_weights
+from cosmictagger_tf.training.shipped import ShippedModel
 
 # How a network was trained to see its input: taken from the run unless the user says otherwise.
 INHERITED_DATA = ("downsample", "producer_image", "producer_label")
@@ -31,8 +32,8 @@ class TrainedModel:
     weights: Path
     step: int | None
 
-    def segmenter(self, shape: ImageShape):
-        """The segmenter for full-resolution images of `shape`, weights loaded.
+    def segmenter(self, shape: ImageShape, static: bool = False):
+        """The segmenter for full-resolution images of `shape`, weights loaded; `static` for XLA (see build_segmenter).
 
         Raises:
             ConfigError: the images do not fit the architecture.
@@ -41,7 +42,7 @@ class TrainedModel:
         from cosmictagger_tf.networks.segmentation import build_segmenter
 
         check_image_shape(shape, self.data.downsample, self.network.network_depth)
-        segmenter = build_segmenter(self.network, shape.downsampled(self.data.downsample))
+        segmenter = build_segmenter(self.network, shape.downsampled(self.data.downsample), static)
         load_weights(self.weights, segmenter.network)
         return segmenter
 
@@ -51,30 +52,34 @@ def find_trained(
 ) -> TrainedModel:
     """The trained model that the flags mean.
 
-    With --weights_location the architecture is what the flags say; otherwise it is the run's own, and network flags
-    that contradict it are refused.
+    With --weights_location the architecture is what the flags say; otherwise it is the trained one's own, and network
+    flags that contradict it are refused.
 
     Args:
         given: names of the options that the user set.
     """
     if weights.weights_location:
         return TrainedModel(network, data, OptimizerConfig().loss_balance_scheme, Path(weights.weights_location), None)
-    recorded = folder.config(NetworkConfig)
+    shipped = ShippedModel(weights.weights) if weights.weights != "run" else None
+    source = shipped or folder
+    recorded = source.config(NetworkConfig)
     names = [f.name for f in fields(NetworkConfig) if f.name in given]
     wrong = [n for n in names if getattr(network, n) != getattr(recorded, n)]
     if wrong:
-        shown = "; ".join(f"--{n}={getattr(network, n)}, but {getattr(recorded, n)} in the run" for n in wrong)
-        raise ConfigError(f"{folder.path} was trained with another architecture: {shown}")
-    run_data = folder.config(DataConfig)
+        shown = "; ".join(f"--{n}={getattr(network, n)}, but {getattr(recorded, n)} there" for n in wrong)
+        raise ConfigError(f"{source.path} was trained with another architecture: {shown}")
+    run_data = source.config(DataConfig)
     data = replace(data, **{n: getattr(run_data, n) for n in INHERITED_DATA if n not in given})
-    step = find_step(CheckpointStore(folder.checkpoints), weights.checkpoint_step, say)
-    store = CheckpointStore(folder.checkpoints)
-    scheme = folder.config(OptimizerConfig).loss_balance_scheme
+    scheme = source.config(OptimizerConfig).loss_balance_scheme
+    if shipped:
+        return TrainedModel(recorded, data, scheme, shipped.path, shipped.step)
+    store = CheckpointStore(folder.checkpoints, architecture=architecture(recorded))
+    step = find_step(store, weights.checkpoint_step, say)
     return TrainedModel(recorded, data, scheme, store.path(step) / "network.weights.h5", step)
 
 
 def find_step(store: CheckpointStore, wanted: int, say=print) -> int:
-    """The step of the checkpoint to use: the wanted one, verified, or with -1 the newest intact one.
+    """The step of the checkpoint to use: the wanted one, verified; NEWEST: the newest intact one; BEST: the best.
 
     Raises:
         CheckpointError: there is none; the message says which there are.
@@ -84,6 +89,11 @@ def find_step(store: CheckpointStore, wanted: int, say=print) -> int:
             there = ", ".join(map(str, store.steps())) or "none"
             raise CheckpointError(f"--checkpoint_step={wanted}: {store.folder} has the steps {there}")
         return store.verify(wanted)["step"]
+    if wanted == BEST:
+        best = store.best()
+        if best is None:
+            raise CheckpointError(f"--checkpoint_step={BEST}: {store.folder} has no best checkpoint (see --aux_epochs)")
+        return store.verify(best["step"])["step"]
     manifest = store.newest_valid(say)
     if manifest is None:
         raise CheckpointError(f"{store.folder}: holds no intact checkpoint (train first, or see --run_id)")

@@ -11,8 +11,10 @@ import keras
 from keras import layers, ops
 
 from cosmictagger_tf.config import NetworkConfig
+from cosmictagger_tf.networks.convolutions import Conv2D, Conv2DTranspose, add_bias
 from cosmictagger_tf.networks.interpolation import Doubling
 from cosmictagger_tf.networks.normalization import PlaneBatchNormalization
+from cosmictagger_tf.networks.recompute import RecomputingModel
 
 
 class Wiring(NamedTuple):
@@ -71,9 +73,7 @@ class PlanewiseConv3D(layers.Conv3D):
         found = ops.conv(
             inputs, self.kernel[0], strides=self.strides[1:], padding=self.padding, data_format=self.data_format
         )
-        if self.use_bias:
-            found = found + ops.reshape(self.bias, (1, 1, 1, -1) if self._last else (1, -1, 1, 1))
-        return found
+        return add_bias(self, found)
 
     def compute_output_shape(self, input_shape):
         """That of the 2D convolution."""
@@ -122,9 +122,13 @@ class Parts:
     Args:
         config: the architecture.
         planes: folded into the batch.
+
+    Attributes:
+        kept: the tensors that recomputation (see recompute.py) keeps: the ends of blocks and levels.
     """
 
     def __init__(self, config: NetworkConfig, planes: int):
+        self.kept: list = []
         self.config, self.planes = config, planes
         self.wiring = WIRINGS[config.wiring]
         self.channels = -1 if config.data_format == "channels_last" else 1
@@ -139,7 +143,7 @@ class Parts:
 
     def conv(self, x, filters, kernel, name, strides=1, **kwargs):
         """A convolution, padded to keep the size at stride 1."""
-        layer = layers.Conv2D if self.config.conv_mode == "2D" else PlanewiseConv3D
+        layer = Conv2D if self.config.conv_mode == "2D" else PlanewiseConv3D
         return layer(filters, kernel, strides=strides, name=name, **self.conv_options(), **kwargs)(x)
 
     def conv_options(self):
@@ -181,12 +185,25 @@ class Parts:
             return self.unit(x, filters, kernel, name, planes=planes)
         y = self.unit(x, filters, kernel, f"{name}_1", planes=planes)
         y = self.unit(y, filters, kernel, f"{name}_2", activation=False, planes=planes)
-        return self.activate(layers.Add(name=f"{name}_add")([y, x]), f"{name}_relu")
+        return self.activate_sum(y, x, name)
+
+    def activate_sum(self, x, y, name):
+        """Leaky ReLU of the sum of two."""
+        return self.activate(layers.Add(name=f"{name}_add")([x, y]), f"{name}_relu")
+
+    def add(self, x, y, name):
+        """The sum of two."""
+        return layers.Add(name=name)([x, y])
 
     def blocks(self, x, count, kernel, name, planes=None):
         """Several blocks in a row."""
         for i in range(count):
-            x = self.block(x, kernel, f"{name}_{i}", planes)
+            x = self.keep(self.block(x, kernel, f"{name}_{i}", planes))
+        return x
+
+    def keep(self, x):
+        """x, noted as one of the kept tensors."""
+        self.kept.append(x)
         return x
 
     def down(self, x, filters, name):
@@ -199,7 +216,7 @@ class Parts:
         """Twice the size, other filters."""
         if self.config.upsampling == "convolutional":
             options = self.conv_options()
-            x = layers.Conv2DTranspose(filters, 2, strides=2, name=f"{name}_conv", **options)(x)
+            x = Conv2DTranspose(filters, 2, strides=2, name=f"{name}_conv", **options)(x)
             return self.activate(self.normalise(x, f"{name}_norm"), f"{name}_relu")
         # Interpolation and a 1x1 convolution commute: this way round both run on fewer numbers.
         x = self.conv(x, filters, 1, f"{name}_conv")
@@ -209,12 +226,18 @@ class Parts:
     def connect(self, x, skip, name):
         """Joins the way up with the way down; `none` keeps the way up."""
         if self.config.connections == "sum":
-            return layers.Add(name=f"{name}_sum")([x, skip])
+            return self.add(x, skip, f"{name}_sum")
         if self.config.connections == "concat":
             filters = x.shape[self.channels]
             x = layers.Concatenate(axis=self.channels, name=f"{name}_concat")([x, skip])
             return self.unit(x, filters, 1, name)
         return x
+
+    def model(self, inputs, outputs, name) -> keras.Model:
+        """The functional model of a network made of these parts; it recomputes activations where that is asked."""
+        if self.config.remat:
+            return RecomputingModel(inputs, outputs, self.kept, name=name)
+        return keras.Model(inputs, outputs, name=name)
 
 
 def fold(x):

@@ -8,8 +8,8 @@ from keras import ops
 class Doubling(keras.layers.Layer):
     """[batch, height, width, channels] -> [batch, 2 * height, 2 * width, channels], or channels first.
 
-    The same as keras.layers.UpSampling2D(2) and, for `bilinear`, as PyTorch's Upsample with align_corners=False. Under
-    XLA on a CPU Keras's bilinear layer takes 5 times as long (tests/networks/measure_interpolation.py).
+    The same as keras.layers.UpSampling2D(2) and, for `bilinear`, as PyTorch's Upsample with align_corners=False;
+    Keras's layer is slow where XLA compiles it for a CPU.
 
     Args:
         interpolation: "bilinear" or "nearest".

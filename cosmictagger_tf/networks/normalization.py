@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from cosmictagger_tf.errors import ConfigError
+
 
 @keras.saving.register_keras_serializable(package="cosmictagger_tf")
 class PlaneBatchNormalization(keras.layers.BatchNormalization):
@@ -21,9 +23,12 @@ class PlaneBatchNormalization(keras.layers.BatchNormalization):
     def __init__(self, planes: int = 1, bessel: bool = False, **kwargs):
         super().__init__(**kwargs)
         self.planes, self.bessel = planes, bessel
+        self.over_processes, self.processes = _unchanged, 1
 
     def call(self, inputs, training=False):
         """[batch * planes, ...] of the inputs' shape and dtype."""
+        # A frozen layer (trainable=False) is told nothing and learns nothing: it uses its moving statistics.
+        training = training and self.trainable
         planes = self.planes if training else 1
         channels = self.axis % len(inputs.shape)
         x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
@@ -32,8 +37,8 @@ class PlaneBatchNormalization(keras.layers.BatchNormalization):
         shape = [1] * len(x.shape)
         shape[channels + 1] = inputs.shape[channels]
         if training:
-            mean = _accurate_mean(x, axes)
-            variance = _accurate_mean(ops.square(x - mean), axes)
+            mean = self.over_processes(_accurate_mean(x, axes))
+            variance = self.over_processes(_accurate_mean(ops.square(x - mean), axes))
             self._move(mean, variance, x)
         else:
             mean, variance = ops.reshape(self.moving_mean, shape), ops.reshape(self.moving_variance, shape)
@@ -42,11 +47,20 @@ class PlaneBatchNormalization(keras.layers.BatchNormalization):
         normalised = (x - mean) * scale + ops.reshape(self.beta, shape)
         return ops.cast(ops.reshape(normalised, (-1, *inputs.shape[1:])), inputs.dtype)
 
+    def synchronise(self, mean, processes: int):
+        """From now on takes the statistics over the parts of a batch that several processes hold, equal in size.
+
+        Args:
+            mean: gives a tensor's mean over the processes, and can be differentiated.
+            processes: their number.
+        """
+        self.over_processes, self.processes = mean, processes
+
     def _move(self, mean, variance, x):
         mean = ops.reshape(mean, (self.planes, -1))
         variance = ops.reshape(variance, (self.planes, -1))
         if self.bessel:
-            n = ops.cast(ops.size(x), x.dtype) / (self.planes * mean.shape[1])
+            n = self.processes * ops.cast(ops.size(x), x.dtype) / (self.planes * mean.shape[1])
             variance = variance * (n / ops.maximum(n - 1.0, 1.0))
         moving_mean, moving_variance = self.moving_mean.value, self.moving_variance.value
         for plane in range(self.planes):
@@ -62,6 +76,23 @@ class PlaneBatchNormalization(keras.layers.BatchNormalization):
     def get_config(self):
         """What from_config needs."""
         return {**super().get_config(), "planes": self.planes, "bessel": self.bessel}
+
+
+def synchronise_statistics(network: keras.Model, mean, processes: int):
+    """Has every batch normalisation of a network take its statistics over several processes; see synchronise.
+
+    Raises:
+        ConfigError: the network has none that can.
+    """
+    layers = [layer for layer in network._flatten_layers() if isinstance(layer, PlaneBatchNormalization)]
+    if not layers:
+        raise ConfigError("--sync_batch_norm: only --normalization=batch with --conv_mode=2D or 3D has what it joins")
+    for layer in layers:
+        layer.synchronise(mean, processes)
+
+
+def _unchanged(statistic):
+    return statistic
 
 
 def _accurate_mean(x, axes):

@@ -1,4 +1,4 @@
-"""Pixel lists to dense images, on the device."""
+"""Pixel lists to dense images and back, on the device."""
 
 import keras
 from keras import ops
@@ -23,12 +23,10 @@ class ScatterPixels(keras.layers.Layer):
         """See the class."""
         batch, planes, _ = ops.shape(values)
         # A padded pixel lands on pixel (0, 0), to which it adds its value, 0.
-        pixel = ops.maximum(coordinates[..., 0] * self.width + coordinates[..., 1], 0)
-        image = ops.reshape(ops.arange(batch * planes, dtype="int32"), (batch, planes, 1))
-        flat = ops.reshape(pixel + image * (self.height * self.width), (-1, 1))
+        places = ops.reshape(flat_places(coordinates, self.height, self.width), (-1, 1))
         size = batch * planes * self.height * self.width
         return ops.reshape(
-            ops.scatter(flat, ops.reshape(values, (-1,)), (size,)), (batch, planes, self.height, self.width)
+            ops.scatter(places, ops.reshape(values, (-1,)), (size,)), (batch, planes, self.height, self.width)
         )
 
     def compute_output_spec(self, coordinates, values):
@@ -38,3 +36,29 @@ class ScatterPixels(keras.layers.Layer):
     def get_config(self):
         """What from_config needs."""
         return {**super().get_config(), "height": self.height, "width": self.width}
+
+
+def flat_places(coordinates, height: int, width: int):
+    """The places of pixels in the flattened images of a batch: int32 [batch, planes, pixels].
+
+    Args:
+        coordinates: int32 [batch, planes, pixels, 2], as ScatterPixels takes them; padding counts as pixel (0, 0).
+        height, width: of the images.
+    """
+    batch, planes, _, _ = ops.shape(coordinates)
+    pixel = ops.maximum(coordinates[..., 0] * width + coordinates[..., 1], 0)
+    image = ops.reshape(ops.arange(batch * planes, dtype="int32"), (batch, planes, 1))
+    return pixel + image * (height * width)
+
+
+def at_pixels(images, coordinates):
+    """The values of images [batch, planes, height, width, channels] at pixels: [batch, planes, pixels, channels].
+
+    Args:
+        images: whatever float dtype.
+        coordinates: int32 [batch, planes, pixels, 2], as ScatterPixels takes them; padding gets pixel (0, 0)'s values.
+    """
+    height, width, channels = images.shape[2:]
+    # Not keras.ops.take_along_axis: it turns integers round on the way, of which TensorFlow tells the user on CPUs
+    # without AVX-512 that oneDNN does not turn them.
+    return ops.take(ops.reshape(images, (-1, channels)), flat_places(coordinates, height, width), axis=0)

@@ -1,13 +1,14 @@
 """What training and inference see of a network: a batch of pixel lists in, logits and matching labels out."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 import keras
 
 from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.networks.build import build_network
-from cosmictagger_tf.networks.scatter import ScatterPixels
+from cosmictagger_tf.networks.scatter import ScatterPixels, at_pixels
 
 
 class Segmentation(NamedTuple):
@@ -24,8 +25,42 @@ class Segmentation(NamedTuple):
     multiplicity: object = None
 
 
+class Segmenter(Protocol):
+    """Runs a network on Batches (see data/batch.py).
+
+    Attributes:
+        network: what has the weights.
+        shape: the images' shape, as the network takes them (after downsampling).
+    """
+
+    network: keras.Model
+    shape: ImageShape
+
+    @property
+    def prepare(self) -> Callable[[dict], dict] | None:
+        """None, or what adds to a Batch all else that the network needs: for the input pipeline, ahead of the step.
+
+        A Batch that comes to a step compiled by XLA must be prepared; elsewhere one that is not is prepared inside.
+        """
+
+    def logits(self, batch, training: bool = False):
+        """float32 [batch, planes, height, width, classes] of a Batch, all pixels."""
+
+    def pixel_logits(self, batch, training: bool = False):
+        """float32 [batch, planes, P, classes] of a Batch, at the pixels of its lists; of no use where padded."""
+
+    def image_logits(self, images):
+        """float32 [batch, planes, height, width, classes] of images [batch, planes, height, width], for inference."""
+
+    def __call__(self, batch, training: bool = False) -> Segmentation:
+        """The labels and logits of a Batch."""
+
+    def at_listed_pixels(self, found: Segmentation, batch):
+        """What pixel_logits gives, out of the Segmentation of the same Batch."""
+
+
 class DenseSegmenter:
-    """Scatters pixel lists into dense images on the device and runs a dense network on them.
+    """Scatters pixel lists into dense images on the device and runs a dense network on them; a Segmenter.
 
     Args:
         network: images [batch, planes, height, width] -> logits [batch, planes, height, width, classes].
@@ -34,6 +69,7 @@ class DenseSegmenter:
 
     def __init__(self, network: keras.Model, shape: ImageShape):
         self.network, self.shape = network, shape
+        self.prepare: None = None
         self.scatter = ScatterPixels(shape.height, shape.width)
 
     def logits(self, batch, training: bool = False):
@@ -41,12 +77,34 @@ class DenseSegmenter:
         images = self.scatter(batch["image_coordinates"], batch["image_values"])
         return self.network(images, training=training)
 
+    def image_logits(self, images):
+        """The network's."""
+        return self.network(images, training=False)
+
+    def pixel_logits(self, batch, training: bool = False):
+        """float32 [batch, planes, P, classes] of a Batch, at the pixels of its lists."""
+        return at_pixels(self.logits(batch, training), batch["image_coordinates"])
+
+    def at_listed_pixels(self, found: Segmentation, batch):
+        """float32 [batch, planes, P, classes], the logits at the pixels of the image's lists."""
+        return at_pixels(found.logits, batch["image_coordinates"])
+
     def __call__(self, batch, training: bool = False) -> Segmentation:
         """The labels and logits of a Batch."""
         labels = self.scatter(batch["label_coordinates"], batch["label_values"])
         return Segmentation(labels, self.logits(batch, training))
 
 
-def build_segmenter(config: NetworkConfig, shape: ImageShape) -> DenseSegmenter:
-    """The segmenter of an architecture for images of `shape`; raises ConfigError where they do not fit."""
-    return DenseSegmenter(build_network(config, shape), shape)
+def build_segmenter(config: NetworkConfig, shape: ImageShape, static: bool = False) -> Segmenter:
+    """The segmenter of an architecture for images of `shape`; raises ConfigError where they do not fit.
+
+    Args:
+        static: for XLA: a sparse network's lists come in a few lengths only, so that few programs are compiled.
+    """
+    network = build_network(config, shape)
+    if config.conv_mode == "sparse":
+        # Here, because that module needs this one.
+        from cosmictagger_tf.networks.sparse.segmentation import SparseSegmenter
+
+        return SparseSegmenter(network, config, shape, static)
+    return DenseSegmenter(network, shape)

@@ -6,6 +6,7 @@ from keras import layers, ops
 from cosmictagger_tf.config import NetworkConfig, check_image_shape
 from cosmictagger_tf.detector import N_CLASSES, ImageShape
 from cosmictagger_tf.networks.blocks import Parts, fold, unfold
+from cosmictagger_tf.networks.convolutions import Conv3D
 
 FIRST_KERNEL, BLOCK_KERNEL = 5, 3
 
@@ -34,7 +35,7 @@ def build_uresnet(config: NetworkConfig, shape: ImageShape) -> keras.Model:
 
     images = keras.Input((shape.planes, shape.height, shape.width), name="images")
     x = ops.expand_dims(fold(images), parts.channels)
-    x = parts.unit(x, config.n_initial_filters, FIRST_KERNEL, "initial")
+    x = parts.keep(parts.unit(x, config.n_initial_filters, FIRST_KERNEL, "initial"))
     x = level(parts, x, 0)
     x = parts.blocks(x, config.blocks_final, BLOCK_KERNEL, "final")
     # Logits are never in half precision.
@@ -42,7 +43,7 @@ def build_uresnet(config: NetworkConfig, shape: ImageShape) -> keras.Model:
     x = parts.conv(x, N_CLASSES, 1, "logits", dtype=dtype)
     if config.data_format == "channels_first":
         x = ops.transpose(x, (0, 2, 3, 1))
-    return keras.Model(images, unfold(x, shape.planes), name="uresnet")
+    return parts.model(images, unfold(x, shape.planes), "uresnet")
 
 
 def filters_at(config: NetworkConfig, depth: int) -> int:
@@ -61,12 +62,12 @@ def level(parts: Parts, x, depth: int):
     before = x
     x = parts.blocks(x, config.blocks_per_layer, BLOCK_KERNEL, f"{name}_down")
     skip = before if early else x
-    x = parts.down(x, filters_at(config, depth + 1), f"{name}_downsample")
+    x = parts.keep(parts.down(x, filters_at(config, depth + 1), f"{name}_downsample"))
     x = level(parts, x, depth + 1)
-    x = parts.up(x, filters_at(config, depth), f"{name}_upsample")
-    x = parts.connect(x, skip, f"{name}_connect") if early else x
+    x = parts.keep(parts.up(x, filters_at(config, depth), f"{name}_upsample"))
+    x = parts.keep(parts.connect(x, skip, f"{name}_connect")) if early else x
     x = parts.blocks(x, config.blocks_per_layer, BLOCK_KERNEL, f"{name}_up")
-    return x if early else parts.connect(x, skip, f"{name}_connect")
+    return x if early else parts.keep(parts.connect(x, skip, f"{name}_connect"))
 
 
 def deepest(parts: Parts, x):
@@ -118,7 +119,7 @@ def mix(parts: Parts, x, filters: int, kernel, name: str, activation: bool = Tru
     last = parts.config.data_format == "channels_last"
     x = unfold(x, parts.planes)
     x = x if last else ops.transpose(x, (0, 2, 1, 3, 4))
-    x = layers.Conv3D(filters, kernel, name=f"{name}_conv", **parts.conv_options())(x)
+    x = Conv3D(filters, kernel, name=f"{name}_conv", **parts.conv_options())(x)
     x = fold(x if last else ops.transpose(x, (0, 2, 1, 3, 4)))
     x = parts.normalise(x, f"{name}_norm")
     return parts.activate(x, f"{name}_relu") if activation else x

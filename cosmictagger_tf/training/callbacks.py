@@ -1,109 +1,300 @@
 """What happens between the steps of model.fit: records, validation, checkpoints, a clean stop."""
 
+import contextlib
 import signal
 import time
 
 import keras
+import numpy as np
 
+from cosmictagger_tf.errors import NonFiniteError
+from cosmictagger_tf.training.bad_events import BadEvents
 from cosmictagger_tf.training.checkpoints import CheckpointStore
+from cosmictagger_tf.training.distributed import Ranks
+from cosmictagger_tf.training.evaluation import join
+from cosmictagger_tf.training.model import ELSEWHERE, FINE, LOSS
 
 
-class Recorder(keras.callbacks.Callback):
+class Progress:
+    """Where a training is: its first and last step, and its clock, which stands still while it does something else.
+
+    Args:
+        start: steps done before this fit.
+        total: the last step.
+    """
+
+    def __init__(self, start: int, total: int):
+        self.start, self.total = start, total
+        self.paused_seconds = 0.0
+
+    def step(self, batch: int) -> int:
+        """The steps done when Keras reports the end of a batch of this fit (the last of a stretch may be cut short)."""
+        return min(self.start + batch + 1, self.total)
+
+    @contextlib.contextmanager
+    def paused(self):
+        """Around what is no training."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.paused_seconds += time.perf_counter() - began
+
+
+class StepCallback(keras.callbacks.Callback):
+    """A callback that does something after some of the steps; with steps_per_execution at the ends of stretches.
+
+    Args:
+        progress: see Progress.
+    """
+
+    def __init__(self, progress: Progress):
+        super().__init__()
+        self.progress = progress
+        self.last_step = progress.start
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Calls after_steps."""
+        before, self.last_step = self.last_step, self.progress.step(batch)
+        self.after_steps(before, self.last_step, logs)
+
+    def after_steps(self, before: int, step: int, logs):
+        """Called after the steps before + 1, ..., step."""
+        raise NotImplementedError
+
+
+def is_due(every: float, before: int, step: int) -> bool:
+    """Whether a multiple of `every` lies in the steps before + 1, ..., step; never where it is 0."""
+    return bool(every) and before // every != step // every
+
+
+class Recorder(StepCallback):
     """Gives the metrics, averaged over the steps since its last record, to the recorders.
 
     Args:
+        progress: see Progress.
         recorders: objects with write(record); see recorders.py.
         intervals: a record is made at every step that one of these divides, and at the last.
-        start_step: steps done before this fit.
-        total: the last step.
         images_per_step: events of a global batch.
         waited: function giving the seconds that steps have waited for data so far.
+        learning_rate: function giving the rate of a step, counted from 0.
     """
 
-    def __init__(self, recorders, intervals, start_step, total, images_per_step, waited):
-        super().__init__()
+    def __init__(self, progress, recorders, intervals, images_per_step, waited, learning_rate):
+        super().__init__(progress)
         self.recorders, self.intervals, self.images_per_step = recorders, intervals, images_per_step
-        self.start_step, self.total, self.waited = start_step, total, waited
+        self.waited, self.learning_rate = waited, learning_rate
 
     def on_train_begin(self, logs=None):
         """Starts the clock."""
-        self.mark = (time.perf_counter(), self.waited(), self.start_step)
+        self.mark = self._now(self.progress.start)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def _now(self, step):
+        exchange = self.model.exchange
+        exchanging = exchange.seconds_spent() if exchange else 0.0
+        return time.perf_counter(), self.progress.paused_seconds, self.waited(), exchanging, step
+
+    def after_steps(self, before, step, logs):
         """Makes a record where one is due."""
-        step = self.start_step + batch + 1
-        if step != self.total and all(step % interval for interval in self.intervals):
+        total = self.progress.total
+        if step != total and not any(is_due(every, before, step) for every in self.intervals):
             return
-        now, waited = time.perf_counter(), self.waited()
-        began, waited_before, step_before = self.mark
-        seconds, steps = max(now - began, 1e-9), step - step_before
+        now = self._now(step)
+        seconds, paused, waited, exchanging, steps = (new - old for new, old in zip(now, self.mark, strict=True))
+        training = max(seconds - paused, 1e-9)
         speed = {
-            "images_per_second": steps * self.images_per_step / seconds,
-            "waiting": min(1.0, (waited - waited_before) / seconds),
-            "seconds_left": (self.total - step) * seconds / steps,
+            "learning_rate": float(self.learning_rate(step - 1)),
+            "images_per_second": steps * self.images_per_step / training,
+            "waiting": min(1.0, waited / training),
+            "exchanging": min(1.0, exchanging / training),
+            "seconds_left": (total - step) * seconds / steps,
         }
+        if self.model.exchange:
+            logs = self.model.collect_metrics()
         for recorder in self.recorders:
             recorder.write({"split": "train", "step": step, **logs, **speed})
         self.model.reset_metrics()
-        self.mark = (now, waited, step)
+        self.mark = now
 
 
-class Validation(keras.callbacks.Callback):
-    """Evaluates one batch of the validation data every so many steps.
+class FiniteStop(keras.callbacks.Callback):
+    """Stops the training where the model made no update because a number is not finite; goes before what records.
 
     Args:
-        evaluator: see evaluation.py.
-        batches: an endless iterator of validation Batches.
-        every: steps between two validations.
-        recorders: see Recorder.
-        start_step: steps done before this fit.
+        events: function giving the names of this rank's events in a step, counted from 0.
+        ranks: stop together; those with the fault say which it is.
     """
 
-    def __init__(self, evaluator, batches, every, recorders, start_step):
+    ADVICE = (
+        "it made no update, and the checkpoints before it stay: look at these events, or resume with a lower "
+        "--learning_rate or with --clip_norm"
+    )
+
+    def __init__(self, events, ranks: Ranks):
         super().__init__()
-        self.evaluator, self.batches, self.every = evaluator, batches, every
-        self.recorders, self.start_step = recorders, start_step
+        self.events, self.ranks = events, ranks
 
     def on_train_batch_end(self, batch, logs=None):
-        """Validates where it is due."""
-        step = self.start_step + batch + 1
-        if step % self.every:
+        """Raises NonFiniteError where it must."""
+        fault = int(self.model.fault.numpy())
+        if fault == FINE:
             return
-        record = self.evaluator.table(next(self.batches)).summary()
+        step = int(self.model.step.numpy())
+        with self.ranks.agreed():
+            if fault != ELSEWHERE:
+                what = "the loss" if fault == LOSS else "a gradient"
+                events = "; ".join(self.events(step))
+                raise NonFiniteError(f"step {step + 1}: {what} is not finite, of the events {events}: {self.ADVICE}")
+
+
+class SkippedEvents(keras.callbacks.Callback):
+    """Counts the bad events that the training has gone past.
+
+    Args:
+        met: function giving the errors of the first so many steps of this fit, on this rank.
+        bad: counts them.
+    """
+
+    def __init__(self, met, bad: BadEvents):
+        super().__init__()
+        self.met, self.bad, self.steps = met, bad, 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Counts; with several ranks in the step after which all know that one of them has met a bad event."""
+        self.steps = batch + 1
+        exchange = self.model.exchange
+        if exchange is None or exchange.take("bad events"):
+            self.count()
+        if exchange and self.bad.is_new(self.met(self.steps)):
+            exchange.wish("bad events")
+
+    def count(self):
+        """Counts; all ranks together."""
+        self.bad.count(self.met(self.steps))
+
+
+class Validation(StepCallback):
+    """Evaluates a few batches of the validation data every so many steps.
+
+    Args:
+        progress: see Progress.
+        evaluator: see evaluation.py.
+        stream: an endless BatchStream of validation Batches.
+        count: how many are evaluated.
+        every: steps between two validations.
+        recorders: see Recorder.
+        ranks: share the batches.
+        bad: counts the bad events.
+    """
+
+    def __init__(self, progress, evaluator, stream, count, every, recorders, ranks: Ranks, bad: BadEvents):
+        super().__init__(progress)
+        self.evaluator, self.stream, self.count, self.ranks, self.bad = evaluator, stream, count, ranks, bad
+        self.every, self.recorders = every, recorders
+        self.batches, self.used = iter(stream.batches), 0
+
+    def after_steps(self, before, step, logs):
+        """Validates where it is due."""
+        if not is_due(self.every, before, step):
+            return
+        with self.progress.paused(), self.model.averaged_weights(), self.stream.errors_reraised():
+            mine = [self.evaluator.table(next(self.batches)) for _ in range(self.count)]
+            self.used += self.count
+            self.bad.count(self.stream.met(self.used))
+            table = join([table for tables in self.ranks.gather(mine) for table in tables])
         for recorder in self.recorders:
-            recorder.write({"split": "validation", "step": step, **record})
+            recorder.write({"split": "validation", "step": step, **table.summary()})
 
 
-class Checkpoints(keras.callbacks.Callback):
+class Checkpoints(StepCallback):
     """Saves a checkpoint every so many steps and at the end.
 
     Args:
+        progress: see Progress.
         store: where to.
         every: steps between two checkpoints.
-        start_step: steps done before this fit.
         record: what the manifests say of the run.
+        ranks: rank 0 of these writes.
+        skipped: its bad events are part of the manifests.
     """
 
-    def __init__(self, store: CheckpointStore, every: int, start_step: int, record: dict):
-        super().__init__()
-        self.store, self.every, self.record = store, every, record
-        self.step = self.saved = start_step
+    def __init__(
+        self, progress, store: CheckpointStore, every: int, record: dict, ranks: Ranks, skipped: SkippedEvents
+    ):
+        super().__init__(progress)
+        self.store, self.every, self.record, self.ranks, self.skipped = store, every, record, ranks, skipped
+        self.saved = progress.start
 
-    def on_train_batch_end(self, batch, logs=None):
+    def after_steps(self, before, step, logs):
         """Saves where it is due."""
-        self.step += 1
-        if self.step % self.every == 0:
-            self.save()
+        if is_due(self.every, before, step):
+            self.save(step)
 
-    def on_train_end(self, logs=None):
-        """Saves what is not saved yet."""
-        if self.step > self.saved:
-            self.save()
+    def on_epoch_end(self, epoch, logs=None):
+        """Saves what is not saved yet: fit has one epoch, and after it puts the moving average into the weights."""
+        self.save(self.last_step)
 
-    def save(self):
-        """Writes the checkpoint of the present step."""
-        self.store.save(self.step, self.model.network, self.model.state_variables, self.record)
-        self.saved = self.step
+    def save(self, step: int, best: dict | None = None):
+        """Writes the checkpoint of the present step, unless it is written.
+
+        Args:
+            step: the present one.
+            best: where it is the best so far, by which values; part of the manifest.
+
+        Raises:
+            NonFiniteError: a weight is not finite; the checkpoints before it stay.
+            WriteError: the disk is full.
+        """
+        if step == self.saved:
+            return
+        with self.progress.paused():
+            model = self.model
+            self.skipped.count()
+            if model.exchange:
+                model.collect_metrics()
+            if self.ranks.rank == 0:
+                wrong = [w.path for w in model.network.weights if not np.isfinite(np.asarray(w.value)).all()]
+                if wrong:
+                    raise NonFiniteError(f"step {step}: {wrong[0]} is not finite: no checkpoint is written")
+                record = self.record | {"skipped": self.skipped.bad.record, "best": best}
+                self.store.save(step, model.network, model.state_variables, record, model.averaged_weights())
+        self.saved = step
+
+    def save_if_best(self, step: int, name: str, record: dict):
+        """Writes a checkpoint, and keeps it as the best, if its value of this name is above that of the best so far."""
+        best = self.ranks.gather(self.store.best())[0]
+        if best is None or record[name] > best[name]:
+            self.save(step, record)
+            if self.ranks.rank == 0:
+                self.store.mark_best(step, record)
+
+
+class WholeValidation(StepCallback):
+    """Evaluates the whole validation data every so many epochs and after the last step; keeps the best checkpoint.
+
+    Args:
+        progress: see Progress.
+        evaluate: function that evaluates the network as it is and gives an EventTable.
+        every: steps between two validations; need not be an integer.
+        recorders: see Recorder.
+        checkpoints: where the checkpoint with the highest mean IoU is kept.
+    """
+
+    METRIC = "mean_iou"
+
+    def __init__(self, progress, evaluate, every: float, recorders, checkpoints: Checkpoints):
+        super().__init__(progress)
+        self.evaluate, self.every, self.recorders, self.checkpoints = evaluate, every, recorders, checkpoints
+
+    def after_steps(self, before, step, logs):
+        """Validates where it is due."""
+        if step != self.progress.total and not is_due(self.every, before, step):
+            return
+        with self.progress.paused(), self.model.averaged_weights():
+            summary = self.evaluate().summary()
+        for recorder in self.recorders:
+            recorder.write({"split": "whole_validation", "step": step, **summary})
+        self.checkpoints.save_if_best(step, self.METRIC, {name: summary[name] for name in (self.METRIC, "loss")})
 
 
 class CleanStop(keras.callbacks.Callback):
@@ -128,15 +319,47 @@ class CleanStop(keras.callbacks.Callback):
         # A second signal acts at once.
         signal.signal(number, self.handlers[number])
 
+    def on_train_batch_begin(self, batch, logs=None):
+        """With other ranks: tells them."""
+        if self.model.exchange and self.exit_status is not None:
+            self.model.exchange.wish(signal.Signals(self.exit_status - 128).name)
+
     def on_train_batch_end(self, batch, logs=None):
-        """Stops fit where a signal has come."""
-        if self.exit_status is not None:
+        """Stops fit where a signal has come, with other ranks where one of them got it: after the same step."""
+        if self.model.exchange:
+            granted = [name for name in self.model.exchange.granted_wishes() if name in signal.Signals.__members__]
+            self.exit_status = 128 + signal.Signals[granted[0]] if granted else self.exit_status
+            self.model.stop_training = bool(granted)
+        elif self.exit_status is not None:
             self.model.stop_training = True
 
     def on_train_end(self, logs=None):
         """Gives the signals back."""
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
+
+
+class RanksChange(keras.callbacks.Callback):
+    """Where ranks come or go: saves, and leaves this fit for another with the ranks that are there then.
+
+    Args:
+        checkpoints: where to save.
+    """
+
+    def __init__(self, checkpoints: Checkpoints):
+        super().__init__()
+        self.checkpoints = checkpoints
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Tells the other ranks of a change."""
+        if self.model.exchange.ranks.changed():
+            self.model.exchange.wish("ranks")
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Leaves, all ranks after the same step."""
+        if "ranks" in self.model.exchange.granted_wishes():
+            self.checkpoints.save(self.checkpoints.last_step)
+            self.model.exchange.ranks.begin_again()
 
 
 class RestoredMetrics(keras.callbacks.Callback):

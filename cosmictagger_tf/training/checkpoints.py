@@ -4,11 +4,17 @@
     network.weights.h5   the network's weights, as Keras saves them (any Keras backend loads them)
     state.npz            optimizer, metrics and step counter (plain arrays, no pickle)
     manifest.json        step, SHA-256 of each file, and what the run recorded about itself
+<run>/checkpoints/best.json names the step with the best validation, which is kept however old it is.
+
+Where a moving average of the weights is kept (--ema_momentum), network.weights.h5 holds the average, and state.npz also
+the weights themselves, with which the training goes on.
 """
 
+import contextlib
 import json
 import re
 import shutil
+import zipfile
 from pathlib import Path
 
 import keras
@@ -18,6 +24,9 @@ from cosmictagger_tf.errors import UserError
 from cosmictagger_tf.files import replaced_folder, sha256, write_json
 
 WEIGHTS_FILE, STATE_FILE, MANIFEST_FILE = "network.weights.h5", "state.npz", "manifest.json"
+BEST_FILE = "best.json"
+# Asked for instead of a step.
+NEWEST, BEST = -1, -2
 FORMAT = 1
 
 
@@ -30,11 +39,12 @@ class CheckpointStore:
 
     Args:
         folder: where they are; made when the first one is written.
-        keep: how many of the newest stay when a new one is written.
+        keep: how many of the newest stay when a new one is written, beside the best.
+        architecture: recorded in each checkpoint, and asked of each that is verified; None = asked of none.
     """
 
-    def __init__(self, folder: Path, keep: int = 3):
-        self.folder, self.keep = Path(folder), keep
+    def __init__(self, folder: Path, keep: int = 3, architecture: dict | None = None):
+        self.folder, self.keep, self.architecture = Path(folder), keep, architecture
 
     def path(self, step: int) -> Path:
         """The folder of one step's checkpoint."""
@@ -45,7 +55,7 @@ class CheckpointStore:
         names = [p.name for p in self.folder.iterdir()] if self.folder.is_dir() else []
         return sorted(int(m.group(1)) for m in map(re.compile(r"step_(\d{8})").fullmatch, names) if m)
 
-    def save(self, step: int, network: keras.Model, state: list, record: dict) -> Path:
+    def save(self, step: int, network: keras.Model, state: list, record: dict, averaged=None) -> Path:
         """Writes a checkpoint, then removes the oldest beyond `keep`.
 
         Args:
@@ -53,18 +63,57 @@ class CheckpointStore:
             network: its weights are saved.
             state: the other variables (Keras variables), in an order that is the same at every start.
             record: what the manifest says beside the checksums (JSON values).
+            averaged: optional context manager, in which the network holds the weights to save; the state is saved
+                outside it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with replaced_folder(self.path(step)) as beside:
-            network.save_weights(beside / WEIGHTS_FILE)
+            with averaged or contextlib.nullcontext():
+                network.save_weights(beside / WEIGHTS_FILE)
             arrays = {f"{i:04d} {v.path}": np.asarray(v.value) for i, v in enumerate(state)}
             np.savez(beside / STATE_FILE, **arrays)
             checksums = {name: sha256(beside / name) for name in (WEIGHTS_FILE, STATE_FILE)}
-            manifest = {"format": FORMAT, "step": step, "sha256": checksums, **record}
+            manifest = {
+                "format": FORMAT,
+                "step": step,
+                "sha256": checksums,
+                "architecture": self.architecture,
+                **record,
+            }
             write_json(beside / MANIFEST_FILE, manifest)
-        for old in self.steps()[: -self.keep]:
-            shutil.rmtree(self.path(old))
+        self._drop_old()
         return self.path(step)
+
+    def _drop_old(self):
+        best = self.best()
+        for old in self.steps()[: -self.keep]:
+            if best is None or old != best["step"]:
+                shutil.rmtree(self.path(old))
+
+    def best(self) -> dict | None:
+        """What mark_best recorded, and its "step"; None where nothing was, or the checkpoint is gone."""
+        try:
+            best = json.loads((self.folder / BEST_FILE).read_text())
+            return best if best["step"] in self.steps() else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def mark_best(self, step: int, record: dict):
+        """Names a step's checkpoint the best, to be kept; the one named before may go."""
+        write_json(self.folder / BEST_FILE, {"step": step, **record})
+        self._drop_old()
+
+    def remember_best(self, manifest: dict):
+        """Names a checkpoint the best where its manifest says so, and the process ended before best.json did."""
+        best = self.best()
+        if manifest.get("best") and (best is None or best["step"] < manifest["step"]):
+            self.mark_best(manifest["step"], manifest["best"])
+
+    def forget_best_after(self, step: int):
+        """Forgets a best checkpoint of a later step: the run goes on before it."""
+        best = self.best()
+        if best and best["step"] > step:
+            (self.folder / BEST_FILE).unlink()
 
     def verify(self, step: int) -> dict:
         """The manifest of a checkpoint whose every file is intact; raises CheckpointError naming what is wrong."""
@@ -75,7 +124,19 @@ class CheckpointStore:
         except (OSError, ValueError, KeyError, TypeError):
             raise CheckpointError(f"checkpoint {folder}: {MANIFEST_FILE} is missing or broken") from None
         if manifest.get("format") != FORMAT:
-            raise CheckpointError(f"checkpoint {folder}: format {manifest.get('format')} is of another version")
+            raise CheckpointError(
+                f"checkpoint {folder}: format {manifest.get('format')} is of another version of cosmictagger_tf, "
+                f"this one reads {FORMAT}"
+            )
+        if manifest.get("step") != step:
+            raise CheckpointError(
+                f"checkpoint {folder}: {MANIFEST_FILE} is altered: it says step {manifest.get('step')}"
+            )
+        theirs = manifest.get("architecture")
+        if self.architecture and isinstance(theirs, dict) and theirs != self.architecture:
+            names = [name for name, value in self.architecture.items() if theirs.get(name) != value]
+            shown = "; ".join(f"--{name}: {theirs.get(name)}, not {self.architecture[name]}" for name in names)
+            raise CheckpointError(f"checkpoint {folder}: is of another architecture ({shown})")
         for name in (WEIGHTS_FILE, STATE_FILE):
             if not (folder / name).is_file() or sha256(folder / name) != checksums.get(name):
                 raise CheckpointError(f"checkpoint {folder}: {name} is missing, cut short or altered")
@@ -90,6 +151,16 @@ class CheckpointStore:
                 say(f"skipped: {error}")
         return None
 
+    def set_aside_after(self, step: int) -> list[Path]:
+        """Renames the checkpoints of later steps, which cannot be used, so that they neither count nor get lost."""
+        aside = []
+        for later in self.steps():
+            if later > step:
+                path = self.path(later).with_suffix(".set_aside")
+                shutil.rmtree(path, ignore_errors=True)
+                aside.append(self.path(later).rename(path))
+        return aside
+
     def load_network(self, step: int, network: keras.Model):
         """Loads a checkpoint's weights into a network."""
         load_weights(self.path(step) / WEIGHTS_FILE, network)
@@ -97,8 +168,11 @@ class CheckpointStore:
     def load_state(self, step: int, state: list):
         """Loads the variables given to save, in the same order."""
         file = self.path(step) / STATE_FILE
-        with np.load(file, allow_pickle=False) as arrays:
-            found = [arrays[name] for name in sorted(arrays.files)]
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                found = [arrays[name] for name in sorted(arrays.files)]
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise CheckpointError(f"checkpoint {file}: holds no plain arrays ({error})") from None
         shapes = [tuple(v.shape) for v in state]
         if [a.shape for a in found] != shapes:
             raise CheckpointError(f"checkpoint {file}: holds the state of another optimizer or metric set")

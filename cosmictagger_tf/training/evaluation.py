@@ -6,7 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from cosmictagger_tf.networks.segmentation import DenseSegmenter
+from cosmictagger_tf.networks.segmentation import Segmentation, Segmenter
+from cosmictagger_tf.training.distributed import Ranks
 from cosmictagger_tf.training.losses import per_image_loss
 from cosmictagger_tf.training.metrics import METRICS, confusion_counts, metrics_from_counts, plane_key
 
@@ -46,6 +47,26 @@ def join(tables: list[EventTable]) -> EventTable:
     return EventTable(*(column[order] for column in joined))
 
 
+def evaluate_all(evaluator: "Evaluator", stream, ranks: Ranks, advance=lambda events: None) -> EventTable:
+    """The table of every event of a data set, on all ranks.
+
+    Args:
+        evaluator: see Evaluator.
+        stream: this rank's part; see data/pipeline.py.
+        ranks: share the data set.
+        advance: called with the number of events of each finished batch.
+
+    Raises:
+        UserError: what stopped the reading.
+    """
+    tables = []
+    with stream.errors_reraised():
+        for batch in stream.batches.as_numpy_iterator():
+            tables.append(evaluator.table(batch))
+            advance(len(tables[-1].entries))
+    return join([table for tables in ranks.gather(tables) for table in tables])
+
+
 class Evaluator(keras.Model):
     """Runs a segmenter on Batches in inference mode, compiled once for each padded length, on any Keras backend.
 
@@ -55,7 +76,7 @@ class Evaluator(keras.Model):
         xla: compile with XLA.
     """
 
-    def __init__(self, segmenter: DenseSegmenter, scheme: str, xla: bool):
+    def __init__(self, segmenter: Segmenter, scheme: str, xla: bool):
         super().__init__()
         self.segmenter, self.scheme = segmenter, scheme
         self.built = True
@@ -63,7 +84,10 @@ class Evaluator(keras.Model):
 
     def call(self, batch):
         """{"losses": float32 [batch], "counts": int32 [batch, planes, true, predicted]}."""
-        found = self.segmenter(batch, training=False)
+        return self.measures(self.segmenter(batch, training=False))
+
+    def measures(self, found: Segmentation) -> dict:
+        """What call gives, of a Segmentation."""
         predictions = ops.argmax(found.logits, axis=-1)
         return {
             "losses": per_image_loss(found.labels, found.logits, self.scheme, found.multiplicity),
@@ -72,7 +96,13 @@ class Evaluator(keras.Model):
 
     def table(self, batch) -> EventTable:
         """The table of one Batch, without its fillers."""
-        found = self.predict_on_batch(batch)
+        return self.table_of(self.predict_on_batch(batch), batch)
+
+    @staticmethod
+    def table_of(found: dict, batch) -> EventTable:
+        """The table of one Batch, of what predict_on_batch found."""
         entries = np.asarray(batch["entries"])
         real = entries >= 0
-        return EventTable(entries[real], found["losses"][real], found["counts"][real].astype(np.int64))
+        return EventTable(
+            entries[real], np.asarray(found["losses"])[real], np.asarray(found["counts"])[real].astype(np.int64)
+        )

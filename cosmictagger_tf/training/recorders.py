@@ -1,19 +1,27 @@
 """Where the numbers of a run go: the terminal, a CSV file, TensorBoard. Each takes records, one at a time.
 
-A record is a flat dict: "split" ("train" or "validation"), "step", "loss", the metrics, and for the training its
-speed. Only the headline names go to the terminal.
+A record is a flat dict: "split" ("train", "validation" or "whole_validation"), "step", "loss", the metrics, and for the
+training its speed. Only the headline names go to the terminal.
 """
 
+import contextlib
 import csv
+import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Protocol
 
-import tensorflow as tf
+from cosmictagger_tf.files import replaced_file, write_errors
 
 SHOWN = ("loss", "accuracy", "nonbackground_accuracy", "cosmic_iou", "neutrino_iou", "mean_iou")
 SHORT = {"nonbackground_accuracy": "non-bkg", "accuracy": "acc", "cosmic_iou": "cosmic IoU"}
 SHORT |= {"neutrino_iou": "neutrino IoU", "mean_iou": "mean IoU"}
+
+
+def is_terminal(stream) -> bool:
+    """Whether a line that is written to `stream` can be rewritten: mpirun gives each rank a terminal, and logs it."""
+    return stream.isatty() and "OMPI_COMM_WORLD_RANK" not in os.environ and "PMI_RANK" not in os.environ
 
 
 class RecordSink(Protocol):
@@ -27,37 +35,59 @@ class RecordSink(Protocol):
 
 
 class Terminal:
-    """Plain lines; on a terminal, one line that is rewritten and ends with the time left.
+    """Plain lines; on a terminal, a bar that is rewritten.
 
     Args:
         total: the last step of the run.
         every: print the training's record at every so many steps where the output is no terminal.
+        stream: where to; None = standard output.
     """
 
+    BAR = 30
+
     def __init__(self, total: int, every: int, stream=None):
-        self.total, self.every = total, every
+        self.total, self.every, self.last_printed = total, every, 0
         self.stream = stream or sys.stdout
-        self.rewrites = self.stream.isatty()
+        self.rewrites = is_terminal(self.stream)
 
     def write(self, record: dict):
         """Prints one record."""
-        text = f"{record['split']} {record['step']}/{self.total}  " + "  ".join(
-            f"{SHORT.get(name, name)} {record[name]:.4f}" for name in SHOWN
-        )
-        if record["split"] == "train":
-            text += f"  {record['images_per_second']:.2f} images/s  waiting {record['waiting']:.1%}"
-            text += f"  {clock(record['seconds_left'])} left"
-        if not self.rewrites:
-            if record["split"] != "train" or record["step"] % self.every == 0 or record["step"] == self.total:
-                print(text, file=self.stream, flush=True)
+        step, training = record["step"], record["split"] == "train"
+        if self.rewrites and training:
+            columns = shutil.get_terminal_size().columns
+            end = "\n" if step == self.total else ""
+            print(f"\r\x1b[K{self.bar(record)[: columns - 1]}", end=end, file=self.stream, flush=True)
             return
-        end = "" if record["split"] == "train" and record["step"] < self.total else "\n"
-        print(f"\r\x1b[K{text}", end=end, file=self.stream, flush=True)
+        if training and step // self.every == self.last_printed // self.every and step != self.total:
+            return
+        self.last_printed = step if training else self.last_printed
+        numbers = "  ".join(f"{SHORT.get(name, name)} {record[name]:.4f}" for name in SHOWN)
+        text = f"{record['split']} {step}/{self.total}  {numbers}"
+        if training:
+            text += f"  {speed(record)}"
+        print(f"{chr(13)}\x1b[K{text}" if self.rewrites else text, file=self.stream, flush=True)
+
+    def bar(self, record: dict) -> str:
+        """The line of a terminal: bar, loss, mean IoU, speed."""
+        done = self.BAR * record["step"] // self.total
+        bar = "=" * done + ">" * (done < self.BAR) + "." * (self.BAR - done - 1)
+        return (
+            f"{record['step']}/{self.total} [{bar}] loss {record['loss']:.4f}  mean IoU {record['mean_iou']:.4f}  "
+            f"{speed(record)}"
+        )
 
     def close(self):
         """Ends the line."""
         if self.rewrites:
             print(file=self.stream, flush=True)
+
+
+def speed(record: dict) -> str:
+    """Images a second, part of the time spent waiting for data, time left."""
+    return (
+        f"{record['images_per_second']:.2f} images/s  waiting {record['waiting']:.1%}  "
+        f"{clock(record['seconds_left'])} left"
+    )
 
 
 def clock(seconds: float) -> str:
@@ -79,54 +109,33 @@ class CsvHistory:
     def __init__(self, path: Path, columns: list[str], resume_step: int):
         self.path, self.columns = path, columns
         kept = self._lines_until(resume_step)
-        self.file = open(path, "w", newline="")  # noqa: SIM115 - open as long as the run
-        self.writer = csv.DictWriter(self.file, columns, restval="", extrasaction="ignore")
-        self.writer.writeheader()
-        self.writer.writerows(kept)
-        self.file.flush()
+        # Never shorter than before, whenever the process is killed.
+        with replaced_file(path) as beside, open(beside, "w", newline="") as file:
+            writer = self._writer(file)
+            writer.writeheader()
+            writer.writerows(kept)
+        self.file = open(path, "a", newline="")  # noqa: SIM115 - open as long as the run
+        self.writer = self._writer(self.file)
+
+    def _writer(self, file):
+        return csv.DictWriter(file, self.columns, restval="", extrasaction="ignore")
 
     def _lines_until(self, step):
         if not self.path.exists():
             return []
         with open(self.path, newline="") as file:
-            return [
-                line
-                for line in csv.DictReader(file)
-                if (line.get("step") or "").isdigit() and int(line["step"]) <= step
-            ]
+            # A process that was killed while it wrote leaves half a line.
+            whole = [line for line in file if line.endswith("\n")]
+        lines = csv.DictReader(whole)
+        return [line for line in lines if (line.get("step") or "").isdigit() and int(line["step"]) <= step]
 
     def write(self, record: dict):
-        """Appends one record."""
-        self.writer.writerow(record)
-        self.file.flush()
+        """Appends one record; raises WriteError where the disk is full."""
+        with write_errors(self.path):
+            self.writer.writerow(record)
+            self.file.flush()
 
     def close(self):
-        """Closes the file."""
-        self.file.close()
-
-
-class TensorBoardScalars:
-    """TensorBoard event files, one folder a split.
-
-    Args:
-        folder: the run's logs folder.
-        every: write the training's record at every so many steps.
-    """
-
-    def __init__(self, folder: Path, every: int):
-        self.every = every
-        self.writers = {split: tf.summary.create_file_writer(str(folder / split)) for split in ("train", "validation")}
-
-    def write(self, record: dict):
-        """Writes every number of a record as a scalar."""
-        if record["split"] == "train" and record["step"] % self.every:
-            return
-        with self.writers[record["split"]].as_default(step=record["step"]):
-            for name, value in record.items():
-                if isinstance(value, float):
-                    tf.summary.scalar(name, value)
-
-    def close(self):
-        """Flushes and closes the files."""
-        for writer in self.writers.values():
-            writer.close()
+        """Closes the file; what could not be written has been told."""
+        with contextlib.suppress(OSError):
+            self.file.close()

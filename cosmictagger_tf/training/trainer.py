@@ -1,30 +1,67 @@
 """The training run, from configs to trained weights, in the order in which it happens."""
 
+import contextlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 from cosmictagger_tf import execution
 from cosmictagger_tf.config import (
+    Config,
     DataConfig,
+    DistributedConfig,
     ExecutionConfig,
     NetworkConfig,
     OptimizerConfig,
     OutputConfig,
+    SkipConfig,
     TrainConfig,
     check_image_shape,
     with_changes,
 )
-from cosmictagger_tf.data.dataset import open_reader
-from cosmictagger_tf.data.pipeline import training_dataset
+from cosmictagger_tf.data.dataset import Reader, open_reader
+from cosmictagger_tf.data.pipeline import evaluation_dataset, training_dataset
+from cosmictagger_tf.data.sampling import training_entries
+from cosmictagger_tf.networks.normalization import synchronise_statistics
 from cosmictagger_tf.networks.segmentation import build_segmenter
-from cosmictagger_tf.runs import RunFolder
-from cosmictagger_tf.training import callbacks, recorders
-from cosmictagger_tf.training.checkpoints import CheckpointStore
-from cosmictagger_tf.training.evaluation import Evaluator
+from cosmictagger_tf.runs import RunFolder, architecture, flag_lines
+from cosmictagger_tf.training import callbacks, distributed, dry_run, recorders, tensorboard
+from cosmictagger_tf.training.bad_events import BadEvents
+from cosmictagger_tf.training.checkpoints import CheckpointError, CheckpointStore
+from cosmictagger_tf.training.distributed import HorovodRanks, Ranks
+from cosmictagger_tf.training.evaluation import Evaluator, EventTable, evaluate_all
+from cosmictagger_tf.training.exchange import GradientExchange
+from cosmictagger_tf.training.finetuning import freeze_layers, init_from
 from cosmictagger_tf.training.losses import BalancedLoss
 from cosmictagger_tf.training.metrics import METRICS, plane_key
 from cosmictagger_tf.training.model import SegmentationModel
 from cosmictagger_tf.training.optimizers import build_optimizer
+from cosmictagger_tf.training.schedules import Scaled, build_schedule, scaling_factor
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The configs of a training run."""
+
+    data: DataConfig
+    network: NetworkConfig
+    optimizer: OptimizerConfig
+    execution: ExecutionConfig
+    output: OutputConfig
+    train: TrainConfig
+    distributed: DistributedConfig = field(default_factory=DistributedConfig)
+    skip: SkipConfig = field(default_factory=SkipConfig)
+
+    @property
+    def sections(self) -> dict[str, Config]:
+        """The configs that run.json records, by section."""
+        names = ("output", "data", "skip", "network", "optimizer", "train", "execution", "distributed")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def compared_sections(self) -> dict[str, Config]:
+        """Those whose changes a resumed run refuses, or names."""
+        return {name: config for name, config in self.sections.items() if name != "output"}
 
 
 @dataclass(frozen=True)
@@ -35,118 +72,299 @@ class TrainingResult:
         step: training steps done in all.
         total: steps that were asked for.
         exit_status: None, or the status that a signal asks for.
+        rank: of this process; rank 0 speaks for all.
     """
 
     step: int
     total: int
     exit_status: int | None
+    rank: int = 0
 
 
-def train(
-    data: DataConfig,
-    network: NetworkConfig,
-    optimizer: OptimizerConfig,
-    settings: ExecutionConfig,
-    output: OutputConfig,
-    run: TrainConfig,
-    say=print,
-) -> TrainingResult:
-    """Trains a network, or goes on with a run of the same id.
+def train(config: RunConfig, say=print) -> TrainingResult:
+    """Trains a network, or goes on with a run of the same id; together with other ranks, where a launcher started them.
 
     Args:
-        say: takes one line of news for the user.
+        config: of the run.
+        say: takes one line of news for the user; on rank 0 only.
 
     Raises:
         UserError: whatever the user can mend, before or during the training.
     """
-    folder = RunFolder(output)
-    folder.prepare()
-    sections = {"data": data, "network": network, "optimizer": optimizer, "execution": settings}
-    for change in folder.check_resumable(sections):
-        say(f"changed since this run began: {change}")
-    execution.prepare(settings)
+    prepare = partial(execution.prepare, config.execution)
+    return distributed.run(config.distributed, prepare, lambda ranks: train_as(ranks, config, ranks.teller(say)))
 
-    reader = open_reader(data)
-    check_image_shape(reader.shape, data.downsample, network.network_depth)
-    total = run.iterations or math.ceil(run.epochs * len(reader) / data.minibatch_size)
-    segmenter = build_segmenter(network, reader.shape.downsampled(data.downsample))
-    model = build_model(segmenter, optimizer, settings)
-    say(f"network: {network.conv_mode}, {model.network.count_params():,} weights, images of {segmenter.shape}")
 
-    store = CheckpointStore(folder.checkpoints, run.keep_checkpoints)
-    start = restore(model, store, say)
-    folder.write_record({**sections, "train": run}, execution.describe())
+def train_as(ranks: Ranks, config: RunConfig, say) -> TrainingResult:
+    """What `train` does, as one of the ranks; see there."""
+    folder = RunFolder(config.output)
+    with contextlib.ExitStack() as held:
+        with ranks.agreed():
+            ranks.part("minibatch_size", config.data.minibatch_size)
+            if ranks.rank == 0:
+                folder.prepare()
+                held.enter_context(folder.locked(say))
+        return train_in(folder, ranks, config, say)
+
+
+def train_in(folder: RunFolder, ranks: Ranks, config: RunConfig, say) -> TrainingResult:
+    """What `train_as` does in a folder that is locked for it."""
+    with ranks.agreed():
+        reader = open_reader(config.data)
+        facts = {"events": len(reader), "ranks": ranks.size}
+        if ranks.rank == 0:
+            say_changes(folder, config, facts, say)
+        total = total_steps(config, reader)
+        model = build_model(config, reader, total, ranks, say)
+        say(f"network: {config.network.conv_mode}, {model.network.count_params():,} weights, images of {model.shape}")
+        if config.execution.xla and config.network.conv_mode != "sparse" and not execution.has_gpu():
+            say("hint: on a CPU the steps of a dense network are quicker with --noxla (docs/networks.md)")
+
+        store = CheckpointStore(folder.checkpoints, config.train.keep_checkpoints, architecture(config.network))
+        known: list = []
+        if ranks.rank == 0:
+            manifest = restore(model, store, say)
+            if manifest is None and config.train.init_from:
+                init_from(config.train.init_from, model.network, say)
+            known = (manifest or {}).get("skipped", [])
+            facts |= {"parameters": model.network.count_params()} | execution.describe()
+            folder.write_record(config.sections, facts)
+    model.share_state(ranks)
+    bad = BadEvents(config.skip.skip_bad_events, ranks, say, ranks.gather(known)[0])
+    start = int(model.step.numpy())
     if start >= total:
         say(f"nothing to do: the run has done {start} of {total} steps")
-        return TrainingResult(start, total, None)
+        return TrainingResult(start, total, None, ranks.rank)
 
-    stop = fit(model, reader, store, folder, data, settings, run, start, total)
+    exit_status = fit(model, reader, store, folder, config, callbacks.Progress(start, total), ranks, bad)
+    if bad.places:
+        say(f"{len(bad.places)} of {len(reader)} events could not be read, and others took their places")
     step = int(model.step.numpy())
-    if step < total and stop.exit_status is None:
+    if step < total and exit_status is None:
         raise RuntimeError(f"training ended at step {step} of {total} without a reason")
-    return TrainingResult(step, total, stop.exit_status)
+    return TrainingResult(step, total, exit_status, ranks.rank)
 
 
-def build_model(segmenter, optimizer: OptimizerConfig, settings: ExecutionConfig) -> SegmentationModel:
+def say_changes(folder: RunFolder, config: RunConfig, facts: dict, say):
+    """Names what differs from the run's last start; raises ConfigError where it may not."""
+    for change in folder.check_resumable(config.compared_sections, facts):
+        say(f"changed since this run began: {change}")
+
+
+def describe(config: RunConfig, say=print):
+    """What train would do, without doing it; writes nothing.
+
+    Args:
+        config: of the run.
+        say: takes a line at a time.
+
+    Raises:
+        UserError: what would stop the training at its beginning.
+    """
+    execution.prepare(config.execution)
+    reader = open_reader(config.data)
+    say_changes(RunFolder(config.output), config, {"events": len(reader)}, say)
+    total = total_steps(config, reader)
+    model = build_model(config, reader, total, Ranks(), say)
+    if config.train.init_from:
+        init_from(config.train.init_from, model.network, say)
+    say("\n".join(["", *flag_lines(config.sections), "", dry_run.network_table(model.network), ""]))
+    say(dry_run.layer_names(model.network) + "\n")
+    skip, prepare = config.skip.skip_bad_events, model.segmenter.prepare
+    stream = training_dataset(reader, config.data, config.execution.seed, steps=1, prepare=prepare, skip=skip)
+    say(dry_run.describe_step(model, first_batch(stream), config.data.minibatch_size))
+    say(f"{len(reader)} events, {steps_per_epoch(reader, config.data):.4g} steps a pass, {total} steps in all")
+
+
+def total_steps(config: RunConfig, reader: Reader) -> int:
+    """Steps of the whole training."""
+    return config.train.iterations or math.ceil(config.train.epochs * steps_per_epoch(reader, config.data))
+
+
+def steps_per_epoch(reader: Reader, data: DataConfig) -> float:
+    """Steps of a pass over the data; no integer where a batch straddles two passes."""
+    return len(reader) / data.minibatch_size
+
+
+def learning_rate(config: RunConfig, reader: Reader, total: int, ranks: Ranks):
+    """The schedule of the learning rate."""
+    epoch = steps_per_epoch(reader, config.data)
+    schedule = build_schedule(config.optimizer, epoch, total)
+    factor = scaling_factor(config.distributed.lr_scaling, ranks.size)
+    return schedule if factor == 1.0 else Scaled(schedule, factor, config.distributed.lr_scaling_epochs * epoch)
+
+
+def build_model(config: RunConfig, reader: Reader, total: int, ranks: Ranks, say=print) -> SegmentationModel:
     """The compiled Keras model, its optimizer's variables made."""
-    model = SegmentationModel(segmenter)
+    data, optimizer = config.data, config.optimizer
+    check_image_shape(reader.shape, data.downsample, config.network.network_depth)
+    shape = reader.shape.downsampled(data.downsample)
+    model = SegmentationModel(build_segmenter(config.network, shape, static=config.execution.xla))
+    if optimizer.freeze:
+        frozen = freeze_layers(model.network, optimizer.freeze)
+        say(f"frozen: {len(frozen)} layers: {', '.join(frozen)}")
+    schedule = learning_rate(config, reader, total, ranks)
+    many = isinstance(ranks, HorovodRanks)
     model.compile(
-        optimizer=build_optimizer(optimizer),
+        optimizer=build_optimizer(optimizer, schedule, scale_loss=config.execution.precision == "mixed"),
         loss=BalancedLoss(optimizer.loss_balance_scheme),
-        jit_compile=settings.xla,
+        jit_compile=config.execution.xla and not many,
+        steps_per_execution=config.train.steps_per_execution,
+        auto_scale_loss=False,
     )
     model.optimizer.build(model.network.trainable_variables)
+    if many:
+        synchronised = config.distributed.sync_batch_norm
+        if synchronised:
+            synchronise_statistics(model.network, ranks.mean, ranks.size)
+        exchange = GradientExchange(ranks, config.distributed)
+        model.distribute(exchange, xla=config.execution.xla and not synchronised)
     return model
 
 
-def restore(model: SegmentationModel, store: CheckpointStore, say=print) -> int:
-    """Loads the newest intact checkpoint; returns the steps done, 0 for a new run."""
+def restore(model: SegmentationModel, store: CheckpointStore, say=print) -> dict | None:
+    """Loads the newest intact checkpoint; returns its manifest, None for a new run.
+
+    Raises:
+        CheckpointError: there are checkpoints, but none is intact.
+    """
     manifest = store.newest_valid(say)
     if manifest is None:
-        return 0
-    store.load_network(manifest["step"], model.network)
-    store.load_state(manifest["step"], model.state_variables)
-    say(f"resumed from {store.path(manifest['step'])}")
-    return manifest["step"]
+        if store.steps():
+            raise CheckpointError(
+                f"{store.folder}: no checkpoint in it can be used: use another --run_id to begin anew"
+            )
+        return None
+    step = manifest["step"]
+    store.load_network(step, model.network)
+    store.load_state(step, model.state_variables)
+    for path in store.set_aside_after(step):
+        say(f"set aside: {path}")
+    store.forget_best_after(step)
+    store.remember_best(manifest)
+    say(f"resumed from {store.path(step)}")
+    return manifest
 
 
-def fit(model, reader, store, folder, data, settings, run, start, total) -> callbacks.CleanStop:
-    """Runs model.fit from step `start` to `total` with everything that watches it."""
-    dataset = training_dataset(reader, data, settings.seed, start_step=start, steps=total - start)
-    planes = [plane_key(name, plane) for name in METRICS for plane in range(reader.shape.planes)]
-    pooled = [f"pooled/{name}" for name in METRICS]
-    columns = ["split", "step", "images_per_second", "waiting", "loss", *METRICS, *pooled, *planes]
-    sinks: list[recorders.RecordSink] = [
-        recorders.Terminal(total, run.logging_iteration),
-        recorders.CsvHistory(folder.history, columns, start),
-        recorders.TensorBoardScalars(folder.logs, run.summary_iteration),
-    ]
-    intervals = {run.logging_iteration, run.summary_iteration}
-    stop = callbacks.CleanStop()
-    watchers = [
-        callbacks.RestoredMetrics(model.metrics),
-        callbacks.Recorder(sinks, intervals, start, total, data.minibatch_size, dataset.waited),
-        *validation(model, data, settings, run, sinks, start),
-        callbacks.Checkpoints(store, run.checkpoint_iteration, start, {"versions": execution.describe()}),
-        stop,
-    ]
+def fit(
+    model, reader, store, folder, config: RunConfig, progress: callbacks.Progress, ranks: Ranks, bad: BadEvents
+) -> int | None:
+    """Runs model.fit with everything that watches it; returns the exit status that a signal asks for."""
+    with ranks.agreed():
+        start, steps, prepare = progress.start, progress.total - progress.start, model.segmenter.prepare
+        place, augment, seed = (ranks.rank, ranks.size), config.train.augment, config.execution.seed
+        dataset = training_dataset(reader, config.data, seed, start, steps, *place, prepare, augment, bad.most)
+        sinks = open_recorders(folder, config, progress, reader.shape.planes) if ranks.rank == 0 else []
+        stop = callbacks.CleanStop()
+        skipped = callbacks.SkippedEvents(dataset.met, bad)
+        manifest = {"config": {name: c.to_dict() for name, c in config.sections.items()}, "ranks": ranks.size}
+        manifest |= execution.describe()
+        every = config.train.checkpoint_iteration
+        checkpoints = callbacks.Checkpoints(progress, store, every, manifest, ranks, skipped)
+
+        def events(step: int) -> list[str]:
+            entries = training_entries(seed, step, config.data.minibatch_size, len(reader), *place)
+            return [dataset.name(int(entry)) for entry in entries]
+
+        watchers = [
+            callbacks.RestoredMetrics(model.metrics),
+            callbacks.FiniteStop(events, ranks),
+            skipped,
+            *(build_summaries(model, folder, config, progress) if ranks.rank == 0 else []),
+            build_recorder(sinks, dataset, reader, config, progress, ranks),
+            *build_validation(model, reader, config, sinks, checkpoints, progress, ranks, bad),
+            checkpoints,
+            stop,
+            *([callbacks.RanksChange(checkpoints)] if ranks.elastic else []),
+        ]
     try:
         with dataset.errors_reraised():
-            model.fit(
-                dataset.batches, epochs=1, steps_per_epoch=total - start, callbacks=watchers, shuffle=False, verbose=0
-            )
+            model.fit(dataset.batches, epochs=1, steps_per_epoch=steps, callbacks=watchers, shuffle=False, verbose=0)
     finally:
         for sink in sinks:
             sink.close()
-    return stop
+    return stop.exit_status
 
 
-def validation(model, data, settings, run, sinks, start) -> list[callbacks.Validation]:
-    """The callback that validates, in a list; an empty list without --aux_file."""
-    if not run.aux_file or not run.aux_iterations:
+def open_recorders(folder: RunFolder, config: RunConfig, progress, planes: int) -> list[recorders.RecordSink]:
+    """Where the run's numbers go: terminal, history.csv, TensorBoard."""
+    by_plane = [plane_key(name, plane) for name in METRICS for plane in range(planes)]
+    pooled = [f"pooled/{name}" for name in METRICS]
+    speed = ["images_per_second", "waiting", "exchanging", "learning_rate"]
+    columns = ["split", "step", *speed, "loss", *METRICS, *pooled, *by_plane]
+    return [
+        recorders.Terminal(progress.total, config.train.logging_iteration),
+        recorders.CsvHistory(folder.history, columns, progress.start),
+        tensorboard.Scalars(folder.logs, config.train.summary_iteration),
+    ]
+
+
+def build_recorder(sinks, dataset, reader, config: RunConfig, progress, ranks: Ranks) -> callbacks.Recorder:
+    """The callback that records the training."""
+    schedule = learning_rate(config, reader, progress.total, ranks)
+    intervals = {config.train.logging_iteration, config.train.summary_iteration}
+    return callbacks.Recorder(progress, sinks, intervals, config.data.minibatch_size, dataset.waited, schedule)
+
+
+def build_summaries(model, folder: RunFolder, config: RunConfig, progress) -> list[callbacks.StepCallback]:
+    """What TensorBoard shows beside scalars: hyperparameters and graph, written here; and callbacks for the rest."""
+    run = config.train
+    if progress.start == 0:
+        tensorboard.write_hyperparameters(folder.logs, config.sections, config.output.run_id, bool(run.aux_file))
+        tensorboard.write_graph(folder.logs / "train", model.network)
+    found: list[callbacks.StepCallback] = []
+    if not run.no_summary_images:
+        split, data = ("validation", aux_data(config)) if run.aux_file else ("train", config.data)
+        data = with_changes(data, minibatch_size=1, max_entries=1)
+        skip, prepare = config.skip.skip_bad_events, model.segmenter.prepare
+        batch = first_batch(evaluation_dataset(open_reader(data), data, prepare=prepare, skip=skip))
+        every, logs = run.summary_image_iteration, folder.logs / split
+        found.append(tensorboard.Pictures(progress, model.segmenter, batch, logs, every, config.execution.xla))
+    steps = run.profiled_steps()
+    if steps:
+        found.append(tensorboard.Profile(progress, folder.logs / "train", *steps))
+    return found
+
+
+def first_batch(stream) -> dict:
+    """The first Batch of a BatchStream."""
+    with stream.errors_reraised():
+        return next(iter(stream.batches))
+
+
+def aux_data(config: RunConfig) -> DataConfig:
+    """Where the validation's events come from: all of --aux_file."""
+    size = config.train.aux_minibatch_size or config.data.minibatch_size
+    changes = {"file": config.train.aux_file, "synthetic": False, "minibatch_size": size}
+    return with_changes(config.data, **changes, first_entry=0, max_entries=0)
+
+
+def build_validation(
+    model, reader, config: RunConfig, sinks, checkpoints, progress, ranks: Ranks, bad: BadEvents
+) -> list[callbacks.StepCallback]:
+    """The callbacks that validate; none without --aux_file."""
+    run = config.train
+    if not run.aux_file:
         return []
-    size = run.aux_minibatch_size or data.minibatch_size
-    config = with_changes(data, file=run.aux_file, minibatch_size=size, first_entry=0, max_entries=0)
-    dataset = training_dataset(open_reader(config), config, settings.seed + 1, start_step=start // run.aux_iterations)
-    evaluator = Evaluator(model.segmenter, model.loss.scheme, settings.xla)
-    return [callbacks.Validation(evaluator, iter(dataset.batches), run.aux_iterations, sinks, start)]
+    data = aux_data(config)
+    ranks.part("aux_minibatch_size", data.minibatch_size)
+    aux_reader = open_reader(data)
+    prepare, seed, place = model.segmenter.prepare, config.execution.seed + 1, (ranks.rank, ranks.size)
+    evaluator = Evaluator(model.segmenter, model.loss.scheme, config.execution.xla)
+    found: list[callbacks.StepCallback] = []
+    if run.aux_iterations:
+        begin = progress.start // run.aux_iterations * run.aux_iterations_batches
+        stream = training_dataset(aux_reader, data, seed, begin, None, *place, prepare=prepare, skip=bad.most)
+        count, every = run.aux_iterations_batches, run.aux_iterations
+        found.append(callbacks.Validation(progress, evaluator, stream, count, every, sinks, ranks, bad))
+    if run.aux_epochs:
+
+        def evaluate() -> EventTable:
+            stream = evaluation_dataset(aux_reader, data, *place, prepare=prepare, skip=bad.most)
+            table = evaluate_all(evaluator, stream, ranks)
+            bad.count(stream.met())
+            return table
+
+        pause = run.aux_epochs * steps_per_epoch(reader, config.data)
+        found.append(callbacks.WholeValidation(progress, evaluate, pause, sinks, checkpoints))
+    return found

@@ -8,28 +8,12 @@ from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.data.larcv_writer import LarcvWriter
 from cosmictagger_tf.networks.scatter import ScatterPixels
+from tests.data.larcv_tools import library_images
 
-larcv = pytest.importorskip("larcv", reason="the larcv library is not installed: scripts/install_larcv")
+pytest.importorskip("larcv", reason="the larcv library is not installed: scripts/install_larcv")
 pytestmark = pytest.mark.larcv
 
 PRODUCERS = {"image": "sbndwire", "label": "sbnd_cosmicseg"}
-
-
-def library_images(path, entry, producer):
-    """float32 [planes, ticks, wires], by larcv's own reader."""
-    manager = larcv.IOManager(larcv.IOManager.kREAD)
-    manager.add_in_file(str(path))
-    manager.initialize()
-    manager.read_entry(entry)
-    images = []
-    for tensor in manager.get_data("sparse2d", producer).as_vector():
-        wires, ticks = (tensor.meta().number_of_voxels(axis) for axis in (0, 1))
-        flat = np.zeros(wires * ticks, np.float32)
-        for voxel in tensor.as_vector():
-            flat[voxel.id()] = voxel.value()
-        images.append(flat.reshape(wires, ticks).T)
-    manager.finalize()
-    return np.stack(images)
 
 
 @pytest.mark.parametrize("entry", [0, 1, 2])

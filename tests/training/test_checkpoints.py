@@ -1,11 +1,15 @@
 """Checkpoints are complete or absent, verified when read, and give everything back."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
 
 from cosmictagger_tf.files import replaced_file, replaced_folder
-from cosmictagger_tf.training.checkpoints import CheckpointError, CheckpointStore, load_weights
+from cosmictagger_tf.inference.trained import find_step
+from cosmictagger_tf.training.checkpoints import NEWEST, CheckpointError, CheckpointStore, load_weights
+from cosmictagger_tf.training.recorders import CsvHistory
 
 
 def network(units=3):
@@ -99,3 +103,81 @@ def test_weights_of_another_network_are_refused_in_one_line(store, tmp_path):
 def test_state_of_another_optimizer_is_refused(store):
     with pytest.raises(CheckpointError, match="another optimizer"):
         store.load_state(30, state()[:2])
+
+
+def change_manifest(folder, changes):
+    file = folder / "manifest.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"format": 99}, "format 99 is of another version of cosmictagger_tf, this one reads 1"),
+        ({"step": 31}, "manifest.json is altered: it says step 31"),
+        ({"architecture": {"blocks_final": 5, "bias": True}}, r"another architecture \(--blocks_final: 5, not 1\)"),
+        ({"sha256": {"../../secret": "0"}}, "network.weights.h5 is missing, cut short or altered"),
+        ({"sha256": 5}, "manifest.json is missing or broken"),
+    ],
+)
+def test_another_kind_of_checkpoint_is_named_and_passed_over(tmp_path, changes, said):
+    store = CheckpointStore(tmp_path, architecture={"blocks_final": 1, "bias": True})
+    for step in (20, 30):
+        store.save(step, network(), state(step), {})
+    change_manifest(store.path(30), changes)
+    lines = []
+    assert store.newest_valid(lines.append)["step"] == 20
+    assert len(lines) == 1 and "step_00000030" in lines[0]
+    with pytest.raises(CheckpointError, match=f"step_00000030: .*{said}"):
+        store.verify(30)
+    # Asked for by name, another one would be the wrong answer.
+    with pytest.raises(CheckpointError, match=said):
+        find_step(store, 30)
+    assert find_step(store, NEWEST, lines.append) == 20
+
+
+def test_what_cannot_be_used_is_set_aside_and_neither_counts_nor_gets_lost(tmp_path):
+    store = CheckpointStore(tmp_path, keep=1)
+    for step in (20, 40):
+        CheckpointStore(tmp_path, keep=9).save(step, network(), state(step), {})
+    (store.path(40) / "state.npz").unlink()
+    assert [path.name for path in store.set_aside_after(20)] == ["step_00000040.set_aside"]
+    store.save(30, network(), state(30), {})
+    assert store.steps() == [30], "the broken one counted as the newest"
+    assert (tmp_path / "step_00000040.set_aside/network.weights.h5").exists()
+
+
+def test_a_best_checkpoint_is_known_although_the_process_ended_before_best_json(tmp_path):
+    store = CheckpointStore(tmp_path)
+    store.save(5, network(), state(), {"best": {"mean_iou": 0.5}})
+    store.remember_best(store.verify(5))
+    assert store.best() == {"step": 5, "mean_iou": 0.5}
+    store.save(6, network(), state(), {"best": None})
+    store.remember_best(store.verify(6))
+    assert store.best()["step"] == 5
+
+
+def test_a_state_with_pickled_objects_is_refused_unopened(store, tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (tmp_path.joinpath("exploded").touch, ())
+
+    np.savez(store.path(30) / "state.npz", a=np.array([Bomb()], dtype=object))
+    with pytest.raises(CheckpointError, match="holds no plain arrays"):
+        store.load_state(30, state())
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_history_survives_a_kill_at_any_line(tmp_path):
+    path = tmp_path / "history.csv"
+    history = CsvHistory(path, ["split", "step", "loss"], 0)
+    for step in range(1, 6):
+        history.write({"split": "train", "step": step, "loss": 0.5})
+    history.close()
+    # The process was killed within a line; and the run goes on from step 4.
+    path.write_text(path.read_text() + "train,1")
+    again = CsvHistory(path, ["split", "step", "loss"], 4)
+    again.write({"split": "train", "step": 5, "loss": 0.25})
+    again.close()
+    lines = path.read_text().splitlines()
+    assert lines == ["split,step,loss", *(f"train,{step},0.5" for step in range(1, 5)), "train,5,0.25"]

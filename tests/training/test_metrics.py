@@ -14,8 +14,15 @@ def reference_metrics(labels, predictions):
         union = ((labels == c) | (predictions == c)).sum()
         return ((labels == c) & (predictions == c)).sum() / union if union else 1.0
 
+    def of(c, chosen):
+        """Part of the chosen pixels that are of class c in both."""
+        return ((labels == c) & (predictions == c)).sum() / chosen.sum() if chosen.any() else 1.0
+
     seen = labels != 0
+    classes = ((0, "background"), (1, "cosmic"), (2, "neutrino"))
     return {
+        **{f"{name}_precision": of(c, predictions == c) for c, name in classes},
+        **{f"{name}_recall": of(c, labels == c) for c, name in classes},
         "accuracy": (labels == predictions).mean(),
         "nonbackground_accuracy": (labels == predictions)[seen].mean() if seen.any() else 1.0,
         "cosmic_iou": iou(1),
@@ -52,7 +59,8 @@ def test_headline_equals_numpy(images):
         [reference_metrics(y, p) for y, p in zip(*pair, strict=True)] for pair in zip(labels, predictions, strict=True)
     ]
     result = stream(labels, logits, 7)
-    for name in each[0][0]:
+    assert set(each[0][0]) == set(METRICS)
+    for name in METRICS:
         per_plane = np.mean([[plane[name] for plane in image] for image in each], axis=0)
         assert result[name] == pytest.approx(per_plane.mean(), abs=1e-12)
         for plane in range(3):
@@ -79,6 +87,13 @@ def test_precision_and_recall(images):
 @pytest.mark.parametrize("size", [1, 2, 4, 5])
 def test_batch_size_and_partial_batches_do_not_matter(images, size):
     assert stream(*images, size) == pytest.approx(stream(*images, 7), abs=1e-14)
+
+
+def test_half_precision_logits_give_the_same_metrics(images):
+    labels, logits = images
+    # Rounded first, so that both see the same numbers.
+    halves = logits.astype(np.float16)
+    assert stream(labels, halves, 2, np.float16) == pytest.approx(stream(labels, halves, 7, np.float32), abs=1e-14)
 
 
 def test_half_precision_logits_give_the_same_counts():

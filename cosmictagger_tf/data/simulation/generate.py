@@ -2,72 +2,85 @@
 
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from cosmictagger_tf.config import SimulateConfig
 from cosmictagger_tf.data.event import Event
-from cosmictagger_tf.data.larcv_format import PARTICLE_DTYPE
 from cosmictagger_tf.data.larcv_writer import LarcvWriter
-from cosmictagger_tf.data.simulation import response, tracks
-from cosmictagger_tf.detector import ImageShape
+from cosmictagger_tf.data.simulation import cosmics, geometry, neutrinos, readout, response
+from cosmictagger_tf.data.simulation.deposits import Deposits, Quanta
+from cosmictagger_tf.data.simulation.showers import shower
+from cosmictagger_tf.detector import COSMIC, NEUTRINO, ImageShape
 from cosmictagger_tf.errors import ConfigError
 
 PRODUCER_IMAGE, PRODUCER_LABEL, PRODUCER_NEUTRINO = "sbndwire", "sbnd_cosmicseg", "sbndneutrino"
-MUON_NEUTRINO = 14
+AHEAD = 4
 
 
 def simulate_event(seed: int, number: int) -> tuple[Event, np.ndarray]:
-    """Event `number` of the set that `seed` names, and its neutrino (one row of PARTICLE_DTYPE)."""
+    """Event `number` of the set that `seed` names, and its neutrino's particles (rows of PARTICLE_DTYPE)."""
     rng = np.random.default_rng([seed, number])
     shape = ImageShape()
-    cosmic = tracks.join([tracks.cosmic_muon(rng) for _ in range(rng.poisson(tracks.COSMICS_PER_EVENT))])
-    signal, vertex = tracks.neutrino(rng)
-    images, labels = [], []
-    for plane in range(shape.planes):
-        noise = response.noise(rng, plane, shape)
-        seen = response.read_out(
-            response.image(cosmic, plane, shape), response.image(signal, plane, shape), noise, shape
-        )
-        images.append(seen[0])
-        labels.append(seen[1])
-    particle = np.zeros(1, PARTICLE_DTYPE)
-    particle["pdg"], particle["energy_init"] = MUON_NEUTRINO, signal.energy.sum() / 1000.0
-    for axis, value in zip("xyz", vertex, strict=True):
-        particle["vtx"][axis] = value
-    return Event(number, (1, seed, number), tuple(images), tuple(labels), shape), particle
+    interaction = neutrinos.interact(rng)
+    neutrino = neutrinos.follow(rng, interaction, 0)
+    others, times = cosmics.cosmics(rng, 1)
+    # A group is a primary and all that comes of it: group 0 is the neutrino.
+    late = interaction.time * geometry.DRIFT_VELOCITY / geometry.CM_PER_ROW
+    times = np.concatenate([[late], times])
+    owners = np.array([NEUTRINO] + [COSMIC] * len(others))
+    everything = [neutrino, *others]
+    deposits = [d for one in everything for d in one.deposits]
+    deposits.append(shower(rng, Quanta.join([Quanta.none(), *(q for one in everything for q in one.quanta)])))
+    clouds = response.drift(rng, Deposits.join(deposits), times, owners)
+    planes = [
+        readout.read_out(rng, response.signal(clouds, plane, shape), plane, shape) for plane in range(shape.planes)
+    ]
+    images, labels = zip(*planes, strict=True)
+    return Event(number, (1, seed, number), images, labels, shape), neutrinos.particles(interaction)
 
 
 def simulate_file(config: SimulateConfig, say=print):
     """Writes a file of simulated events; it is the same whatever the number of workers.
 
     Raises:
-        ConfigError: the file exists and --overwrite is not set.
+        ConfigError: the file exists and --overwrite is not set, or it cannot be written.
     """
     path = Path(config.output)
     if path.exists() and not config.overwrite:
         raise ConfigError(f"--output={path}: exists already; remove it, or give --overwrite")
     began = time.perf_counter()
-    with LarcvWriter(path, ImageShape()) as writer:
-        for event, particle in events(config):
-            assert event.label is not None
-            products = {PRODUCER_IMAGE: event.image, PRODUCER_LABEL: event.label}
-            writer.write(event.event_id, products, particles={PRODUCER_NEUTRINO: particle})
-            report(writer.entries, config.events, time.perf_counter() - began, say)
+    try:
+        with LarcvWriter(path, ImageShape()) as writer:
+            for event, particle in events(config):
+                assert event.label is not None
+                products = {PRODUCER_IMAGE: event.image, PRODUCER_LABEL: event.label}
+                writer.write(event.event_id, products, particles={PRODUCER_NEUTRINO: particle})
+                report(writer.entries, config.events, time.perf_counter() - began, say)
+    except OSError as error:
+        raise ConfigError(f"--output={path}: cannot be written ({error.strerror or error})") from None
 
 
 def events(config: SimulateConfig) -> Iterator[tuple[Event, np.ndarray]]:
     """The events in order, made by `workers` processes."""
-    numbers = range(config.events)
-    seeds = [config.simulation_seed] * config.events
+    seed = config.simulation_seed
     if config.workers == 1:
-        yield from map(simulate_event, seeds, numbers)
+        for number in range(config.events):
+            yield simulate_event(seed, number)
         return
     with ProcessPoolExecutor(config.workers) as pool:
-        yield from pool.map(simulate_event, seeds, numbers, chunksize=4)
+        ahead: deque[Future] = deque()
+        for number in range(config.events):
+            # Not more at once than keeps the workers busy: the events wait here until they are written.
+            if len(ahead) >= AHEAD * config.workers:
+                yield ahead.popleft().result()
+            ahead.append(pool.submit(simulate_event, seed, number))
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def report(done: int, total: int, seconds: float, say):

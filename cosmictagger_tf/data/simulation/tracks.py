@@ -1,94 +1,109 @@
-"""Particles as straight tracks of charge: a first, simple LArTPC."""
+"""Muons, pions and protons: from a starting point to where they stop, interact or leave."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from cosmictagger_tf.data.simulation import geometry
+from cosmictagger_tf.data.simulation import argon, geometry
+from cosmictagger_tf.data.simulation.deposits import ELECTRON, Deposits, Quanta, turned
 
-STEP = 0.1  # cm between two deposits
-MIP_DEDX = 2.1  # MeV/cm of a minimum-ionising particle in liquid argon (PDG)
-LANDAU_WIDTH = 0.25  # relative width of the fluctuation of one step
-PROTON_DEDX = 8.0  # MeV/cm, typical of a short stopping proton
-# Cosmic muons that cross an SBND readout, drift windows before and after the trigger included.
-COSMICS_PER_EVENT = 9
-ZENITH_POWER = 2.0  # muon flux ~ cos^2(zenith angle) (PDG)
+MUON_MASS, PION_MASS, PROTON_MASS = 105.658, 139.570, 938.272
+STEP = 0.15  # cm; half a wire pitch
+# Electrons knocked out with more than this are followed as particles, the others are part of the track's fluctuation.
+DELTA_CUT = 0.3
 
 
 @dataclass(frozen=True)
-class Deposits:
-    """Energy deposits of one or more particles.
+class Track:
+    """One charged particle's way.
 
     Attributes:
-        points: float64 [n, 3], x, y, z in cm; x is apparent: shifted by the particle's time.
-        energy: float64 [n], MeV.
+        deposits: energy left in the active volume.
+        deltas: electrons knocked out.
+        end: [3], cm, its last point.
+        direction: [3], unit vector there.
+        kinetic: MeV left there.
+        stopped: it came to rest in the active volume.
     """
 
-    points: np.ndarray
-    energy: np.ndarray
+    deposits: Deposits
+    deltas: Quanta
+    end: np.ndarray
+    direction: np.ndarray
+    kinetic: float
+    stopped: bool
 
 
-def join(parts: list[Deposits]) -> Deposits:
-    """All deposits of several."""
-    if not parts:
-        return Deposits(np.zeros((0, 3)), np.zeros(0))
-    return Deposits(np.concatenate([p.points for p in parts]), np.concatenate([p.energy for p in parts]))
+def track(rng, mass: float, start, direction, kinetic: float, group: int, length: float = np.inf) -> Track:
+    """Follows a particle that starts in the active volume.
 
-
-def track(rng, start, direction, length: float, dedx: float) -> Deposits:
-    """A straight track; deposits outside the active volume are left out.
+    Its mean loss is Bethe's, by the table of residual ranges, so that it ends in a Bragg peak. Losses below DELTA_CUT
+    fluctuate with a Gamma distribution that has the mean and the variance of the xi/T^2 spectrum up to the cut;
+    above it each electron is drawn from that spectrum: together they make Landau's long tail.
 
     Args:
         rng: numpy Generator.
-        start: x, y, z in cm.
-        direction: unit vector.
-        length: cm.
-        dedx: mean energy loss, MeV/cm.
+        mass: MeV.
+        start: [3], cm.
+        direction: [3], unit vector.
+        kinetic: MeV.
+        group: which primary it belongs to.
+        length: cm after which it interacts.
     """
-    steps = np.arange(0.0, length, STEP)
-    points = np.asarray(start) + steps[:, None] * np.asarray(direction)
-    points = points[geometry.inside(*points.T)]
-    # A Moyal-like tail: exp of a normal is skewed towards high losses, as Landau's distribution is.
-    loss = dedx * STEP * rng.lognormal(0.0, LANDAU_WIDTH * 2, len(points))
-    return Deposits(points, loss)
+    table = argon.range_table(mass)
+    reach = float(table.reach(kinetic))
+    far = min(reach, length, 1200.0)
+    edges = np.append(np.arange(0.0, far, STEP), far)
+    energy = table.energy(reach - edges)
+    size = np.diff(edges)
+    points, directions = _path(rng, mass, np.asarray(start, float), np.asarray(direction, float), size, energy[:-1])
+    alive = np.logical_and.accumulate(geometry.inside(points))
+    n = int(alive.sum())
+    loss, size, middle = -np.diff(energy)[:n], size[:n], 0.5 * (energy[1:] + energy[:-1])[:n]
+    deltas, given = _delta_rays(rng, mass, points[:n], directions[:n], size, middle, group)
+    loss = _fluctuated(rng, mass, np.maximum(loss - given, 0.2 * loss), size, middle)
+    deposits = Deposits(points[:n], directions[:n] * size[:, None], loss, np.full(n, group), np.ones(n, bool))
+    if n == 0:
+        return Track(deposits, deltas, np.asarray(start, float), np.asarray(direction, float), kinetic, False)
+    inside = n == len(points)
+    return Track(deposits, deltas, points[n - 1], directions[n - 1], energy[n], inside and far == reach)
 
 
-def cosmic_muon(rng) -> Deposits:
-    """A muon through the detector, cos^2 in the zenith angle, at any time of the readout."""
-    zenith = np.arccos(rng.random() ** (1.0 / (ZENITH_POWER + 1.0)))
-    azimuth = rng.uniform(0.0, 2 * np.pi)
-    direction = np.array([np.sin(zenith) * np.cos(azimuth), -np.cos(zenith), np.sin(zenith) * np.sin(azimuth)])
-    half = np.array([geometry.HALF_X, geometry.HALF_Y, geometry.LENGTH_Z / 2])
-    through = rng.uniform(-half, half) + np.array([0.0, 0.0, half[2]])
-    deposits = track(rng, through - 600.0 * direction, direction, 1200.0, MIP_DEDX)
-    return out_of_time(rng, deposits)
+def _path(rng, mass, start, direction, size, energy):
+    # Scattering angles add up along the track in the two directions across it (Highland).
+    width = np.minimum(argon.scattering_angle(np.maximum(energy, 0.5), mass, size), 0.5)
+    one, other = (turned(direction[None], np.zeros(1), np.array([a]))[0] for a in (0.0, np.pi / 2))
+    kicks = rng.normal(size=(2, len(size))) * width
+    angles = np.cumsum(kicks, axis=1) - kicks
+    directions = direction + angles[0][:, None] * one + angles[1][:, None] * other
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    steps = directions * size[:, None]
+    return start + np.cumsum(steps, axis=0) - 0.5 * steps, directions
 
 
-def out_of_time(rng, deposits: Deposits) -> Deposits:
-    """Shifts a cosmic along the drift by its time, towards or away from the anodes, and cuts it at the window."""
-    shift = rng.uniform(-geometry.HALF_X, geometry.HALF_X)
-    x = deposits.points[:, 0]
-    side = np.where(x < 0, -1.0, 1.0)
-    drift = np.abs(x) + shift
-    keep = (drift > 0) & (drift < geometry.HALF_X)
-    points = deposits.points[keep].copy()
-    points[:, 0] = (side * drift)[keep]
-    return Deposits(points, deposits.energy[keep])
+def _delta_rays(rng, mass, points, directions, size, kinetic, group):
+    # Also gives the mean energy that delta rays carry out of each step.
+    beta, _ = argon.beta_gamma(kinetic, mass)
+    top = argon.highest_transfer(kinetic, mass)
+    able = top > DELTA_CUT
+    strength = argon.XI / beta**2 * size
+    mean = np.where(able, strength * (1 / DELTA_CUT - 1 / np.maximum(top, DELTA_CUT)), 0.0)
+    carried = strength * (np.log(np.maximum(top, DELTA_CUT) / DELTA_CUT) - beta**2 * (1 - DELTA_CUT / top))
+    carried = np.where(able, carried, 0.0)
+    at = np.repeat(np.arange(len(size)), rng.poisson(mean))
+    u = rng.random(len(at))
+    transfer = 1.0 / (1 / DELTA_CUT - u * (1 / DELTA_CUT - 1 / top[at]))
+    kept = rng.random(len(at)) > beta[at] ** 2 * transfer / top[at]
+    at, transfer = at[kept], transfer[kept]
+    total = kinetic[at] + mass + argon.ELECTRON_MASS
+    cosine = transfer * total / (argon.momentum(transfer, argon.ELECTRON_MASS) * argon.momentum(kinetic[at], mass))
+    out = turned(directions[at], np.minimum(cosine, 1.0), rng.uniform(0, 2 * np.pi, len(at)))
+    n = len(at)
+    return Quanta(np.full(n, ELECTRON), points[at], out, transfer, np.full(n, group), np.ones(n, bool)), carried
 
 
-def neutrino(rng) -> tuple[Deposits, np.ndarray]:
-    """A neutrino interaction: a forward muon and a few protons and pions from one vertex; also the vertex, in cm."""
-    half = np.array([geometry.HALF_X, geometry.HALF_Y, geometry.LENGTH_Z / 2]) * 0.95
-    vertex = rng.uniform(-half, half) + np.array([0.0, 0.0, geometry.LENGTH_Z / 2])
-    parts = [track(rng, vertex, forward(rng, 0.5), rng.exponential(120.0) + 10.0, MIP_DEDX)]
-    for _ in range(rng.integers(1, 4)):
-        parts.append(track(rng, vertex, forward(rng, 1.0), rng.exponential(8.0) + 2.0, PROTON_DEDX))
-    for _ in range(rng.integers(0, 3)):
-        parts.append(track(rng, vertex, forward(rng, 1.0), rng.exponential(30.0) + 5.0, MIP_DEDX * 1.2))
-    return join(parts), vertex
-
-
-def forward(rng, spread: float) -> np.ndarray:
-    """A unit vector about the beam, z; `spread` is the width of its transverse part."""
-    direction = np.array([rng.normal(0, spread), rng.normal(0, spread), 1.0])
-    return direction / np.linalg.norm(direction)
+def _fluctuated(rng, mass, mean, size, kinetic):
+    beta, _ = argon.beta_gamma(kinetic, mass)
+    variance = argon.XI / beta**2 * size * np.minimum(DELTA_CUT, argon.highest_transfer(kinetic, mass))
+    shape = np.maximum(mean**2 / variance, 0.05)
+    return rng.gamma(shape) * mean / shape

@@ -114,7 +114,7 @@ def max_pool(x, children, parents):
     """
     absent = ops.shape(x)[0]
     # An absent child is replaced by one that is there, which changes no maximum.
-    there = ops.max(ops.where(children == absent, -1, children), axis=1, keepdims=True)
+    there = ops.max(ops.where(children == absent, -1, children), axis=1, keepdims=True, initial=-1)
     children = ops.where(children == absent, ops.where(there < 0, absent, there), children)
 
     @ops.custom_gradient

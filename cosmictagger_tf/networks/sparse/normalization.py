@@ -28,7 +28,8 @@ class LeakySum(keras.layers.Layer):
 
         @ops.custom_gradient
         def activated(*terms):
-            y = ops.leaky_relu(sum(terms[1:], terms[0]), self.slope)
+            total = sum(terms[1:], terms[0])
+            y = total if self.slope == 1 else ops.leaky_relu(total, self.slope)
 
             def gradient(*args, upstream=None):
                 dx = leaky_gradient(upstream_of(args, upstream), y, self.slope)
@@ -79,9 +80,11 @@ class SparseBatchNormalization(keras.layers.BatchNormalization):
     def call(self, features, images, training=False):
         """[n, channels]."""
         x = ops.cast(features, "float32")
-        if training:
+        if training and self.trainable:
             member = self._membership(images)
-            y = normalise(x, self.gamma, self.beta, member, self.epsilon, self.slope, self._move)
+            # Reshaped to tensors: TensorFlow's custom gradients take no variables.
+            gamma, beta = (ops.reshape(weight, (-1,)) for weight in (self.gamma, self.beta))
+            y = normalise(x, gamma, beta, member, self.epsilon, self.slope, self._move)
         else:
             scale = ops.rsqrt(self.moving_variance + self.epsilon) * self.gamma
             y = ops.leaky_relu((x - self.moving_mean) * scale + self.beta, self.slope)

@@ -95,20 +95,30 @@ def build_rulebook(coordinates, values, config: NetworkConfig, shape: ImageShape
             parents_{l}     int32 [n_l]       4 * (covering site of level l + 1) + (which of its children); 4 n_l+1
                                               where padded; l < D
     """
-    levels = grids(config, shape)
-    levels[0].check_batch(coordinates.shape[0])
-    batch, planes, length = ops.shape(values)
+    grids(config, shape)[0].check_batch(coordinates.shape[0])
+    keys = pixel_keys(coordinates, shape)
+    book = rulebook_of_keys(
+        ops.reshape(keys, (-1,)), ops.reshape(values, (-1,)), ops.shape(keys)[0], config, shape, sizes
+    )
+    return book | {"pixel_sites": ops.reshape(book["pixel_sites"], ops.shape(keys))}
+
+
+def pixel_keys(coordinates, shape: ImageShape):
+    """int32 [batch, planes, P], the keys of padded lists (see build_rulebook); NOWHERE where padded."""
+    grid = Grid(shape.planes, shape.height, shape.width)
+    batch, planes = ops.shape(coordinates)[:2]
     image = ops.reshape(ops.arange(batch * planes, dtype="int32"), (batch, planes, 1))
     row, column = coordinates[..., 0], coordinates[..., 1]
-    pixel_keys = ops.reshape(ops.where(row < 0, NOWHERE, levels[0].key(image, row, column)), (-1,))
+    return ops.where(row < 0, NOWHERE, grid.key(image, row, column))
 
+
+def rulebook_of_keys(pixel_keys, values, batch, config: NetworkConfig, shape: ImageShape, sizes=None) -> dict:
+    """build_rulebook for one flat list: keys int32 [P] (see Grid) and values float32 [P] of `batch` events."""
+    levels = grids(config, shape)
     keys = distinct(pixel_keys, sizes and sizes[0])
     pixel_sites = ops.where(pixel_keys < NOWHERE, find(keys, pixel_keys), ops.size(keys))
-    summed = ops.segment_sum(ops.reshape(values, (-1,)), pixel_sites, ops.size(keys) + 1)
-    book = {
-        "values": summed[:-1, None],
-        "pixel_sites": ops.reshape(pixel_sites, (batch, planes, length)),
-    }
+    summed = ops.segment_sum(values, pixel_sites, ops.size(keys) + 1)
+    book = {"values": summed[:-1, None], "pixel_sites": pixel_sites}
     book["neighbours_first"], book["neighbours_0"] = first_neighbours(keys, levels[0])
     for depth, grid in enumerate(levels[:-1]):
         deepest = depth + 1 == len(levels) - 1
@@ -125,8 +135,8 @@ def distinct(keys, size=None):
     """The different keys, sorted; NOWHERE is none of them. int32 [m] -> int32 [n], or [size] filled up with NOWHERE."""
     keys = ops.sort(keys)
     before = ops.concatenate([ops.full((1,), BEFORE_ALL, dtype="int32"), keys[:-1]])
-    rank = ops.cumsum(ops.cast((keys != before) & (keys < NOWHERE), "int32"))
-    size = rank[-1] if size is None else size
+    new = ops.cast((keys != before) & (keys < NOWHERE), "int32")
+    rank, size = ops.cumsum(new), ops.sum(new) if size is None else size
     position = ops.searchsorted(rank, ops.arange(1, size + 1, dtype="int32"))
     return ops.take(_and_nowhere(keys), position, axis=0)
 
@@ -158,8 +168,10 @@ def window(keys, corners, size: int, pitch: int):
             there = ops.take(followed, position) == first + column
             sites.append(ops.where(there, position, absent))
             position = position + ops.cast(there, "int32")
-    # Stacked as rows and turned: in TensorFlow three times as fast as stacked as columns.
-    return ops.transpose(ops.stack(sites))
+    # Stacked as rows and turned: in TensorFlow twice as fast as stacked as columns. Its bits turned as float32, because
+    # of integers TensorFlow tells the user that oneDNN does not turn them. (Keras views where the last size is known.)
+    rows = ops.view(ops.stack(sites)[..., None], "float32")[..., 0]
+    return ops.view(ops.transpose(rows), "int32")
 
 
 def neighbours(keys, grid: Grid, size: int):

@@ -1,5 +1,7 @@
 """What training and inference see of a sparse network: pixel lists in, logits and matching labels out."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -7,7 +9,14 @@ from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.detector import BACKGROUND, N_CLASSES, ImageShape
 from cosmictagger_tf.networks.segmentation import Segmentation
 from cosmictagger_tf.networks.sparse.buckets import bucket_sizes, fill_up
-from cosmictagger_tf.networks.sparse.rulebook import NOWHERE, build_rulebook, find, grids
+from cosmictagger_tf.networks.sparse.rulebook import (
+    NOWHERE,
+    build_rulebook,
+    find,
+    grids,
+    pixel_keys,
+    rulebook_of_keys,
+)
 
 # An empty pixel is background with certainty: in float32 a softmax of these is exactly (1, 0, 0) to rounding.
 EMPTY_LOGITS = (30.0, 0.0, 0.0)
@@ -40,7 +49,7 @@ def align_labels(batch: dict, shape: ImageShape):
         int32 [batch, planes, P], background where the label has no pixel; and int32 [batch, planes, classes], the empty
         pixels of each class, background mostly.
     """
-    image, label = (_keys(batch[f"{name}_coordinates"], shape) for name in ("image", "label"))
+    image, label = (pixel_keys(batch[f"{name}_coordinates"], shape) for name in ("image", "label"))
     flat_image, flat_label = ops.reshape(image, (-1,)), ops.reshape(label, (-1,))
     values = ops.cast(ops.reshape(batch["label_values"], (-1,)), "int32")
 
@@ -57,14 +66,6 @@ def align_labels(batch: dict, shape: ImageShape):
     listed = ops.sum(ops.cast(image < NOWHERE, "int32"), axis=2) + ops.sum(elsewhere, axis=2)
     background = ops.one_hot(BACKGROUND, N_CLASSES, dtype="int32")
     return labels, elsewhere + (shape.height * shape.width - listed)[..., None] * background
-
-
-def _keys(coordinates, shape):
-    grid = grids(NetworkConfig(), shape)[0]
-    batch, planes = ops.shape(coordinates)[:2]
-    image = ops.reshape(ops.arange(batch * planes, dtype="int32"), (batch, planes, 1))
-    row, column = coordinates[..., 0], coordinates[..., 1]
-    return ops.where(row < 0, NOWHERE, grid.key(image, row, column))
 
 
 class SparseSegmenter:
@@ -98,10 +99,42 @@ class SparseSegmenter:
             found["labels"], found["empty_labels"] = align_labels(batch, self.shape)
         return found
 
-    def logits(self, batch: dict, training: bool = False):
+    def pixel_logits(self, batch: dict, training: bool = False):
         """float32 [batch, planes, P, classes] of a Batch, prepared or not, at the pixels of its lists."""
         batch = batch if "pixel_sites" in batch else self.prepare(batch)
         return pixel_list_logits(self.network, batch, training)
+
+    def logits(self, batch: dict, training: bool = False):
+        """float32 [batch, planes, height, width, classes] of a Batch, prepared or not."""
+        keys = pixel_keys(batch["image_coordinates"], self.shape)
+        return self._scattered(self.pixel_logits(batch, training), keys, ops.shape(keys)[0])
+
+    def image_logits(self, images):
+        """float32 [batch, planes, height, width, classes] of images [batch, planes, height, width], without XLA.
+
+        A pixel is active where it is not 0.
+        """
+        batch, grid = ops.shape(images)[0], grids(self.config, self.shape)[0]
+        event, plane, row, column = (ops.cast(axis, "int32") for axis in ops.nonzero(images))
+        keys = grid.key(event * grid.planes + plane, row, column)
+        values = ops.take(ops.reshape(images, (-1,)), self._places(keys))
+        book = rulebook_of_keys(keys, values, batch, self.config, self.shape)
+        return self._scattered(pixel_list_logits(self.network, book), keys, batch)
+
+    def _places(self, keys):
+        """Where in all the pixels of a batch the pixel of each key is; -1 for NOWHERE."""
+        image, row, column = grids(self.config, self.shape)[0].place(keys)
+        return ops.where(keys < NOWHERE, (image * self.shape.height + row) * self.shape.width + column, -1)
+
+    def _scattered(self, logits, keys, batch):
+        places = ops.reshape(self._places(keys), (-1, 1))
+        size = batch * self.shape.planes * self.shape.pixels
+        # What is padded falls on an extra pixel.
+        empty = ops.broadcast_to(ops.cast(EMPTY_LOGITS, logits.dtype), (size + 1, N_CLASSES))
+        places = ops.where(places < 0, size, places)
+        found = ops.scatter_update(empty, places, ops.reshape(logits, (-1, N_CLASSES)))
+        shape = (batch, self.shape.planes, self.shape.height, self.shape.width, N_CLASSES)
+        return ops.reshape(found[:-1], shape)
 
     def __call__(self, batch: dict, training: bool = False) -> Segmentation:
         """Labels, logits and multiplicities [batch, planes, P + classes] of a Batch, prepared or not."""
@@ -116,3 +149,8 @@ class SparseSegmenter:
             ops.concatenate([logits, empty_logits], axis=2),
             ops.concatenate([here, batch["empty_labels"]], axis=2),
         )
+
+    def at_listed_pixels(self, found: Segmentation, batch: dict):
+        """float32 [batch, planes, P, classes], the logits at the pixels of the image's lists."""
+        logits: Any = found.logits
+        return logits[:, :, : ops.shape(batch["image_coordinates"])[2]]

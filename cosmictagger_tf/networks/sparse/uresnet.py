@@ -51,11 +51,11 @@ def build_sparse_uresnet(config: NetworkConfig, shape: ImageShape) -> keras.Mode
     tables = _inputs(config)
     parts = SparseParts(config, shape, tables)
 
-    x = parts.unit(tables["values"], config.n_initial_filters, FIRST_KERNEL, "initial")
+    x = parts.keep(parts.unit(tables["values"], config.n_initial_filters, FIRST_KERNEL, "initial"))
     x = level(parts, x, 0)
     x = parts.blocks(x, config.blocks_final, BLOCK_KERNEL, "final")
     logits = parts.conv(x, N_CLASSES, 1, "logits", dtype="float32")
-    return keras.Model(tables, logits, name="sparse_uresnet")
+    return parts.model(tables, logits, "sparse_uresnet")
 
 
 def _inputs(config):
@@ -119,6 +119,16 @@ class SparseParts(Parts):
     def activate(self, x, name):
         """Leaky ReLU."""
         return LeakySum(self.wiring.slope, name=name)(x) if len(x.shape) == 2 else super().activate(x, name)
+
+    def activate_sum(self, x, y, name):
+        """Leaky ReLU of the sum of two, as one."""
+        if len(x.shape) == 4:
+            return super().activate_sum(x, y, name)
+        return LeakySum(self.wiring.slope, name=f"{name}_relu")(x, y)
+
+    def add(self, x, y, name):
+        """The sum of two. (Keras's own Add refuses tensors without rows.)"""
+        return LeakySum(1.0, name=name)(x, y)
 
     def normalise(self, x, name, planes=None, slope=1.0):
         """The chosen normalisation over active sites, followed by a leaky ReLU where a slope is given to batch."""

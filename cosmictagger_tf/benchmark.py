@@ -1,0 +1,52 @@
+"""Door: what the networks cost in time and memory on this machine."""
+
+import sys
+from pathlib import Path
+
+from cosmictagger_tf.config import (
+    BenchmarkConfig,
+    DataConfig,
+    DistributedConfig,
+    ExecutionConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    OutputConfig,
+    SkipConfig,
+    TrainConfig,
+)
+from cosmictagger_tf.doors import open_door
+
+DESCRIPTION = """
+Times the network that the flags describe on the first event of --file: forward pass, training step, reading, training
+with reading, and peak memory, against what this machine reaches in matrix products and in memory. For a sparse network
+also the rulebook and its bare matrix products. Optional: time against active pixels (--sites), and dense networks of
+the same options at a smaller size, scaled by pixels (--dense_modes). In a --flagfile, options of a training that have
+no meaning here (--iterations and the like) are passed over.
+"""
+EXAMPLES = """
+python -m cosmictagger_tf.benchmark --flagfile=flags/quick.flags --file=sample.h5 --json=quick.json
+python -m cosmictagger_tf.benchmark --preset=a21 --synthetic --downsample=2 --noxla --batch_sizes=1,4
+python -m cosmictagger_tf.benchmark --preset=sparse --file=sample.h5 --downsample=0 --noxla --batch_sizes=1,4 \\
+    --sites=10000,30000,60000,120000,240000,600000 --dense_modes=2D,3D
+"""
+GROUPS = (BenchmarkConfig, DataConfig, NetworkConfig, OptimizerConfig, ExecutionConfig)
+# A job's flagfile has these too: how long it trains and where to changes nothing here.
+IN_FLAGFILES = (TrainConfig, OutputConfig, SkipConfig, DistributedConfig)
+
+
+def main(benchmark, data, network, optimizer, settings) -> None:
+    """Measures, prints as it goes, and writes the file."""
+    from cosmictagger_tf.files import make_folder, write_json
+    from cosmictagger_tf.measuring.networks import measure
+
+    if benchmark.json:
+        # Before the minutes of measuring, not after.
+        make_folder(Path(benchmark.json).parent, "json")
+    found = measure(benchmark, data, network, optimizer, settings, say=lambda line: print(line, flush=True))
+    if benchmark.json:
+        write_json(Path(benchmark.json), found)
+        print(f"written: {benchmark.json}")
+
+
+if __name__ == "__main__":
+    sys.exit(open_door("benchmark", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=IN_FLAGFILES))

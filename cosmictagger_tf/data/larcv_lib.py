@@ -1,0 +1,160 @@
+"""larcv3 files read through the larcv library: the same Events as larcv_h5, by the code that wrote the files.
+
+The library trusts its input. Of version 3.5.1 it was found, in its source and by trying: an exception while it opens a
+file leaves its global lock held, and whatever comes next waits for ever; where HDF5 cannot read voxels it returns
+what memory held; an event without planes shows those of the event before; the planes' voxels are taken to lie one
+after the other, whatever voxel_extents say; group names are copied into 128 bytes. So the tables that describe
+an entry are first checked by larcv_h5, and the voxels that the library returns are checked as those read there.
+"""
+
+import contextlib
+import ctypes
+import threading
+
+import numpy as np
+
+from cosmictagger_tf.data.event import Event
+from cosmictagger_tf.data.larcv_h5 import EntryVoxels, LarcvFile, Sparse2d
+from cosmictagger_tf.errors import ConfigError, DataError, MissingPackageError
+
+_LONGEST_NAME = 127
+_ONLY_ERRORS = 5
+_opening = threading.Lock()
+_stuck = False
+
+
+def import_larcv():
+    """The larcv library, quiet.
+
+    Raises:
+        MissingPackageError: it is not installed.
+        ConfigError: NumPy 2 is installed, which it reads wrongly.
+    """
+    try:
+        import larcv
+    except ImportError:
+        raise MissingPackageError("larcv", "--reader=larcv", "scripts/install_larcv") from None
+    # It was compiled with pybind11 2.9: every voxel would come back as one constant.
+    if int(np.__version__.partition(".")[0]) >= 2:
+        raise ConfigError(
+            f"--reader=larcv: the larcv library reads the arrays of NumPy {np.__version__} wrongly without saying so: "
+            "run `pip install 'numpy<2' 'ml_dtypes<0.6'`, or use --reader=h5py"
+        )
+    _silence_hdf5(larcv)
+    return larcv
+
+
+def _silence_hdf5(larcv):
+    # The library's own HDF5 prints the story of every failure; what matters of it is said by us. Where HDF5 was built
+    # for threads this holds for the calling thread.
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(larcv.pylarcv.__file__).H5Eset_auto2(ctypes.c_int64(0), None, None)
+
+
+class LarcvLibraryFile:
+    """One open larcv3 file, read by the larcv library; a FileReader (see dataset.py).
+
+    `read` may be called from several threads, and reads in one at a time.
+
+    Args:
+        path, producer_image, producer_label: as in larcv_h5.LarcvFile.
+
+    Raises:
+        DataError: as larcv_h5.LarcvFile, or the file is one that the library would read wrongly.
+        MissingPackageError, ConfigError: see import_larcv.
+    """
+
+    def __init__(self, path: str, producer_image: str, producer_label: str):
+        self.larcv = import_larcv()
+        self.path = path
+        self.checker = LarcvFile(path, producer_image, producer_label)
+        self.shape, self.has_labels = self.checker.shape, self.checker.has_labels
+        self.lock = threading.Lock()
+        try:
+            self._check_names()
+            self.manager = self._open()
+        except BaseException:
+            self.checker.close()
+            raise
+
+    def __len__(self) -> int:
+        return len(self.checker)
+
+    def _check_names(self):
+        for name in self.checker.file.h5["Data"]:
+            if not name.endswith("_group") or name.count("_") < 2 or len(name.encode()) > _LONGEST_NAME:
+                raise DataError(self.path, f"the larcv library cannot open a file with /Data/{name}: use --reader=h5py")
+
+    def _open(self):
+        global _stuck
+        producers = [product.producer for product in (self.checker.image, self.checker.label) if product is not None]
+        config = {
+            "Name": "cosmictagger_tf",
+            "Verbosity": _ONLY_ERRORS,
+            "Input": {
+                "InputFiles": [self.path],
+                "ReadOnlyType": ["sparse2d"] * len(producers),
+                "ReadOnlyName": producers,
+            },
+        }
+        with _opening:
+            if _stuck:
+                raise DataError(self.path, "the larcv library failed earlier and is locked: start the program anew")
+            try:
+                manager = self.larcv.IOManager(config)
+                manager.initialize()
+            except Exception as error:
+                _stuck = True
+                raise DataError(self.path, f"the larcv library cannot open it: {error}") from None
+        if manager.get_n_entries() != len(self.checker):
+            raise DataError(self.path, f"the larcv library finds {manager.get_n_entries()} entries: use --reader=h5py")
+        return manager
+
+    def event_id(self, entry: int) -> tuple[int, int, int]:
+        """(run, subrun, event) of an entry of this file."""
+        return self.checker.event_id(entry)
+
+    def read(self, entry: int, number: int | None = None) -> Event:
+        """An entry of this file, as the entry `number` of a data set; raises DataError."""
+        checker, event_id = self.checker, self.event_id(entry)
+        image = self._voxels(checker.image, entry)
+        label = None
+        if checker.label is not None:
+            voxels = self._voxels(checker.label, entry, image)
+            checker.label.check_classes(voxels, entry)
+            label = voxels.planes()
+        return Event(entry if number is None else number, event_id, image.planes(), label, self.shape)
+
+    def _voxels(self, product: Sparse2d, entry, like: EntryVoxels | None = None) -> EntryVoxels:
+        ranges = product.ranges(entry, self.shape)
+        if not product.in_one_piece(entry):
+            raise product.error("the larcv library needs voxels without gaps between planes: use --reader=h5py", entry)
+        nothing = np.zeros(0, np.uint64), np.zeros(0, np.float32)
+        # Of an event without planes the library would show those of the event before.
+        empty = not any(count for _, count in ranges)
+        tensors = [nothing] * self.shape.planes if empty else self._tensors(product, entry)
+        counts = [len(ids) for ids, _ in tensors]
+        try:
+            if counts != [count for _, count in ranges]:
+                raise product.error("the larcv library reads it otherwise than it is: use --reader=h5py", entry)
+            ids, values = (np.concatenate(column) for column in zip(*tensors, strict=True))
+            return product.checked(ids, values, counts, entry, self.shape, like)
+        except DataError:
+            # What HDF5 could not read is garbage by now; larcv_h5 knows what is wrong with it.
+            product.read(entry, self.shape)
+            raise
+
+    def _tensors(self, product, entry) -> list[tuple[np.ndarray, np.ndarray]]:
+        # (ids, values) of each plane, in the order of the planes.
+        with self.lock:
+            _silence_hdf5(self.larcv)
+            self.manager.read_entry(entry, True)
+            tensors = self.manager.get_data("sparse2d", product.producer).as_vector()
+            found = {tensor.meta().id(): (tensor.indexes(), tensor.values()) for tensor in tensors}
+        return [found[plane] for plane in range(self.shape.planes)]
+
+    def close(self) -> None:
+        """Closes the file."""
+        with self.lock:
+            self.manager.finalize()
+        self.checker.close()

@@ -1,0 +1,85 @@
+"""The true neutrino of each event, where a file's particle product has it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cosmictagger_tf.data.dataset import FilesReader
+from cosmictagger_tf.data.larcv_format import group_name
+from cosmictagger_tf.data.tables import Hdf5File, Table
+from cosmictagger_tf.errors import DataError
+
+FLAVOURS = {12: "nu_e", 14: "nu_mu", 16: "nu_tau"}
+# current_type as GENIE and LArSoft's MCNeutrino number it.
+NEUTRAL_CURRENT = 1
+
+
+@dataclass(frozen=True)
+class Neutrino:
+    """A neutrino interaction.
+
+    Attributes:
+        energy: of the neutrino, GeV.
+        pdg: particle number, negative for an antineutrino.
+        current: 0 charged, 1 neutral.
+    """
+
+    energy: float
+    pdg: int
+    current: int
+
+    @property
+    def flavour(self) -> str:
+        """ "nu_mu CC", "nu_e CC", ...; "NC" for all neutral currents."""
+        return "NC" if self.current == NEUTRAL_CURRENT else f"{FLAVOURS[abs(self.pdg)]} CC"
+
+
+def read_neutrinos(reader: FilesReader, producer: str) -> list[Neutrino | None] | None:
+    """The first neutrino of each event, None for an event without one; None where a file lacks the product.
+
+    Args:
+        reader: of the data set.
+        producer: of the particle product.
+
+    Raises:
+        DataError: the product is broken.
+    """
+    found: list[Neutrino | None] = []
+    opened: dict[str, tuple[Hdf5File, Table, Table] | None] = {}
+    try:
+        for entry in range(len(reader)):
+            part, place = reader.locate(entry)
+            if part.path not in opened:
+                opened[part.path] = _tables(part.path, producer)
+            tables = opened[part.path]
+            if tables is None:
+                return None
+            found.append(_neutrino(tables, place))
+    finally:
+        for tables in opened.values():
+            if tables is not None:
+                tables[0].close()
+    return found
+
+
+def _tables(path, producer):
+    file, group = Hdf5File(path), group_name("particle", producer)
+    if not file.has(group):
+        file.close()
+        return None
+    columns = {"pdg": "i", "energy_init": "f", "current_type": "i"}
+    return file, file.table(f"{group}/extents", {"first": "u", "N": "u"}), file.table(f"{group}/particles", columns)
+
+
+def _neutrino(tables, place) -> Neutrino | None:
+    file, extents, particles = tables
+    try:
+        first, count = (int(extents.read(place, 1)[0][name]) for name in ("first", "N"))
+        rows = particles.read(first, count)
+    except ValueError as error:
+        raise DataError(file.path, str(error), place) from None
+    chosen = rows[np.isin(np.abs(rows["pdg"]), list(FLAVOURS))]
+    # Primaries come first; a neutrino further down came from a decay.
+    return (
+        Neutrino(*(chosen[name][0].item() for name in ("energy_init", "pdg", "current_type"))) if len(chosen) else None
+    )

@@ -1,0 +1,65 @@
+"""Simulated events against those of a file: a table and a picture."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cosmictagger_tf.config import DataConfig, SimulateConfig
+from cosmictagger_tf.data.dataset import open_reader
+from cosmictagger_tf.data.event import Event
+from cosmictagger_tf.data.simulation.generate import events
+from cosmictagger_tf.data.simulation.measures import measures
+from cosmictagger_tf.errors import DataError
+
+
+def compare_with_file(config: SimulateConfig, say=print):
+    """Simulates `events` events, prints how they compare with the file `compare` and draws `comparison_picture`.
+
+    Raises:
+        DataError: the file cannot be read, or has no labels.
+    """
+    real = read_events(config.compare, config.events)
+    simulated = [event for event, _ in events(config)]
+    say(
+        f"{config.compare}: {len(real)} events; simulated: {len(simulated)}, --simulation_seed={config.simulation_seed}"
+    )
+    for line in table([measures(e) for e in real], [measures(e) for e in simulated]):
+        say(line)
+    from cosmictagger_tf.data.simulation.compare_picture import draw_comparison
+
+    draw_comparison(Path(config.comparison_picture), real, simulated)
+    say(f"drawn: {config.comparison_picture}")
+
+
+def read_events(path: str, most: int) -> list[Event]:
+    """The first events of a file, at most `most`; raises DataError where it has no labels."""
+    reader = open_reader(DataConfig(file=(path,), max_entries=most, downsample=0))
+    found = [reader.read(entry) for entry in range(len(reader))]
+    if any(event.label is None for event in found):
+        raise DataError(path, "has no labels to compare with")
+    return found
+
+
+def table(real: Sequence[dict[str, float]], simulated: Sequence[dict[str, float]]) -> list[str]:
+    """Lines: each quantity's mean and spread (standard deviation over events) in the file and simulated, and the ratio.
+
+    The last column counts how many of the simulation's spreads the file's mean lies away from the simulated mean.
+    """
+    lines = [f"{'quantity':<58}{'file':>18}{'simulated':>20}{'ratio':>8}{'pull':>7}"]
+    names = dict.fromkeys(name for event in (*real, *simulated) for name in event)
+    for name in names:
+        a, b = ([event[name] for event in events if name in event] for events in (real, simulated))
+        if not a or not b:
+            continue
+        spread = float(np.std(b))
+        ratio = f"{np.mean(b) / np.mean(a):8.2f}" if np.mean(a) else f"{'-':>8}"
+        pull = f"{(np.mean(b) - np.mean(a)) / spread:7.1f}" if spread else f"{'-':>7}"
+        lines.append(f"{name:<58}{_with_spread(a):>18}{_with_spread(b):>20}{ratio}{pull}")
+    return lines
+
+
+def _with_spread(values) -> str:
+    mean, spread = float(np.mean(values)), float(np.std(values))
+    digits = 0 if abs(mean) >= 100 else 1 if abs(mean) >= 10 else 2 if abs(mean) >= 0.1 else 3
+    return f"{mean:.{digits}f} +- {spread:.{digits}f}"

@@ -1,0 +1,70 @@
+"""The comparison of simulated events with a file's, as one picture."""
+
+from pathlib import Path
+
+import numpy as np
+
+from cosmictagger_tf.data.event import Event
+from cosmictagger_tf.data.simulation.measures import LEVELS, around, measures
+from cosmictagger_tf.detector import CLASS_NAMES, NEUTRINO
+from cosmictagger_tf.files import replaced_file
+
+COLORS = {"file": "#000000", "simulated": "#d55e00"}
+
+
+def draw_comparison(path: Path, real: list[Event], simulated: list[Event]):
+    """ADC spectra (a row a class) and active neighbours by plane; sites by downsampling, neutrino pixels by event."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    planes = real[0].shape.planes
+    figure, axes = plt.subplots(5, planes, figsize=(4 * planes, 13), layout="constrained", squeeze=False)
+    for which, found in (("file", real), ("simulated", simulated)):
+        style = {"color": COLORS[which], "label": which, "linewidth": 1.0}
+        for plane in range(planes):
+            for index, name in enumerate(CLASS_NAMES):
+                _spectrum(axes[index, plane], found, plane, index, style)
+                axes[index, plane].set_title(f"plane {plane}: {name}", fontsize=9)
+            _neighbours(axes[3, plane], found, plane, style)
+        _summary(axes[4], found, style)
+    axes[0, 0].legend(fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replaced_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=70)
+    plt.close(figure)
+
+
+def _spectrum(axis, found, plane, index, style):
+    values = np.concatenate([e.image[plane].values[e.label[plane].values == index] for e in found])
+    counts, edges = np.histogram(values, np.geomspace(5, 1500, 45))
+    axis.stairs(counts / len(found), edges, **style)
+    axis.set(xscale="log", yscale="log", xlabel="ADC", ylabel="pixels an event")
+
+
+def _neighbours(axis, found, plane, style):
+    total = np.zeros(9)
+    for event in found:
+        image, label = event.image[plane], event.label[plane]
+        active = np.zeros((event.shape.height + 2, event.shape.width + 2), np.uint8)
+        active[image.rows + 1, image.columns + 1] = 1
+        total += np.bincount(around(active, image)[label.values > 0], minlength=9)
+    axis.stairs(total / max(total.sum(), 1), np.arange(10) - 0.5, **style)
+    axis.set(xlabel="active neighbours of a particle's pixel", ylabel="share")
+
+
+def _summary(axes, found, style):
+    numbers = [measures(event) for event in found]
+    sites = [np.mean([n[f"active sites at downsampling {level}"] for n in numbers]) for level in range(LEVELS)]
+    axes[0].plot(range(LEVELS), sites, marker="o", markersize=3, **style)
+    axes[0].set(yscale="log", xlabel="downsampling", ylabel="active sites an event")
+    pixels = [sum(int((p.values == NEUTRINO).sum()) for p in event.label) for event in found]
+    axes[1].plot(np.sort(pixels), (np.arange(len(pixels)) + 0.5) / len(pixels), marker=".", **style)
+    axes[1].set(xlabel="neutrino pixels, three planes", ylabel="share of events with fewer")
+    for i, event in enumerate(found):
+        everything = np.concatenate([p.values for p in event.image])
+        counts, edges = np.histogram(everything, np.geomspace(5, 1500, 30))
+        line = style if i == 0 else {**style, "label": None}
+        axes[2].stairs(counts, edges, **{**line, "alpha": 1.0 if style["label"] == "file" else 0.2})
+    axes[2].set(xscale="log", yscale="log", xlabel="ADC, event by event", ylabel="pixels")

@@ -1,0 +1,57 @@
+"""Signal and noise together: pixels over the threshold, and their labels."""
+
+import numpy as np
+
+from cosmictagger_tf.data.event import PlanePixels
+from cosmictagger_tf.data.simulation import geometry, noise
+from cosmictagger_tf.data.simulation.response import PlaneSignal
+from cosmictagger_tf.detector import ADC_THRESHOLD, BACKGROUND, COSMIC, NEUTRINO, ImageShape
+
+# MeV: the sample's truth keeps a particle in a pixel from this energy on.
+TRUTH_CUT = 0.04
+
+
+def read_out(rng, signal: PlaneSignal, plane: int, shape: ImageShape) -> tuple[PlanePixels, PlanePixels]:
+    """The pixels of a plane over the threshold, and their labels, in the order of the file's ids.
+
+    A pixel's label is the particle with the most energy in that very pixel. Where a pulse spreads beyond the pixels
+    that hold energy, the label is background, as in the sample.
+    """
+    first, wires = geometry.FIRST_COLUMN[plane], noise.SPAN[plane]
+    row, column = np.divmod(signal.pixels, shape.width)
+    adc = signal.adc.copy()
+    streaky = dict(noise.STREAKY).get(plane)
+    found, values = [], []
+    for tpc in (0, 1):
+        here = (row >= geometry.ROWS_PER_TPC) == (tpc == 1)
+        at = (row[here] - tpc * geometry.ROWS_PER_TPC) * wires + column[here] - first
+        if tpc == streaky:
+            field = noise.streaky(rng, plane, tpc).ravel()
+            adc[here] += field[at]
+            field[at] = 0.0
+            numbers = np.flatnonzero(field >= ADC_THRESHOLD)
+            over = field[numbers].astype(float)
+        else:
+            adc[here] += rng.standard_normal(len(at)) * noise.width_at(plane, np.full(len(at), tpc), column[here])
+            numbers, over = noise.quiet_over(rng, plane, tpc, ADC_THRESHOLD)
+            free = ~np.isin(numbers, at)
+            numbers, over = numbers[free], over[free]
+        r, c = np.divmod(numbers, wires)
+        found.append((r + tpc * geometry.ROWS_PER_TPC) * shape.width + c + first)
+        values.append(over)
+    kept = adc >= ADC_THRESHOLD
+    numbers = np.concatenate([signal.pixels[kept], *found])
+    adc = np.concatenate([adc[kept], *values])
+    label = np.zeros(len(numbers))
+    label[: kept.sum()] = labels(signal.energy[:, kept])
+    rows, columns = np.divmod(numbers, shape.width)
+    order = np.argsort(columns * shape.height + rows)
+    rows, columns = rows[order].astype(np.int32), columns[order].astype(np.int32)
+    image = np.maximum(adc[order].astype(np.float32), np.float32(ADC_THRESHOLD))
+    return PlanePixels(rows, columns, image), PlanePixels(rows, columns, label[order].astype(np.float32))
+
+
+def labels(energy: np.ndarray) -> np.ndarray:
+    """int64 [n]: the class with the most of float [2, n] MeV (cosmic, neutrino); background below the cut."""
+    winner = np.where(energy[1] > energy[0], NEUTRINO, COSMIC)
+    return np.where(energy.max(axis=0) >= TRUTH_CUT, winner, BACKGROUND)

@@ -1,0 +1,76 @@
+"""The metrics in bins of what the events are: neutrino energy, flavour, number of cosmic pixels."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from cosmictagger_tf.data.neutrino import Neutrino
+from cosmictagger_tf.detector import COSMIC
+from cosmictagger_tf.training.evaluation import EventTable
+from cosmictagger_tf.training.metrics import metrics_from_counts
+
+ENERGY_EDGES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, np.inf)  # GeV
+COSMIC_BINS = 6
+# The recall of the neutrino's pixels is what an analysis calls efficiency, the precision purity.
+SHOWN = {"neutrino_iou": "neutrino IoU", "neutrino_recall": "efficiency", "neutrino_precision": "purity"}
+
+
+@dataclass(frozen=True)
+class Bin:
+    """The events of one bin.
+
+    Attributes:
+        name: for people, such as "0.5 to 0.75".
+        events: how many.
+        middle: mean of the quantity over the bin's events; of no meaning for a flavour.
+        metrics: name in SHOWN -> (mean over events and planes, standard error of it; NaN for a single event).
+        pass_rate: fraction of the events that pass the event cut.
+    """
+
+    name: str
+    events: int
+    middle: float
+    metrics: dict[str, tuple[float, float]]
+    pass_rate: float
+
+
+def breakdowns(table: EventTable, neutrinos: list[Neutrino | None] | None, passed: np.ndarray) -> dict[str, list[Bin]]:
+    """Title -> bins, those without events left out; without neutrinos only the cosmic pixels are there.
+
+    Args:
+        table: of the evaluation.
+        neutrinos: of each event, None where it has none; None where the file does not say.
+        passed: bool [events], the event cut.
+    """
+    values = {n: v.mean(axis=1) for n, v in metrics_from_counts(table.counts).items() if n in SHOWN}
+
+    def bins(quantity, groups):
+        return [_bin(name, chosen, quantity, values, passed) for name, chosen in groups if chosen.any()]
+
+    found = {}
+    if neutrinos is not None and any(neutrinos):
+        energy = np.array([n.energy if n else np.nan for n in neutrinos])
+        found["neutrino energy (GeV)"] = bins(energy, _between(energy, ENERGY_EDGES))
+        flavour = np.array([n.flavour if n else "none" for n in neutrinos])
+        found["flavour"] = bins(energy, [(name, flavour == name) for name in sorted(set(flavour))])
+    cosmic = table.counts[:, :, COSMIC].sum(axis=(1, 2)).astype(np.float64)
+    edges = np.unique(np.quantile(cosmic, np.linspace(0, 1, COSMIC_BINS + 1)))
+    edges[-1] += 1
+    found["cosmic pixels, all planes"] = bins(
+        cosmic, _between(cosmic, edges if len(edges) > 1 else [edges[0] - 1, edges[0]])
+    )
+    return found
+
+
+def _between(quantity, edges):
+    for low, high in pairwise(edges):
+        name = f"{low:.4g} to {high:.4g}" if np.isfinite(high) else f"over {low:.4g}"
+        yield name, (quantity >= low) & (quantity < high)
+
+
+def _bin(name, chosen, quantity, values, passed) -> Bin:
+    count = int(chosen.sum())
+    error = np.sqrt(count) if count > 1 else np.nan
+    metrics = {n: (float(v[chosen].mean()), float(v[chosen].std(ddof=count > 1) / error)) for n, v in values.items()}
+    return Bin(name, count, float(quantity[chosen].mean()), metrics, float(passed[chosen].mean()))

@@ -1,0 +1,97 @@
+"""What an evaluation keeps of each event beside its confusion matrices: how many pixels were called neutrino, and when.
+
+Also fills the histograms of scores (curves.py) on the way. All of it is of the stored pixels of the image, at the
+network's resolution.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from keras import ops
+
+from cosmictagger_tf.detector import NEUTRINO, PADDING_COORDINATE
+from cosmictagger_tf.inference.curves import ScoreHistogram
+from cosmictagger_tf.training.evaluation import Evaluator
+
+
+@dataclass(frozen=True)
+class EventDetails:
+    """What was predicted in each event.
+
+    Attributes:
+        neutrino_pixels: int64 [events, planes], stored pixels whose predicted class is neutrino.
+        mean_rows: float64 [events, planes], their mean drift time in full-resolution rows; NaN where there are none.
+        spread_rows: float64 [events, planes], the standard deviation about it.
+    """
+
+    neutrino_pixels: np.ndarray
+    mean_rows: np.ndarray
+    spread_rows: np.ndarray
+
+    @classmethod
+    def join(cls, parts: list["EventDetails"]) -> "EventDetails":
+        """All of several, one after the other."""
+        names = ("neutrino_pixels", "mean_rows", "spread_rows")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+    def reordered(self, order: np.ndarray) -> "EventDetails":
+        """The events at these places: int [events]."""
+        return EventDetails(self.neutrino_pixels[order], self.mean_rows[order], self.spread_rows[order])
+
+
+class DetailedEvaluator(Evaluator):
+    """An Evaluator that also gives "pixel_scores", float32 [batch, planes, P, classes] at the pixels of the lists."""
+
+    def call(self, batch):
+        """See the class, and Evaluator.call."""
+        found = self.segmenter(batch, training=False)
+        logits = self.segmenter.at_listed_pixels(found, batch)
+        return {**self.measures(found), "pixel_scores": ops.softmax(logits, axis=-1)}
+
+
+def details_of(batch: dict, scores: np.ndarray, downsample: int, histogram: ScoreHistogram) -> EventDetails:
+    """The details of a batch's events, without its fillers; also fills the histogram.
+
+    Args:
+        batch: a Batch, as numpy arrays.
+        scores: float32 [batch, planes, P, classes].
+        downsample: of the batch's coordinates.
+        histogram: gets the neutrino scores and the labels of all stored pixels.
+    """
+    coordinates, labels = np.asarray(batch["image_coordinates"]), labels_at_pixels(batch)
+    events, planes = np.flatnonzero(np.asarray(batch["entries"]) >= 0), coordinates.shape[1]
+    found = EventDetails(
+        np.zeros((len(events), planes), np.int64), *(np.full((len(events), planes), np.nan) for _ in range(2))
+    )
+    for i, event in enumerate(events):
+        for plane in range(planes):
+            real = coordinates[event, plane, :, 0] != PADDING_COORDINATE
+            here = scores[event, plane][real]
+            histogram.fill(plane, here[:, NEUTRINO], labels[event, plane][real])
+            chosen = np.argmax(here, axis=-1) == NEUTRINO
+            # The middle of a block of 2**downsample rows.
+            rows = (coordinates[event, plane, real, 0][chosen] + 0.5) * 2**downsample - 0.5
+            found.neutrino_pixels[i, plane] = len(rows)
+            if len(rows):
+                found.mean_rows[i, plane], found.spread_rows[i, plane] = rows.mean(), rows.std()
+    return found
+
+
+def labels_at_pixels(batch: dict) -> np.ndarray:
+    """int32 [batch, planes, P], the label of each pixel of the image's lists; background where the label has none."""
+    image, label = (_keys(batch[f"{name}_coordinates"]) for name in ("image", "label"))
+    values = np.asarray(batch["label_values"])
+    if image.shape == label.shape and (image == label).all():
+        return values
+    found = np.zeros(image.shape, np.int32)
+    for place in np.ndindex(image.shape[:2]):
+        order = np.argsort(label[place])
+        ordered = label[place][order]
+        at = np.minimum(np.searchsorted(ordered, image[place]), len(ordered) - 1)
+        found[place] = np.where(ordered[at] == image[place], values[place][order][at], 0)
+    return found
+
+
+def _keys(coordinates):
+    coordinates = np.asarray(coordinates).astype(np.int64)
+    return (coordinates[..., 0] << 32) + coordinates[..., 1]

@@ -1,0 +1,55 @@
+"""The event cut of the reference's analysis: is there a neutrino in this readout at all?
+
+An event passes if every plane has more than a few pixels predicted as neutrino (the reference: 5), and if their mean
+drift times agree between the planes, since all planes see the same charge arrive at the same time. The reference's
+notebooks tabulate both quantities (predicted pixels, mean row a plane); the tolerance in time is an option here.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cosmictagger_tf.inference.details import EventDetails
+
+
+@dataclass(frozen=True)
+class EventCut:
+    """Which events pass.
+
+    Attributes:
+        enough: bool [events], more than the least number of pixels in every plane.
+        difference: float64 [events], the greatest difference of the planes' mean rows; NaN where a plane has none.
+        matched: bool [events], it is small enough.
+    """
+
+    enough: np.ndarray
+    difference: np.ndarray
+    matched: np.ndarray
+
+    @property
+    def passed(self) -> np.ndarray:
+        """bool [events], both."""
+        return self.enough & self.matched
+
+
+def apply_cut(details: EventDetails, pixels: int, rows: float) -> EventCut:
+    """The cut with more than `pixels` pixels in every plane and mean drift times within `rows` full-resolution rows."""
+    difference = details.mean_rows.max(axis=1) - details.mean_rows.min(axis=1)
+    return EventCut(
+        (details.neutrino_pixels > pixels).all(axis=1), difference, np.nan_to_num(difference, nan=np.inf) <= rows
+    )
+
+
+def rate(passed: np.ndarray) -> tuple[float, float, float]:
+    """The fraction that passes and its 95 % interval (Wilson's: J. Am. Stat. Assoc. 22 (1927) 209).
+
+    Args:
+        passed: bool [events]; without any, all three are NaN.
+    """
+    n, z = len(passed), 1.959964
+    if not n:
+        return (float("nan"),) * 3
+    p = float(np.mean(passed))
+    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    return p, float(max(middle - half, 0.0)), float(min(middle + half, 1.0))

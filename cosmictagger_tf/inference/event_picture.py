@@ -1,0 +1,134 @@
+"""What is drawn of one event: its pixels, their true and predicted classes and their scores."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cosmictagger_tf.data.batch import make_batch
+from cosmictagger_tf.data.event import Event
+from cosmictagger_tf.data.transforms import downsample_event
+from cosmictagger_tf.detector import BACKGROUND, CLASS_COLORS, CLASS_NAMES, NEUTRINO, ImageShape
+from cosmictagger_tf.inference.predict import Predictor
+
+PLANE_NAMES = ("plane 0 (induction)", "plane 1 (induction)", "plane 2 (collection)")
+# A stored pixel of the background is noise, and drawn in grey.
+DRAWN_COLORS = ("#b5b5b5", *CLASS_COLORS[1:])
+
+
+@dataclass(frozen=True)
+class PlanePicture:
+    """One plane: pixels that are stored, or that a class other than background is claimed for.
+
+    Attributes:
+        rows, columns: float32 [n], the pixels' middles in full-resolution rows (drift time) and columns (wires).
+        charge: float32 [n], ADC; 0 where nothing is stored.
+        truth: int8 [n], class indices, None without labels.
+        prediction: int8 [n], None without a network.
+        scores: float32 [n], neutrino scores, None without a network.
+    """
+
+    rows: np.ndarray
+    columns: np.ndarray
+    charge: np.ndarray
+    truth: np.ndarray | None
+    prediction: np.ndarray | None
+    scores: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class EventPicture:
+    """One event.
+
+    Attributes:
+        title: says which.
+        planes: one PlanePicture each.
+        shape: at full resolution.
+        downsample: a pixel spans 2**downsample rows and columns.
+    """
+
+    title: str
+    planes: tuple[PlanePicture, ...]
+    shape: ImageShape
+    downsample: int
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether the file has labels."""
+        return self.planes[0].truth is not None
+
+    @property
+    def has_prediction(self) -> bool:
+        """Whether a network was run."""
+        return self.planes[0].prediction is not None
+
+
+def take_picture(title: str, event: Event, predictor: Predictor | None, downsample: int) -> EventPicture:
+    """The picture of an event.
+
+    Args:
+        title: says which.
+        event: at full resolution.
+        predictor: what makes the scores, None for a picture without.
+        downsample: of the network.
+    """
+    small = downsample_event(event, downsample)
+    scores = predict_scores(predictor, small) if predictor else None
+    planes = tuple(
+        _plane(small, plane, scores[plane] if scores is not None else None) for plane in range(event.shape.planes)
+    )
+    scale, offset = 2**downsample, (2**downsample - 1) / 2
+    planes = tuple(_scaled(plane, scale, offset) for plane in planes)
+    return EventPicture(title, planes, event.shape, downsample)
+
+
+def predict_scores(predictor: Predictor, event: Event) -> np.ndarray:
+    """float32 [planes, height, width, classes] of an event at the network's resolution."""
+    batch, prepare = make_batch([event], 1, event.shape), predictor.segmenter.prepare
+    return np.asarray(predictor.predict_on_batch(prepare(batch) if prepare else batch)[0], np.float32)
+
+
+def _plane(event, plane, scores) -> PlanePicture:
+    height, width = event.shape.height, event.shape.width
+    image = event.image[plane]
+    charge = image.dense(height, width)
+    shown = np.zeros((height, width), bool)
+    shown[image.rows, image.columns] = True
+    truth = prediction = None
+    if event.label is not None:
+        truth = event.label[plane].dense(height, width).astype(np.int8)
+        shown |= truth != BACKGROUND
+    if scores is not None:
+        prediction = np.argmax(scores, axis=-1).astype(np.int8)
+        shown |= prediction != BACKGROUND
+    rows, columns = np.nonzero(shown)
+
+    def at(values):
+        return None if values is None else values[rows, columns]
+
+    neutrino = None if scores is None else scores[..., NEUTRINO]
+    return PlanePicture(rows, columns, charge[rows, columns], at(truth), at(prediction), at(neutrino))
+
+
+def _scaled(plane, scale, offset) -> PlanePicture:
+    rows, columns = ((axis * scale + offset).astype(np.float32) for axis in (plane.rows, plane.columns))
+    return PlanePicture(rows, columns, plane.charge, plane.truth, plane.prediction, plane.scores)
+
+
+def class_label(index: int) -> str:
+    """A class's name as legends have it: "noise" for a stored pixel of the background."""
+    return "noise, background" if index == BACKGROUND else CLASS_NAMES[index]
+
+
+def event_name(entry: int, event_id: tuple[int, int, int]) -> str:
+    """An event's entry and, where the file has numbers for it, its ids."""
+    run, subrun, event = event_id
+    return f"entry {entry}" + (f" (run {run}, subrun {subrun}, event {event})" if min(event_id) >= 0 else "")
+
+
+def charge_label(picture: EventPicture) -> str:
+    """What the charge is, with its unit."""
+    size = 2**picture.downsample
+    return f"ADC, mean of {size} x {size} pixels" if picture.downsample else "ADC"

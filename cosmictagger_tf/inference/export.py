@@ -1,0 +1,74 @@
+"""Exports a run's network, in float32 whatever its training precision."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+
+from cosmictagger_tf import execution
+from cosmictagger_tf.config import (
+    DataConfig,
+    ExecutionConfig,
+    ExportConfig,
+    NetworkConfig,
+    OutputConfig,
+    WeightsConfig,
+)
+from cosmictagger_tf.data.dataset import open_reader
+from cosmictagger_tf.detector import ImageShape
+from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.files import flush, make_folder
+from cosmictagger_tf.inference.saved_model import ServedNetwork, export_saved_model
+from cosmictagger_tf.inference.trained import find_trained
+from cosmictagger_tf.runs import RunFolder
+
+DEFAULT_NAMES = {"saved_model": "saved_model", "keras": "model.keras"}
+
+
+def export_run(
+    given: frozenset,
+    output: OutputConfig,
+    weights: WeightsConfig,
+    export: ExportConfig,
+    data: DataConfig,
+    network: NetworkConfig,
+    settings: ExecutionConfig,
+) -> Path:
+    """Exports; returns the folder or file.
+
+    Args:
+        given: names of the options that the user set.
+        output, weights, export, data, network, settings: the configs of those names.
+
+    Raises:
+        UserError: no such run, weights that do not fit, another Keras backend than TensorFlow's.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise ConfigError(f"KERAS_BACKEND={keras.backend.backend()}: export needs the TensorFlow backend: unset it")
+    execution.prepare(replace(settings, precision="float32"))
+    folder = RunFolder(output)
+    trained = find_trained(given, folder, data, network, weights)
+    shape = open_reader(trained.data).shape if data.file else ImageShape()
+    segmenter = trained.segmenter(shape)
+    path = Path(export.export_dir) if export.export_dir else folder.path / DEFAULT_NAMES[export.export_format]
+    make_folder(path.parent, "export_dir")
+    if export.export_format == "keras":
+        _replace(path, ".keras", lambda beside: segmenter.network.save(beside))
+        return path
+    downsample = trained.data.downsample
+    served = ServedNetwork(segmenter, downsample if export.export_preprocessing else 0)
+    record = {"network": trained.network.to_dict(), "downsample": downsample, "step": trained.step}
+    export_saved_model(served, path, record)
+    return path
+
+
+def _replace(path: Path, ending: str, write):
+    # Like files.replaced_file; Keras wants the ending.
+    beside = path.with_name(f".{path.name}.{os.getpid()}{ending}")
+    try:
+        write(beside)
+        flush(beside)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)

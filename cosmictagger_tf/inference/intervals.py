@@ -1,0 +1,58 @@
+"""Bootstrap confidence intervals over events.
+
+The events are drawn again with replacement, as many as there are; each drawing gives the metrics anew, and an interval
+is the middle 95 % of them (the percentile method: Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13).
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from cosmictagger_tf.training.evaluation import EventTable
+from cosmictagger_tf.training.metrics import METRICS, metrics_from_counts, plane_key
+
+LEVEL = 0.95
+DRAWINGS_AT_ONCE = 128
+
+
+def bootstrap_intervals(table: EventTable, drawings: int, seed: int) -> dict[str, tuple[float, float]]:
+    """The interval of every value of EventTable.summary, by its name; empty without drawings.
+
+    Args:
+        table: of the evaluation.
+        drawings: how often the events are drawn again.
+        seed: of the drawing.
+    """
+    if not drawings:
+        return {}
+    found: dict[str, list[np.ndarray]] = {}
+    for weights in _drawn(len(table.entries), drawings, np.random.default_rng(seed)):
+        for name, values in _weighted_summary(table, weights).items():
+            found.setdefault(name, []).append(values)
+    ends = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+    quantiles = {name: np.quantile(np.concatenate(values), ends) for name, values in found.items()}
+    return {name: (float(low), float(high)) for name, (low, high) in quantiles.items()}
+
+
+def _drawn(events, drawings, rng) -> Iterator[np.ndarray]:
+    # int64 [some drawings, events]: how often each event was drawn.
+    for first in range(0, drawings, DRAWINGS_AT_ONCE):
+        yield rng.multinomial(events, np.full(events, 1 / events), size=min(DRAWINGS_AT_ONCE, drawings - first))
+
+
+def _weighted_summary(table, weights) -> dict[str, np.ndarray]:
+    # EventTable.summary of each drawing: float64 [drawings] by name.
+    events, planes = table.counts.shape[:2]
+    headline = {
+        name: weights @ value.reshape(events, planes) / events
+        for name, value in metrics_from_counts(table.counts).items()
+    }
+    summed = (weights @ table.counts.reshape(events, -1)).reshape(len(weights), *table.counts.shape[1:])
+    pooled = metrics_from_counts(summed)
+    result = {"loss": weights @ table.losses.astype(np.float64) / events}
+    for name in METRICS:
+        result[name], result[f"pooled/{name}"] = headline[name].mean(axis=1), pooled[name].mean(axis=1)
+        for plane in range(planes):
+            result[plane_key(name, plane)] = headline[name][:, plane]
+            result[f"pooled/{plane_key(name, plane)}"] = pooled[name][:, plane]
+    return result

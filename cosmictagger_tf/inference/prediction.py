@@ -1,0 +1,171 @@
+"""Runs a trained network over a data set and writes the file of its scores."""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from cosmictagger_tf import execution
+from cosmictagger_tf.config import (
+    DataConfig,
+    ExecutionConfig,
+    NetworkConfig,
+    OutputConfig,
+    PredictConfig,
+    RanksConfig,
+    WeightsConfig,
+    with_changes,
+)
+from cosmictagger_tf.data.dataset import FilesReader, open_reader
+from cosmictagger_tf.data.pipeline import BatchStream
+from cosmictagger_tf.data.sampling import FILLER
+from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.files import make_folder, sha256
+from cosmictagger_tf.inference.batches import prepared_batches
+from cosmictagger_tf.inference.predict import PixelPredictor
+from cosmictagger_tf.inference.progress import Progress
+from cosmictagger_tf.inference.scores_file import SCORED, Part, WorkFolder, copied_products, join_parts, plan_parts
+from cosmictagger_tf.inference.trained import TrainedModel, find_trained
+from cosmictagger_tf.runs import RunFolder
+from cosmictagger_tf.training.distributed import HorovodRanks, connect
+
+
+def predict_file(
+    given: frozenset,
+    predict: PredictConfig,
+    output: OutputConfig,
+    weights: WeightsConfig,
+    data: DataConfig,
+    network: NetworkConfig,
+    settings: ExecutionConfig,
+    distributed: RanksConfig | None = None,
+) -> int:
+    """Writes the file of scores, going on with what an earlier, stopped call left; returns its number of events.
+
+    Started by horovodrun or mpirun, each rank computes its share of the parts, and rank 0 joins them.
+
+    Args:
+        given: names of the options that the user set.
+        predict, output, weights, data, network, settings, distributed: the configs of those names.
+
+    Raises:
+        UserError: the file exists, there is no such run, the weights do not fit, an entry is bad.
+    """
+    path = Path(predict.output)
+    producers = (predict.producer_neutrino_score, predict.producer_cosmic_score)
+    ranks = connect(distributed, lambda local_rank: execution.prepare(settings, local_rank))
+    # When all ranks have come out of this block, the folder is there.
+    with ranks.agreed():
+        check_output(path, predict.overwrite, data)
+        trained = find_trained(given, RunFolder(output), data, network, weights, ranks.teller(print))
+        # Labels are carried over as they are: a bad one is no reason not to predict.
+        reader = open_reader(with_changes(trained.data, producer_label=""))
+        assert isinstance(reader, FilesReader)
+        copied_products(reader, producers)
+        predictor = PixelPredictor(trained.segmenter(reader.shape, settings.xla), settings.xla)
+        parts = plan_parts(len(reader), trained.data.minibatch_size)
+        work = WorkFolder(path)
+        if ranks.rank == 0:
+            make_folder(path.parent, "output")
+            work.begin(describe_work(reader, trained, settings))
+    if isinstance(ranks, HorovodRanks):
+        # From here on the ranks meet in the folder: one may need an hour longer than another.
+        ranks.leave()
+    with exit_on_signals():
+        mine = parts[ranks.rank :: ranks.size]
+        missing = [part for part in mine if not work.has(part)]
+        report_resumption(mine, missing, ranks.teller(print))
+        predict_parts(reader, trained.data, predictor, missing, work)
+        if ranks.rank == 0:
+            work.wait_for(parts)
+            joined = Progress(len(reader), "written")
+            join_parts(reader, work, parts, producers, trained.data.downsample, path, joined.advance)
+            work.remove()
+    reader.close()
+    return len(reader)
+
+
+def check_output(path: Path, overwrite: bool, data: DataConfig):
+    """Raises ConfigError where the file must not be written."""
+    if data.synthetic:
+        raise ConfigError("--synthetic: predict needs a file, whose products it carries over")
+    if any(Path(file).resolve() == path.resolve() for file in data.file):
+        raise ConfigError(f"--output={path}: is an input, give another name")
+    if path.exists() and not overwrite:
+        raise ConfigError(f"--output={path}: exists already; remove it, or give --overwrite")
+
+
+def describe_work(reader: FilesReader, trained: TrainedModel, settings: ExecutionConfig) -> dict:
+    """What the scores depend on: an earlier call's parts are used only where all of it is the same."""
+    stats = [(str(Path(file).resolve()), Path(file).stat()) for file in reader.files]
+    return {
+        "files": [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats],
+        "entries": [reader.first, len(reader)],
+        "data": trained.data.to_dict(),
+        "network": trained.network.to_dict(),
+        "weights": sha256(trained.weights),
+        "execution": {"precision": settings.precision, "xla": settings.xla},
+        "versions": execution.describe()["versions"],
+    }
+
+
+def report_resumption(parts: list[Part], missing: list[Part], say=print):
+    """Says how much an earlier call left done, if any."""
+    total, left = (sum(part.last - part.first for part in some) for some in (parts, missing))
+    if left < total:
+        say(f"going on: {total - left} of {total} events were predicted before")
+
+
+def predict_parts(
+    reader: FilesReader, data: DataConfig, predictor: PixelPredictor, parts: list[Part], work: WorkFolder
+):
+    """Computes parts and saves each when it is complete."""
+    size = data.minibatch_size
+
+    def entries() -> Iterator[np.ndarray]:
+        for part in parts:
+            for first in range(part.first, part.last, size):
+                batch = np.arange(first, first + size)
+                yield np.where(batch < part.last, batch, FILLER)
+
+    progress = Progress(sum(part.last - part.first for part in parts), "predicted")
+    stream = BatchStream(reader, data, size, entries, predictor.segmenter.prepare)
+    found = chain.from_iterable(score_events(predictor, stream, progress.advance))
+    for part in parts:
+        work.save(part, [next(found) for _ in range(part.first, part.last)])
+
+
+def score_events(
+    predictor: PixelPredictor, stream: BatchStream, advance: Callable[[int], None] = lambda events: None
+) -> Iterator[list[list[np.ndarray]]]:
+    """For each batch a list an event of float32 [pixels, scored classes] a plane, in the order of its pixels."""
+    for batch in prepared_batches(stream, predictor.segmenter):
+        scores = np.asarray(predictor.predict_on_batch(batch), np.float32)[..., SCORED]
+        lengths = (np.asarray(batch["image_coordinates"])[..., 0] >= 0).sum(axis=-1)
+        events = [
+            [plane[:length] for plane, length in zip(event, planes, strict=True)]
+            for event, planes, entry in zip(scores, lengths, np.asarray(batch["entries"]), strict=True)
+            if entry != FILLER
+        ]
+        advance(len(events))
+        yield events
+
+
+@contextmanager
+def exit_on_signals() -> Iterator[None]:
+    """Within it SIGTERM and SIGINT end the process in order, with status 143 or 130, whoever started it."""
+
+    def stop(number, frame):
+        print(f"stopped by {signal.Signals(number).name}; the same command goes on from here", file=sys.stderr)
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

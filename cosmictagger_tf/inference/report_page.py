@@ -1,0 +1,176 @@
+"""The HTML report of an evaluation: one file, with all plots inside, that opens without a network."""
+
+import html
+from pathlib import Path
+
+import numpy as np
+
+from cosmictagger_tf import execution
+from cosmictagger_tf.config import EvaluateConfig
+from cosmictagger_tf.files import replaced_file
+from cosmictagger_tf.inference import report_plots
+from cosmictagger_tf.inference.curves import BINS, LIMIT
+from cosmictagger_tf.inference.evaluation import Evaluation
+from cosmictagger_tf.inference.evaluation_files import cut_rates
+from cosmictagger_tf.inference.event_display import draw_event
+from cosmictagger_tf.inference.event_picture import event_name, take_picture
+from cosmictagger_tf.inference.predict import Predictor
+from cosmictagger_tf.training.metrics import METRICS, metrics_from_counts, plane_key
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1180px; margin: 2em auto; padding: 0 1em; }
+h1 { font-size: 1.7em; } h2 { font-size: 1.25em; margin-top: 2.2em; border-bottom: 1px solid #ddd; }
+table { border-collapse: collapse; margin: 0.8em 0; } td, th { padding: 0.2em 0.8em; text-align: right; }
+th { border-bottom: 1px solid #999; font-weight: 600; } td:first-child, th:first-child { text-align: left; }
+tr:nth-child(even) td { background: #f6f6f6; } small, .note { color: #666; } svg { max-width: 100%; height: auto; }
+"""
+
+
+def write_report(found: Evaluation, options: EvaluateConfig, path: Path):
+    """Writes the page to a file that is complete or absent."""
+    sections = [
+        ("", _head(found)),
+        ("Metrics", _metrics(found, options)),
+        ("Confusion matrices", _confusion(found)),
+        ("Neutrino score", _score(found)),
+        ("Events", _events(found)),
+        *((f"By {title}", _breakdown(title, bins)) for title, bins in found.bins.items()),
+        ("Event cut", _cut(found, options)),
+        ("Best, median and worst events", _gallery(found)),
+    ]
+    body = "\n".join(
+        f"<section>{f'<h2>{title}</h2>' if title else ''}{content}</section>" for title, content in sections
+    )
+    page = f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Evaluation</title><style>{STYLE}</style>'
+    with replaced_file(path) as beside:
+        beside.write_text(f"{page}</head><body><h1>Evaluation of a cosmic tagger</h1>{body}</body></html>\n")
+
+
+def _head(found):
+    versions = execution.describe()["versions"]
+    trained, data = found.trained, found.trained.data
+    rows = [
+        ("files", ", ".join(found.reader.files)),
+        ("events", f"{len(found.table.entries)}"),
+        ("weights", f"{trained.weights}" + (f" (step {trained.step})" if trained.step is not None else "")),
+        (
+            "network",
+            f"{trained.network.conv_mode}, depth {trained.network.network_depth}, input {found.segmenter.shape}",
+        ),
+        (
+            "downsample",
+            f"{data.downsample}: a pixel of the network is {2**data.downsample} x {2**data.downsample} of the file",
+        ),
+        ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
+    ]
+    cells = "".join(
+        f"<tr><td>{name}</td><td style='text-align:left'>{html.escape(text)}</td></tr>" for name, text in rows
+    )
+    return f"<table>{cells}</table>"
+
+
+def _metrics(found, options):
+    summary, planes = found.table.summary(), range(found.histogram.planes)
+    parts = []
+    for title, prefix in (("Mean over events (headline)", ""), ("Pooled over the set", "pooled/")):
+        rows = []
+        for name in METRICS:
+            keys = [prefix + name, *(prefix + plane_key(name, p) for p in planes)]
+            cells = "".join(f"<td>{_with_interval(summary[key], found.intervals.get(key))}</td>" for key in keys)
+            rows.append(f"<tr><td>{name.replace('_', ' ').replace('iou', 'IoU')}</td>{cells}</tr>")
+        head = "".join(f"<th>{name}</th>" for name in (title, "mean of planes", *(f"plane {p}" for p in planes)))
+        parts.append(f"<table><tr>{head}</tr>{''.join(rows)}</table>")
+    if found.intervals:
+        parts.append(
+            f"<p class=note>In small print: 95 % intervals, from {options.bootstrap} drawings of the events with "
+            f"replacement (seed {options.bootstrap_seed}).</p>"
+        )
+    return "".join(parts) + f"<p>Loss: {_with_interval(summary['loss'], found.intervals.get('loss'))}</p>"
+
+
+def _with_interval(value, interval):
+    if interval is None:
+        return f"{value:.5f}"
+    return f"{value:.5f}<br><small>{interval[0]:.5f} to {interval[1]:.5f}</small>"
+
+
+def _confusion(found):
+    planes = found.histogram.planes
+    note = "<p class=note>Share of each true class's pixels, empty ones included, and their number; pooled.</p>"
+    return report_plots.svg(report_plots.confusion, 3.7 * planes, 3.7, planes, table=found.table) + note
+
+
+def _score(found):
+    curve = found.histogram.curve()
+    note = (
+        f"<p class=note>Of the stored pixels, neutrino against cosmic and noise. {BINS} bins of the score's log-odds "
+        f"from -{LIMIT} to {LIMIT}; binning moves the area under the ROC curve by at most {curve.auc_error:.1e}. The "
+        "horizontal axis of the ROC plot is linear below 10<sup>-4</sup> and logarithmic above.</p>"
+    )
+    curves = report_plots.svg(report_plots.curves, 11, 4.4, 2, histogram=found.histogram)
+    return curves + report_plots.svg(report_plots.scores, 7, 3.6, histogram=found.histogram) + note
+
+
+def _events(found):
+    return report_plots.svg(report_plots.event_spread, 10, 3.4, 2, table=found.table)
+
+
+def _breakdown(title, bins):
+    rows = []
+    for b in bins:
+        cells = "".join(
+            f"<td>{mean:.4f}{f' &plusmn; {error:.4f}' if np.isfinite(error) else ''}</td>"
+            for mean, error in b.metrics.values()
+        )
+        rows.append(f"<tr><td>{b.name}</td><td>{b.events}</td>{cells}<td>{b.pass_rate:.1%}</td></tr>")
+    names = (title, "events", "neutrino IoU", "efficiency", "purity", "event cut passed")
+    order = [report_plots.SHOWN[name] for name in bins[0].metrics]
+    head = "".join(f"<th>{name}</th>" for name in (*names[:2], *order, names[-1]))
+    plot = report_plots.svg(report_plots.breakdown, 8, 3.8, bins=bins, title=title, categories=title == "flavour")
+    note = (
+        "<p class=note>Mean over events and planes, with its standard error; above the plot, the number of events.</p>"
+    )
+    return f"{plot}<table><tr>{head}</tr>{''.join(rows)}</table>{note}"
+
+
+def _cut(found, options):
+    rows = "".join(
+        f"<tr><td>{name}</td><td>{r['events']}</td><td>{r['rate']:.1%}</td>"
+        f"<td>{r['low']:.1%} to {r['high']:.1%}</td></tr>"
+        for name, r in cut_rates(found).items()
+    )
+    text = (
+        f"<p>An event passes with more than {options.event_cut_pixels} stored pixels predicted as neutrino in "
+        f"every plane and mean drift times that agree between the planes within {options.event_cut_rows:g} ticks.</p>"
+    )
+    head = "<tr><th>condition</th><th>events</th><th>pass</th><th>95 % interval</th></tr>"
+    table = f"{text}<table>{head}{rows}</table>"
+    if not np.isfinite(found.cut.difference).any():
+        return f"{table}<p class=note>No event has predicted neutrino pixels in every plane.</p>"
+    plot = report_plots.svg(
+        report_plots.cut_plane,
+        7,
+        4,
+        neutrino_pixels=found.details.neutrino_pixels,
+        cut=found.cut,
+        pixels=options.event_cut_pixels,
+        rows=options.event_cut_rows,
+    )
+    return table + plot
+
+
+def _gallery(found):
+    values = metrics_from_counts(found.table.counts)["neutrino_iou"].mean(axis=1)
+    order = np.argsort(values, kind="stable")
+    chosen = {"best": order[-1], "median": order[len(order) // 2], "worst": order[0]}
+    predictor = Predictor(found.segmenter, xla=False)
+    parts = ["<p class=note>By neutrino IoU, mean over planes.</p>"]
+    for name, i in chosen.items():
+        entry = int(found.table.entries[i])
+        title = f"{name}: {event_name(entry, found.event_ids[i])}, neutrino IoU {values[i]:.3f}"
+        neutrino = found.neutrinos[i] if found.neutrinos is not None else None
+        if neutrino:
+            title += f", {neutrino.flavour}, {neutrino.energy:.2f} GeV"
+        picture = take_picture(title, found.reader.read(entry), predictor, found.trained.data.downsample)
+        parts.append(report_plots.figure_svg(draw_event(picture)))
+    return "".join(parts)

@@ -1,0 +1,157 @@
+"""The plots of an evaluation's report, as SVG text."""
+
+import io
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from cosmictagger_tf.detector import CLASS_NAMES, NEUTRINO
+from cosmictagger_tf.inference.breakdown import SHOWN, Bin
+from cosmictagger_tf.inference.curves import ScoreHistogram
+from cosmictagger_tf.inference.event_cut import EventCut
+from cosmictagger_tf.inference.event_picture import DRAWN_COLORS
+from cosmictagger_tf.training.evaluation import EventTable
+from cosmictagger_tf.training.metrics import metrics_from_counts
+
+# Okabe and Ito's colours for the planes and all together, and for the metrics of a breakdown.
+PLANE_COLORS = ("#009e73", "#cc79a7", "#e69f00", "#000000")
+METRIC_COLORS = {"neutrino_iou": "#d55e00", "neutrino_recall": "#0072b2", "neutrino_precision": "#009e73"}
+STYLE: Any = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "path"}
+
+
+def svg(draw, width: float, height: float, columns: int = 1, **arguments) -> str:
+    """An inline <svg> of what draw(axes, **arguments) draws; sizes in inches."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, columns, figsize=(width, height), layout="constrained", squeeze=False)
+        draw(axes[0], **arguments)
+        return figure_svg(figure)
+
+
+def figure_svg(figure: Figure) -> str:
+    """The <svg> element of a figure, which is closed."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None}, dpi=110)
+    plt.close(figure)
+    found = text.getvalue()
+    return found[found.index("<svg") :]
+
+
+def confusion(axes, table: EventTable):
+    """A matrix a plane: the share of each true class's pixels that was called each class, and how many."""
+    for plane, axis in enumerate(axes):
+        counts = table.counts.sum(axis=0)[plane]
+        share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        for (true, called), value in np.ndenumerate(share):
+            text = f"{value:.2%}\n{counts[true, called]:,}"
+            axis.text(
+                called, true, text, ha="center", va="center", color="white" if value > 0.6 else "black", fontsize=9
+            )
+        axis.set_xticks(range(len(CLASS_NAMES)), CLASS_NAMES)
+        axis.set_yticks(range(len(CLASS_NAMES)), CLASS_NAMES if plane == 0 else [])
+        axis.set(title=f"plane {plane}", xlabel="predicted", ylabel="true" if plane == 0 else "")
+
+
+def curves(axes, histogram: ScoreHistogram):
+    """The ROC curve and the precision-recall curve of the neutrino score, a line a plane and one for all."""
+    for plane, color in zip(
+        [*range(histogram.planes), None], PLANE_COLORS[: histogram.planes] + ("#000000",), strict=True
+    ):
+        curve = histogram.curve(plane)
+        name = "all planes" if plane is None else f"plane {plane}"
+        style = {"color": color, "linewidth": 2.0 if plane is None else 1.3}
+        axes[0].plot(
+            curve.false_positive_rate, curve.true_positive_rate, label=f"{name}, area {curve.auc:.4f}", **style
+        )
+        axes[1].plot(
+            curve.true_positive_rate[1:],
+            curve.precision[1:],
+            label=f"{name}, average {curve.average_precision:.4f}",
+            **style,
+        )
+    axes[0].set(xscale="symlog", title="ROC", xlabel="other pixels called neutrino", ylabel="neutrino pixels found")
+    axes[0].set_xscale("symlog", linthresh=1e-4)
+    axes[0].set(xlim=(0, 1), ylim=(0, 1.01))
+    axes[1].set(title="precision and recall", xlabel="recall (efficiency)", ylabel="precision (purity)")
+    axes[1].set(xlim=(0, 1), ylim=(0, 1.01))
+    for axis in axes:
+        axis.legend(frameon=False, fontsize=9, loc="lower right" if axis is axes[0] else "best")
+        axis.grid(alpha=0.25)
+
+
+def scores(axes, histogram: ScoreHistogram):
+    """How the neutrino score of the stored pixels is spread, by true class."""
+    counts = histogram.counts.sum(axis=0)
+    edges = 1 / (1 + np.exp(-np.linspace(-20.48, 20.48, len(counts) + 1)))
+    bins = np.linspace(0, 1, 51)
+    for index, name in enumerate(CLASS_NAMES):
+        middle = (edges[:-1] + edges[1:]) / 2
+        heights, _ = np.histogram(middle, bins, weights=counts[:, index])
+        axes[0].stairs(heights, bins, color=DRAWN_COLORS[index], label=name, linewidth=1.8)
+    axes[0].set(yscale="log", xlabel="neutrino score", ylabel="stored pixels", title="scores by true class")
+    axes[0].legend(frameon=False)
+
+
+def event_spread(axes, table: EventTable):
+    """How the neutrino IoU and the efficiency are spread over the events (mean over planes)."""
+    metrics = metrics_from_counts(table.counts)
+    for axis, name in zip(axes, ("neutrino_iou", "neutrino_recall"), strict=True):
+        values = metrics[name].mean(axis=1)
+        axis.hist(values, np.linspace(0, 1, 21), color=METRIC_COLORS[name], alpha=0.85)
+        axis.axvline(values.mean(), color="black", linewidth=1, linestyle="--", label=f"mean {values.mean():.3f}")
+        axis.set(xlabel=SHOWN[name], ylabel="events", xlim=(0, 1))
+        axis.yaxis.get_major_locator().set_params(integer=True)
+        axis.legend(frameon=False)
+
+
+def breakdown(axes, bins: list[Bin], title: str, categories: bool):
+    """The metrics in bins, with standard errors; the number of events stands above each bin."""
+    places = np.arange(len(bins)) if categories else np.array([b.middle for b in bins])
+    for offset, (name, label) in zip((-0.15, 0.0, 0.15), SHOWN.items(), strict=True):
+        values, errors = (np.array([b.metrics[name][part] for b in bins]) for part in (0, 1))
+        shift = offset if categories else 0.0
+        axes[0].errorbar(
+            places + shift,
+            values,
+            np.nan_to_num(errors),
+            color=METRIC_COLORS[name],
+            marker="o",
+            markersize=4,
+            capsize=2,
+            linewidth=1.2,
+            linestyle="" if categories else "-",
+            label=label,
+        )
+    rates = [b.pass_rate for b in bins]
+    axes[0].plot(places, rates, color="0.35", marker="x", linestyle="" if categories else ":", label="event cut passed")
+    for place, b in zip(places, bins, strict=True):
+        axes[0].annotate(f"{b.events}", (place, 1.03), ha="center", fontsize=8, color="0.4", annotation_clip=False)
+    if categories:
+        axes[0].set_xticks(places, [b.name for b in bins])
+        axes[0].set_xlim(-0.6, len(bins) - 0.4)
+    axes[0].set(xlabel=title, ylim=(-0.02, 1.08))
+    axes[0].legend(frameon=False, fontsize=9)
+    axes[0].grid(alpha=0.25)
+
+
+def cut_plane(axes, neutrino_pixels: np.ndarray, cut: EventCut, pixels: int, rows: float):
+    """The event cut: the fewest predicted neutrino pixels of a plane against the drift times' difference."""
+    fewest = neutrino_pixels.min(axis=1)
+    seen = np.isfinite(cut.difference)
+    for passed, color, name in ((True, DRAWN_COLORS[NEUTRINO], "passes"), (False, "0.5", "fails")):
+        chosen = seen & (cut.passed == passed)
+        axes[0].scatter(fewest[chosen], cut.difference[chosen], s=14, color=color, label=f"{name}: {chosen.sum()}")
+    axes[0].set_xscale("symlog", linthresh=10)
+    axes[0].set_yscale("symlog", linthresh=10)
+    axes[0].axvline(pixels + 0.5, color="black", linewidth=0.8, linestyle="--")
+    axes[0].axhline(rows, color="black", linewidth=0.8, linestyle="--")
+    axes[0].set(
+        xlabel="predicted neutrino pixels, plane with the fewest", ylabel="largest drift-time difference (ticks)"
+    )
+    axes[0].set_title(f"{(~seen).sum()} events with an empty plane are not shown", fontsize=9)
+    axes[0].legend(frameon=False, fontsize=9)

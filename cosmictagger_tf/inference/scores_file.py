@@ -1,0 +1,165 @@
+"""The file of scores: parts of it as they are computed, in a folder beside it, joined to a larcv3 file at the end.
+
+A part is a fixed range of entries, whatever the number of processes that share the work and however often they were
+stopped: so the joined file does not depend on either.
+"""
+
+import json
+import os
+import shutil
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cosmictagger_tf.data.dataset import FilesReader
+from cosmictagger_tf.data.larcv_products import ProductFile, Products
+from cosmictagger_tf.data.larcv_writer import LarcvWriter
+from cosmictagger_tf.data.transforms import at_stored_pixels
+from cosmictagger_tf.detector import COSMIC, NEUTRINO
+from cosmictagger_tf.errors import DataError
+from cosmictagger_tf.files import replaced_file, write_json
+
+# What a stopped run loses at most, but for the batch size.
+EVENTS_A_PART = 8
+# The classes whose scores are kept, in the order of a part's second axis.
+SCORED = (NEUTRINO, COSMIC)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The entries from `first` up to, not including, `last`."""
+
+    number: int
+    first: int
+    last: int
+
+
+def plan_parts(n_entries: int, size: int) -> list[Part]:
+    """All parts of a data set; each but the last is a whole number of batches of `size` events."""
+    step = size * max(1, EVENTS_A_PART // size)
+    firsts = range(0, n_entries, step)
+    return [Part(number, first, min(first + step, n_entries)) for number, first in enumerate(firsts)]
+
+
+class WorkFolder:
+    """The finished parts of a file of scores: a hidden folder beside it.
+
+    Args:
+        output: the file.
+    """
+
+    def __init__(self, output: Path):
+        self.path = output.with_name(f".{output.name}.work")
+        self.record_file = self.path / "work.json"
+        self.joined = self.path / "joined.h5"
+
+    def begin(self, record: dict, say=print):
+        """Makes the folder, or keeps what is there if it is of the same work, as `record` describes it."""
+        record = json.loads(json.dumps(record))
+        try:
+            found = json.loads(self.record_file.read_text())
+        except (OSError, ValueError):
+            found = None
+        if found is not None and found != record:
+            changed = sorted(k for k in record.keys() | found.keys() if record.get(k) != found.get(k))
+            say(f"begun anew: {', '.join(changed)} changed since {self.path} was begun")
+        if found != record:
+            shutil.rmtree(self.path, ignore_errors=True)
+            self.path.mkdir(parents=True)
+            write_json(self.record_file, record)
+
+    def wait_for(self, parts: list[Part]):
+        """Returns when every part is there, other processes' included."""
+        while not all(self._file(part).exists() for part in parts):
+            time.sleep(0.2)
+
+    def _file(self, part):
+        return self.path / f"part_{part.number:06d}.npz"
+
+    def has(self, part: Part) -> bool:
+        """Whether a part is there, whole."""
+        try:
+            self.load(part)
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            return False
+        return True
+
+    def save(self, part: Part, scores: list[list[np.ndarray]]):
+        """Writes a part: a list an event of float32 [pixels, scored classes] a plane, at the network's resolution."""
+        lengths = np.array([[len(plane) for plane in event] for event in scores], np.int64)
+        joined = np.concatenate([plane for event in scores for plane in event])
+        with replaced_file(self._file(part)) as beside, open(beside, "wb") as file:
+            np.savez(file, lengths=lengths, scores=joined)
+
+    def load(self, part: Part) -> list[list[np.ndarray]]:
+        """What was given to save."""
+        with np.load(self._file(part), allow_pickle=False) as arrays:
+            lengths, scores = arrays["lengths"], arrays["scores"]
+        if len(lengths) != part.last - part.first or lengths.sum() != len(scores):
+            raise ValueError("of another length")
+        pieces = iter(np.split(scores, np.cumsum(lengths)[:-1]))
+        return [[next(pieces) for _ in event] for event in lengths]
+
+    def remove(self):
+        """Removes the folder and all in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def join_parts(
+    reader: FilesReader,
+    work: WorkFolder,
+    parts: list[Part],
+    producers: tuple[str, str],
+    downsample: int,
+    output: Path,
+    advance: Callable[[int], None],
+):
+    """Writes the file: the input's products, and the scores at the image's stored pixels, in the input's resolution.
+
+    Args:
+        reader: the input.
+        work: has every part.
+        parts: all of them.
+        producers: of the scores of the classes SCORED. A product of that name in the input is left out.
+        downsample: of the network.
+        output: the file; appears when it is complete.
+        advance: called with the number of finished events.
+    """
+    copied = copied_products(reader, producers)
+    products = Products(reader, copied)
+    try:
+        with LarcvWriter(work.joined, reader.shape) as writer:
+            for part in parts:
+                for entry, scores in enumerate(work.load(part), start=part.first):
+                    event = reader.read(entry)
+                    spread = [
+                        at_stored_pixels(pixels, found, downsample, reader.shape)
+                        for pixels, found in zip(event.image, scores, strict=True)
+                    ]
+                    planes = {
+                        producer: tuple(found[index] for found in spread) for index, producer in enumerate(producers)
+                    }
+                    writer.write(event.event_id, planes, copied=products.read(entry))
+                    advance(1)
+    finally:
+        products.close()
+    os.replace(work.joined, output)
+
+
+def copied_products(reader: FilesReader, producers: tuple[str, str]) -> list[str]:
+    """The names of the input's products that are carried over; raises DataError where its files differ in them."""
+    found: list[str] | None = None
+    for path in reader.files:
+        file = ProductFile(path)
+        file.close()
+        here = [name for name in file.tables if name not in {f"sparse2d_{producer}" for producer in producers}]
+        if found is not None and here != found:
+            odd = sorted(set(found) ^ set(here))[0]
+            where = "lacks" if odd in found else "has"
+            raise DataError(path, f"{where} the product {odd}, unlike {reader.files[0]}: predict such files apart")
+        found = here
+    return found or []

@@ -1,0 +1,1 @@
+"""What things cost: time and memory of networks, measured on this machine."""

@@ -1,0 +1,167 @@
+"""What a network costs in time and memory: alone, with reading, against the machine's limits and other networks."""
+
+import time
+from dataclasses import replace
+from itertools import pairwise
+
+from cosmictagger_tf import execution
+from cosmictagger_tf.config import BenchmarkConfig, DataConfig, ExecutionConfig, NetworkConfig, OptimizerConfig
+from cosmictagger_tf.data.batch import make_batch
+from cosmictagger_tf.data.dataset import Reader, open_reader
+from cosmictagger_tf.data.event import Event, PlanePixels
+from cosmictagger_tf.data.pipeline import training_dataset
+from cosmictagger_tf.data.throughput import read_through
+from cosmictagger_tf.data.transforms import downsample_event
+from cosmictagger_tf.measuring.bench import Bench
+from cosmictagger_tf.measuring.clock import Timing, peak_memory, timing_of
+from cosmictagger_tf.measuring.machine import describe, measure_limits
+from cosmictagger_tf.measuring.products import products_of, time_products
+from cosmictagger_tf.training.dry_run import step_cost
+
+# Steps of training with reading that do not count: other lengths of the lists than before are compiled in them.
+WARM = 4
+
+
+class Records:
+    """Says each result as a line of a table, and keeps it for the file.
+
+    Args:
+        say: gets the lines.
+
+    Attributes:
+        rows: dicts that json can write: what, batch, what was measured and in which unit.
+    """
+
+    def __init__(self, say):
+        self.say, self.rows = say, []
+
+    def add(self, what: str, batch: int, timing: Timing | None = None, **more):
+        """Adds a result: its timing, where it is one, and other figures by name."""
+        self.rows.append({"what": what, "batch": batch, **(timing.rounded() if timing else {}), **more})
+        figures = {name.replace("_", " "): value for name, value in more.items()}
+        shown = [str(timing)] if timing else []
+        shown += [f"{name} {v:.3g}" if isinstance(v, float) else f"{name} {v}" for name, v in figures.items()]
+        self.say(f"batch {batch:<4} {what:32} {', '.join(shown)}")
+
+
+def with_sites(event: Event, sites: int) -> list[Event]:
+    """Copies of an event, the pixels of each cut off evenly, with so many pixels in all."""
+    pixels = sum(len(plane) for plane in event.image)
+    copies = -(-sites // pixels)
+    share = sites / copies / pixels
+
+    def cut(plane: PlanePixels) -> PlanePixels:
+        n = round(len(plane) * share)
+        return PlanePixels(plane.rows[:n], plane.columns[:n], plane.values[:n])
+
+    image, label = (tuple(cut(plane) for plane in planes) for planes in (event.image, event.label or ()))
+    return [replace(event, image=image, label=label)] * copies
+
+
+def measure(
+    benchmark: BenchmarkConfig,
+    data: DataConfig,
+    network: NetworkConfig,
+    optimizer: OptimizerConfig,
+    settings: ExecutionConfig,
+    say=print,
+) -> dict:
+    """Measures the network on the first event of the data; says each line.
+
+    Returns:
+        What json can write: machine, limits, configuration, and the rows.
+
+    Raises:
+        UserError: the data cannot be read, or an architecture does not fit.
+    """
+    execution.prepare(settings)
+    reader, records = open_reader(data), Records(say)
+    event = downsample_event(reader.read(0), data.downsample)
+    machine = describe()
+    say(", ".join(f"{name} {value}" for name, value in machine.items() if value))
+    bench = Bench(network, optimizer, settings, event.shape)
+    ones = {}
+    for size in map(int, benchmark.batch_sizes):
+        ones[size] = _network_rows(bench, event, size, network, benchmark.repeats, records)
+        if benchmark.reading_steps:
+            _reading_rows(bench, reader, replace(data, minibatch_size=size), benchmark.reading_steps, records)
+    for sites in map(int, benchmark.sites):
+        _sites_row(bench, with_sites(event, sites), benchmark, records)
+    one = min(ones)
+    small = downsample_event(reader.read(0), benchmark.dense_downsample)
+    for mode in benchmark.dense_modes:
+        dense = Bench(replace(network, conv_mode=mode), optimizer, settings, small.shape)
+        batch = dense.prepared(make_batch([small], 1, small.shape))
+        scale = event.shape.pixels / small.shape.pixels
+        for name, found, own in zip(("forward", "training step"), (dense.forward, dense.step), ones[one], strict=True):
+            timing = found(batch, 1)
+            times = scale * timing.fastest / (own.fastest / one)
+            what = f"{name} of {mode} at downsample {benchmark.dense_downsample}"
+            records.add(what, 1, timing, scaled_by_pixels=scale, times_as_long=times)
+    limits = measure_limits()
+    say(f"limits: {limits}")
+    configs = {"data": data, "network": network, "optimizer": optimizer, "execution": settings}
+    configuration = {name: config.to_dict() for name, config in configs.items()}
+    return {"machine": machine, "limits": limits._asdict(), "configuration": configuration, "rows": records.rows}
+
+
+def _network_rows(
+    bench: Bench, event: Event, size: int, network: NetworkConfig, repeats: int, records: Records
+) -> tuple[Timing, Timing]:
+    batch = make_batch([event] * size, size, event.shape)
+    if bench.segmenter.prepare:
+        records.add("rulebook", size, bench.preparing(batch, repeats))
+    prepared = bench.prepared(batch)
+    forward, step = bench.forward(prepared, repeats), bench.step(prepared, repeats)
+    memory = peak_memory()
+    records.add("forward", size, forward, images_per_second=size / forward.median)
+    records.add("training step", size, step, images_per_second=size / step.median)
+    records.add("peak memory", size, gigabytes=round(memory, 2))
+    if network.conv_mode == "sparse":
+        sites = [len(prepared[f"images_{level}"]) for level in range(network.network_depth)]
+        sites.append(len(prepared[f"children_{network.network_depth - 1}"]))
+        records.add("sites of each level", size, sites=sites)
+        bare = time_products(products_of(bench.segmenter.network, sites), repeats)
+        for name, whole, products in zip(("forward", "training step"), (forward, step), bare, strict=True):
+            ratio = whole.fastest / products.fastest
+            records.add(f"{name}: its matrix products", size, products, ratio=ratio)
+    else:
+        operations = step_cost(bench.model, prepared)[1] / 1e9
+        share = operations / step.fastest / measure_limits().gflops
+        records.add("training step: convolutions", size, gflop=operations, share_of_limit=share)
+    return forward, step
+
+
+def _reading_rows(bench: Bench, reader: Reader, data: DataConfig, steps: int, records: Records):
+    size = data.minibatch_size
+    if size > len(reader):
+        records.say(f"batch {size:<4} reading: left out, the data have {len(reader)} entries only")
+        return
+    # Reading is quick: more of it, and first some that does not count.
+    read_through(reader, data, steps, 0)
+    found, _ = read_through(reader, data, 10 * steps, 0)
+    milliseconds = 1e3 * found.cpu_seconds / found.events
+    records.add("reading alone", size, images_per_second=found.events / found.seconds, cpu_ms_an_image=milliseconds)
+    stream = training_dataset(reader, data, 0, steps=steps + WARM, prepare=bench.segmenter.prepare)
+    ends: list[float] = []
+    waits: list[float] = []
+    with stream.errors_reraised():
+        for batch in stream.batches:
+            bench.train_on(batch)
+            if len(ends) < WARM:
+                cpu = time.process_time()
+            ends.append(time.perf_counter())
+            waits.append(stream.waited())
+    walls = [after - before for before, after in pairwise(ends[WARM - 1 :])]
+    timing = timing_of(walls, time.process_time() - cpu)
+    share = (waits[-1] - waits[WARM - 1]) / sum(walls)
+    records.add("training with reading", size, timing, images_per_second=size / timing.median, waiting=share)
+
+
+def _sites_row(bench: Bench, events: list[Event], benchmark: BenchmarkConfig, records: Records):
+    size = len(events)
+    batch = bench.prepared(make_batch(events, size, events[0].shape))
+    sites = sum(len(plane) for event in events for plane in event.image)
+    records.add(f"forward of {sites} sites", size, bench.forward(batch, benchmark.repeats))
+    if sites <= benchmark.most_trained_sites:
+        records.add(f"training step of {sites} sites", size, bench.step(batch, benchmark.repeats))

@@ -1,0 +1,65 @@
+"""The matrix products inside a sparse network, timed bare: what no implementation by products can go below."""
+
+from collections import Counter
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cosmictagger_tf.measuring.clock import Timing, timed
+from cosmictagger_tf.networks.sparse.layers import TransposedConv
+
+
+class Product(NamedTuple):
+    """A convolution as a product [rows, taps * inner] x [taps * inner, outer]."""
+
+    rows: int
+    taps: int
+    inner: int
+    outer: int
+
+
+def products_of(network: keras.Model, sites: list[int]) -> Counter:
+    """How often each product is in a forward pass, given the sites of each level, the deepest included."""
+    found: Counter[Product] = Counter()
+    for layer in network.layers:
+        kernel = getattr(layer, "kernel", None)
+        if kernel is None:
+            continue
+        *window, inner, outer = kernel.shape
+        taps = 1
+        for size in window:
+            taps *= size
+        if isinstance(layer, TransposedConv):
+            taps, inner, outer = 1, outer, taps * inner
+        found[Product(sites[_level(layer.name, len(sites) - 1)], taps, inner, outer)] += 1
+    return found
+
+
+def _level(name, deepest):
+    if name.startswith("level"):
+        level, _, part = name.removeprefix("level").partition("_")
+        # Both convolutions between two levels run over the sites of the coarser one.
+        return int(level) + part.startswith(("downsample", "upsample"))
+    return deepest if name.startswith("deepest") else 0
+
+
+def time_products(products: Counter, repeats: int) -> tuple[Timing, Timing]:
+    """Seconds of all products of a forward pass, and of a training step: forward, both gradients."""
+    forward, training = np.zeros(4), np.zeros(4)
+    for (rows, taps, inner, outer), times in products.items():
+        left, right = tf.random.normal((rows, taps * inner)), tf.random.normal((taps * inner, outer))
+        gathered = tf.random.normal((rows, taps * outer)) if taps > 1 else None
+        gradient, turned = tf.random.normal((rows, outer)), tf.random.normal((taps * outer, inner))
+        ahead = np.array(timed(_bare_product(left, right, False), repeats))
+        back = np.array(timed(_bare_product(gathered if taps > 1 else gradient, turned, False), repeats))
+        across = np.array(timed(_bare_product(left, gradient, True), repeats))
+        forward += times * ahead
+        training += times * (ahead + back + across)
+    return Timing(*map(float, forward)), Timing(*map(float, training))
+
+
+def _bare_product(a, b, transposed):
+    product = tf.function(lambda: tf.reduce_sum(tf.matmul(a, b, transpose_a=transposed)[:1]))
+    return lambda: product().numpy()

@@ -1,0 +1,100 @@
+"""Activation recomputation (arXiv:1604.06174): the backward pass computes again what the forward pass did not keep."""
+
+import keras
+from keras import tree
+
+
+@keras.saving.register_keras_serializable(package="cosmictagger_tf")
+class RecomputingModel(keras.Model):
+    """A functional model that keeps a few of its tensors for the backward pass and recomputes the others from them.
+
+    Layers, weights, outputs and gradients are those of keras.Model(inputs, outputs); what changes is when a training
+    step holds which tensor. Variables that a pass updates (moving statistics) are updated once.
+
+    Args:
+        inputs, outputs: as in keras.Model.
+        kept: tensors on the way that are kept, in the order of computation. What lies between them is recomputed.
+    """
+
+    def __init__(self, inputs, outputs, kept, **kwargs):
+        # float32: the values handed around here are the variables' own; each layer casts for itself.
+        super().__init__(inputs=inputs, outputs=outputs, dtype="float32", **kwargs)
+        self._segments = _segments(self, inputs, [*kept, outputs])
+        self._kept = [_producers(self)[id(tensor)].name for tensor in kept]
+
+    def call(self, inputs, training=None, mask=None):
+        """As keras.Model; recomputes in training only."""
+        if not training:
+            return super().call(inputs, training=training, mask=mask)
+        names = [id(tensor) for tensor in tree.flatten(self._segments[0].model_inputs)]
+        values = dict(zip(names, tree.flatten(inputs), strict=True))
+        *segments, last = self._segments
+        for segment in segments:
+            values[id(segment.output)] = segment([values[id(tensor)] for tensor in segment.inputs])
+        # The backward pass begins with the last one: to forget it would save nothing.
+        return last.model([values[id(tensor)] for tensor in last.inputs], training=True)
+
+    def get_config(self):
+        """What from_config needs."""
+        return {
+            "model": keras.saving.serialize_keras_object(keras.Model(self.input, self.output)),
+            "kept": self._kept,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """The model that get_config described."""
+        model = keras.saving.deserialize_keras_object(config["model"], custom_objects=custom_objects)
+        kept = [model.get_layer(name).output for name in config["kept"]]
+        return cls(model.input, model.output, kept, name=config["name"])
+
+
+class _Segment:
+    """The layers between kept tensors and the next one."""
+
+    def __init__(self, model_inputs, inputs, output):
+        self.model_inputs, self.inputs, self.output = model_inputs, inputs, output
+        self.model = keras.Model(inputs, output)
+
+    def __call__(self, inputs):
+        trainable, moving = self.model.trainable_variables, self.model.non_trainable_variables
+
+        def pure(inputs, trainable_values, moving_values):
+            state = [*zip(trainable, trainable_values, strict=True), *zip(moving, moving_values, strict=True)]
+            with keras.StatelessScope(state) as scope:
+                found = self.model(inputs, training=True)
+            return [found, *(scope.get_current_value(variable) for variable in moving)]
+
+        found, *moved = keras.remat(pure)(inputs, [v.value for v in trainable], [v.value for v in moving])
+        for variable, value in zip(moving, moved, strict=True):
+            variable.assign(value)
+        return found
+
+
+def _producers(model):
+    return {id(tensor): operation for operation in model.operations for tensor in tree.flatten(operation.output)}
+
+
+def _segments(model, inputs, kept):
+    """Cuts the graph: each kept tensor with the earlier ones (or the model's inputs) that it is computed from."""
+    producer = _producers(model)
+    ends = {id(tensor): tensor for tensor in tree.flatten(inputs)}
+    found = []
+    for tensor in kept:
+        needed = _needed(producer, tensor, ends)
+        found.append(_Segment(inputs, needed, tensor))
+        ends[id(tensor)] = tensor
+    return found
+
+
+def _needed(producer, output, ends):
+    needed, seen, waiting = {}, set(), list(tree.flatten(producer[id(output)].input))
+    while waiting:
+        tensor = waiting.pop()
+        if id(tensor) in ends:
+            needed[id(tensor)] = tensor
+        elif id(tensor) not in seen:
+            seen.add(id(tensor))
+            waiting += tree.flatten(producer[id(tensor)].input)
+    return list(needed.values())

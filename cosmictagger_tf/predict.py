@@ -1,0 +1,42 @@
+"""Door: the scores of a trained network, as a larcv3 file."""
+
+import sys
+
+from cosmictagger_tf.config import (
+    DataConfig,
+    ExecutionConfig,
+    NetworkConfig,
+    OutputConfig,
+    PredictConfig,
+    RanksConfig,
+    WeightsConfig,
+)
+from cosmictagger_tf.doors import open_door
+from cosmictagger_tf.launch import launched
+
+DESCRIPTION = """
+Runs a trained network over every event of --file and writes a larcv3 file: the input's products and event ids, and
+two sparse2d products with the neutrino score and the cosmic score of each stored pixel of the image, at the input's
+resolution (a downsampled network's score is that of the pixel's block). Needs no labels. A run that was stopped goes on
+where it was when the same command is given again, and ends with the same file. Under `horovodrun -np N` the ranks
+share the work.
+"""
+EXAMPLES = """
+python -m cosmictagger_tf.predict --run_id=first --file=test.h5 --output=scored.h5
+python -m cosmictagger_tf.predict --run_id=first --file='set_*.h5' --output=scored.h5 --minibatch_size=8 --overwrite
+horovodrun -np 4 python -m cosmictagger_tf.predict --run_id=first --file=test.h5 --output=scored.h5
+"""
+GROUPS = (PredictConfig, OutputConfig, WeightsConfig, DataConfig, NetworkConfig, ExecutionConfig, RanksConfig)
+
+
+def main(given, predict, output, weights, data, network, settings, distributed) -> None:
+    """Predicts, and says where the file is."""
+    from cosmictagger_tf.inference.prediction import predict_file
+
+    events = predict_file(given, predict, output, weights, data, network, settings, distributed)
+    if launched().rank == 0:
+        print(f"written: {predict.output} ({events} events)")
+
+
+if __name__ == "__main__":
+    sys.exit(open_door("predict", main, GROUPS, DESCRIPTION, EXAMPLES, with_given=True))

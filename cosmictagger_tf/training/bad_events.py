@@ -1,0 +1,47 @@
+"""Bad events that a command may go past: counted over its ranks and its restarts, told, and limited."""
+
+from collections.abc import Callable, Iterable
+
+from cosmictagger_tf.errors import DataError
+from cosmictagger_tf.training.distributed import Ranks
+
+
+class BadEvents:
+    """The different bad events that were met so far; the same on all ranks.
+
+    Args:
+        most: how many may be skipped; 0 = none is ever met, since the reading stops at the first.
+        ranks: meet them together.
+        say: takes a line for each.
+        known: those that the run met before it was resumed, as `record` gave them.
+    """
+
+    def __init__(self, most: int, ranks: Ranks, say: Callable[[str], None], known: Iterable = ()):
+        self.most, self.ranks, self.say = most, ranks, say
+        self.places = {(str(file), int(entry)) for file, entry in known}
+
+    @property
+    def record(self) -> list:
+        """[file, entry] of each, for a checkpoint's manifest."""
+        return [list(place) for place in sorted(self.places)]
+
+    def is_new(self, errors: list[DataError]) -> bool:
+        """Whether one of them was not counted yet."""
+        return any((error.file, error.entry) not in self.places for error in errors)
+
+    def count(self, errors: list[DataError]):
+        """Counts what the ranks have met; all ranks call it at the same time.
+
+        Raises:
+            DataError: they are too many; the first one too many is named.
+        """
+        for error in (error for part in self.ranks.gather(errors) for error in part):
+            place = (error.file, error.entry)
+            if place in self.places:
+                continue
+            if len(self.places) >= self.most:
+                reason = f"{error.reason} (--skip_bad_events={self.most}: so many were skipped already)"
+                with self.ranks.agreed():
+                    raise DataError(error.file, reason, error.entry, error.plane)
+            self.places.add(place)
+            self.say(f"skipped: {error} ({len(self.places)} of at most {self.most} bad events)")

@@ -1,0 +1,312 @@
+"""Many processes, one model: what the ranks of a job tell one another. The only file that knows Horovod.
+
+One process alone is the case of one rank, and needs no Horovod.
+"""
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cosmictagger_tf.config import RanksConfig
+from cosmictagger_tf.errors import ConfigError, MissingPackageError, RankLost, StoppedElsewhere, UserError
+from cosmictagger_tf.execution import pin_gpu
+from cosmictagger_tf.launch import Launch, launched
+from cosmictagger_tf.training.heartbeat import LIMIT, Heartbeat
+
+Result = TypeVar("Result")
+INSTALL = "scripts/install_horovod"
+# Seconds after which a step that some ranks wait in and others have not reached ends the job. Horovod's own default
+# is to wait for ever; compiling a step can take minutes on one rank alone.
+STALL_LIMIT = "600"
+# The longest that a rank which lost its peers looks for the one to name.
+SEARCH = 3.0
+
+
+class Ranks:
+    """The ranks of a job, as one of them sees it. This is the job of one rank.
+
+    Attributes:
+        rank, size: this rank's number, and how many there are.
+        local_rank: its number among the ranks of its node.
+        elastic: whether ranks may come and go.
+    """
+
+    rank, size, local_rank = 0, 1, 0
+    elastic = False
+
+    def part(self, name: str, events: int) -> int:
+        """The events of a global batch that are this rank's; raises ConfigError where the ranks do not divide it."""
+        if events % self.size:
+            raise ConfigError(
+                f"--{name}={events}: is the batch of all ranks together and must be a multiple of their number, "
+                f"{self.size}"
+            )
+        return events // self.size
+
+    def teller(self, say: Callable[[str], None]) -> Callable[[str], None]:
+        """`say` on rank 0, silence on the others."""
+        return say if self.rank == 0 else _silent
+
+    def mean(self, tensor):
+        """A float tensor's mean over the ranks; its gradient is averaged in turn."""
+        return tensor
+
+    def sum(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        """Sums over the ranks, in the arrays' own dtype: exact for integers."""
+        return arrays
+
+    def gather(self, thing: Any) -> list:
+        """Every rank's thing (anything that pickles), by rank, on all ranks."""
+        return [thing]
+
+    def broadcast(self, variables: list):
+        """Gives Keras variables the values that they have on rank 0."""
+
+    @contextlib.contextmanager
+    def agreed(self) -> Iterator[None]:
+        """Around what all ranks do at the same time: if one raises, all do, and one of them says why."""
+        yield
+
+    def changed(self) -> bool:
+        """Whether this rank has heard that ranks come or go."""
+        return False
+
+    def begin_again(self):
+        """Where ranks come or go: leaves this attempt at the job, by an exception, for one with other Ranks."""
+
+
+def _silent(line: str):
+    pass
+
+
+class HorovodRanks(Ranks):
+    """The ranks that Horovod connects; Horovod is initialised."""
+
+    def __init__(self, hvd, state=None):
+        self.hvd, self.state, self.elastic = hvd, state, state is not None
+        self.rank, self.size, self.local_rank = hvd.rank(), hvd.size(), hvd.local_rank()
+        self.explaining = False
+        self.heartbeat = None
+        if not self.elastic and self.size > 1:
+            self.heartbeat = Heartbeat(self.rank, self.size, hvd.broadcast_object, self._hanging)
+
+    def mean(self, tensor):
+        return self.hvd.allreduce(tensor, op=self.hvd.Average)
+
+    def sum(self, arrays):
+        summed = [
+            self.hvd.allreduce(tf.convert_to_tensor(a), op=self.hvd.Sum, name=f"sum{i}") for i, a in enumerate(arrays)
+        ]
+        return [s.numpy() for s in summed]
+
+    def gather(self, thing):
+        return self.hvd.allgather_object(thing)
+
+    def broadcast(self, variables):
+        self.hvd.broadcast_variables([v.value for v in variables], root_rank=0)
+
+    @contextlib.contextmanager
+    def agreed(self):
+        error: Exception | None = None
+        try:
+            yield
+        except Exception as raised:
+            if is_lost(raised):
+                raise
+            error = raised
+        failed = self.gather(error is not None)
+        if any(failed):
+            if error is not None and failed.index(True) == self.rank:
+                raise error
+            raise StoppedElsewhere
+
+    def changed(self):
+        return self.elastic and not self.state._host_messages.empty()
+
+    def begin_again(self):
+        self.state.check_host_updates()
+
+    def explain(self) -> UserError:
+        """What to say on this rank after the connection to the others broke."""
+        self.explaining = True
+        watched = range(1, self.size) if self.rank == 0 else [0]
+        heartbeat = self.heartbeat if self.rank in (0, 1) else None
+        until = time.monotonic() + SEARCH
+        while heartbeat and time.monotonic() < until:
+            if heartbeat.failed:
+                return StoppedElsewhere()
+            time.sleep(0.1)
+        silent = [r for r in heartbeat.silent(SEARCH - 0.5) if r in watched] if heartbeat else []
+        if silent:
+            return RankLost(f"rank {', '.join(map(str, silent))} is gone (killed, or its node failed): {RESUME}")
+        return RankLost(f"the connection between the ranks broke: {RESUME}") if self.rank == 0 else StoppedElsewhere()
+
+    def _hanging(self, rank: int):
+        # The main thread may wait for ever inside the communication library: this one ends the process.
+        if self.explaining:
+            return
+        if self.rank in (0, 1):
+            print(f"cosmictagger_tf: rank {rank} has not answered for {LIMIT:.0f} s: {RESUME}", file=sys.stderr)
+            sys.stderr.flush()
+        os._exit(RankLost.exit_status)
+
+    def say_failed(self) -> bool:
+        """Tells the others that this rank stops; returns whether rank 0 does too, and says why."""
+        return self.heartbeat is not None and self.heartbeat.say_failed()
+
+    def leave(self):
+        """Ends the connection, all ranks together."""
+        self.gather(None)
+        if self.heartbeat:
+            self.heartbeat.stop()
+        self.hvd.shutdown()
+
+
+RESUME = "all ranks stop; the same command, with any number of ranks, resumes from the last checkpoint"
+
+
+Prepare = Callable[[int | None], None]
+
+
+def run(config: RanksConfig, prepare: Prepare, job: Callable[[Ranks], Result]) -> Result:
+    """Runs a job as the process was launched: alone, or as one of the ranks that horovodrun or mpirun started.
+
+    Args:
+        config: whether a launcher is expected.
+        prepare: sets the process up before TensorFlow looks for its devices; takes the local rank, or None.
+        job: takes the Ranks; called again, with other Ranks, where ranks come and go.
+
+    Raises:
+        ConfigError: --distributed contradicts the launcher.
+        MissingPackageError: there is a launcher, but no Horovod.
+        RankLost: another rank is gone.
+        StoppedElsewhere: another rank stopped, and says why.
+    """
+    if launched().elastic and is_distributed(config, launched()):
+        return _run_elastic(prepare, job)
+    ranks = connect(config, prepare)
+    if not isinstance(ranks, HorovodRanks):
+        return job(ranks)
+    try:
+        result = job(ranks)
+    except StoppedElsewhere:
+        raise
+    except Exception as error:
+        if is_lost(error):
+            raise ranks.explain() from None
+        if ranks.say_failed() and isinstance(error, UserError):
+            raise StoppedElsewhere from None
+        raise
+    ranks.leave()
+    return result
+
+
+def connect(config: RanksConfig | None = None, prepare: Prepare = pin_gpu) -> Ranks:
+    """The Ranks of this process, Horovod initialised where there are several; for scripts with their own model.fit.
+
+    Args:
+        config: whether a launcher is expected; by default whatever the case is.
+        prepare: see run; by default the process gets its GPU and nothing else.
+
+    Raises:
+        UserError: as `run` does.
+    """
+    launch = launched()
+    if not is_distributed(config or RanksConfig(), launch):
+        prepare(None)
+        return Ranks()
+    hvd = import_horovod(launch)
+    os.environ.setdefault("HOROVOD_STALL_SHUTDOWN_TIME_SECONDS", STALL_LIMIT)
+    hvd.init()
+    if hvd.size() != launch.size:
+        raise ConfigError(
+            f"{launch.launcher} started {launch.size} ranks, but Horovod sees {hvd.size()}: it was built without what "
+            f"this launcher needs (MPI for mpirun, Gloo for horovodrun --gloo): run `{INSTALL} --rebuild`"
+        )
+    error: Exception | None = None
+    try:
+        prepare(hvd.local_rank())
+    except UserError as raised:
+        error = raised
+    ranks = HorovodRanks(hvd)
+    with ranks.agreed():
+        if error:
+            raise error
+    return ranks
+
+
+def is_distributed(config: RanksConfig, launch: Launch) -> bool:
+    """Whether this process is one of several ranks; raises ConfigError where --distributed contradicts the launcher."""
+    if config.distributed == "false" and launch.many:
+        raise ConfigError(
+            f"--distributed=false: {launch.launcher} started {launch.size} ranks, which would all do the same; start "
+            "the command without it"
+        )
+    if config.distributed == "true" and not launch.launcher:
+        raise ConfigError(
+            "--distributed=true: start the command with a launcher, as in `horovodrun -np 2 python -m ...` or "
+            "`mpirun -np 2 python -m ...`"
+        )
+    return launch.many or config.distributed == "true"
+
+
+def import_horovod(launch: Launch):
+    """horovod.tensorflow; raises MissingPackageError, on rank 0 alone, where it is not there or does not load."""
+    try:
+        import horovod.tensorflow as hvd
+        import horovod.tensorflow.elastic  # noqa: F401 - run needs it as hvd.elastic
+
+        hvd.mpi_built()
+    except (ImportError, tf.errors.NotFoundError, OSError) as error:
+        if launch.rank:
+            raise StoppedElsewhere from None
+        purpose = f"one training with the {launch.size} ranks of {launch.launcher}"
+        if isinstance(error, ModuleNotFoundError):
+            raise MissingPackageError("horovod", purpose, INSTALL) from None
+        raise ConfigError(
+            f"the installed Horovod does not work with this TensorFlow: run `{INSTALL} --rebuild`"
+        ) from None
+    return hvd
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether an exception means that the connection to the other ranks broke."""
+    if type(error).__name__ == "HorovodInternalError":
+        return True
+    text = str(error)
+    return isinstance(error, tf.errors.OpError | RuntimeError) and ("Horovod" in text or "gloo" in text)
+
+
+def _run_elastic(prepare, job):
+    hvd = import_horovod(launched())
+    hvd.init()
+    prepare(hvd.local_rank())
+    from horovod.common.elastic import State
+    from horovod.common.exceptions import HorovodInternalError
+
+    class Restarting(State):
+        """Holds nothing: the job begins again at its last checkpoint."""
+
+        def save(self): ...
+
+        def restore(self): ...
+
+        def sync(self): ...
+
+    def attempt(state):
+        keras.backend.clear_session()
+        try:
+            return job(HorovodRanks(hvd, state))
+        except Exception as error:
+            if is_lost(error):
+                raise HorovodInternalError(str(error)) from None
+            raise
+
+    return hvd.elastic.run(attempt)(Restarting(hvd.broadcast_object, hvd.rank))

@@ -1,0 +1,122 @@
+"""The average of the gradients over the ranks, inside a training step.
+
+Horovod's operations have no XLA kernels on CPUs: what they connect is compiled in parts, the gradients, then, after the
+exchange, the update.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from cosmictagger_tf.config import DistributedConfig
+from cosmictagger_tf.training.distributed import HorovodRanks, Ranks
+
+
+class GradientExchange:
+    """Averages the gradients of a step over the ranks; what else must be agreed on every step travels with them.
+
+    Args:
+        ranks: more than one.
+        config: how.
+
+    Attributes:
+        wishes: float32 [4], this rank's: 1 where it wants to stop with SIGTERM's status, with SIGINT's, or because
+            ranks came or went, or where it has met bad events. Set between steps.
+        granted: the ranks' mean of the wishes, summed over the steps.
+        seconds: float64, time spent in the exchange, waiting for the slowest rank included.
+    """
+
+    WISHES = ("SIGTERM", "SIGINT", "ranks", "bad events")
+
+    def __init__(self, ranks: Ranks, config: DistributedConfig):
+        assert isinstance(ranks, HorovodRanks), "one rank alone has nothing to exchange"
+        self.ranks, self.config, self.hvd = ranks, config, ranks.hvd
+        self.wishes = tf.Variable(tf.zeros(len(self.WISHES)), trainable=False)
+        self.granted = tf.Variable(tf.zeros(len(self.WISHES)), trainable=False)
+        self.seconds = tf.Variable(0.0, dtype="float64", trainable=False)
+
+    def __call__(self, gradients: list, fraction, fault=0.0) -> tuple[list, tf.Tensor]:
+        """The averages, and the mean of the faults, on every rank.
+
+        Args:
+            gradients: of this rank's mean loss; float tensors or None.
+            fraction: float32 scalar: the part of its events that are no fillers, by which this rank counts.
+            fault: float32 scalar: 1 where this rank's gradients must not be used.
+        """
+        present = [g for g in gradients if g is not None]
+        with tf.control_dependencies(present):
+            began = tf.timestamp()
+        with tf.control_dependencies([began]):
+            shared = tf.concat([tf.stack([fraction, fault]), self.wishes], axis=0)
+            shared = self.hvd.allreduce(shared, op=self.hvd.Average, name="shared")
+            weighted = [g * tf.cast(fraction, g.dtype) for g in present]
+            averaged = self._average(weighted)
+        with tf.control_dependencies(averaged):
+            # Of the wall clock, which may be set back meanwhile.
+            self.seconds.assign_add(tf.maximum(tf.timestamp() - began, 0.0))
+        self.granted.assign_add(shared[2:])
+        averaged = iter([tf.math.divide_no_nan(g, tf.cast(shared[0], g.dtype)) for g in averaged])
+        return [None if g is None else next(averaged) for g in gradients], shared[1]
+
+    def seconds_spent(self) -> float:
+        """What `seconds` is now."""
+        return float(self.seconds.numpy())
+
+    def wish(self, what: str):
+        """Asks, from this rank, for one of WISHES; the next step tells the others."""
+        self.wishes.assign(
+            [float(name == what or set_) for name, set_ in zip(self.WISHES, self.wishes.numpy(), strict=True)]
+        )
+
+    def take(self, what: str) -> bool:
+        """Whether some rank has asked for one of WISHES since this was last called; the wish is fulfilled then.
+
+        All ranks must call it after the same steps.
+        """
+        place = self.WISHES.index(what)
+        granted = self.granted.numpy()
+        found, granted[place] = bool(granted[place] > 0), 0.0
+        if found:
+            self.granted.assign(granted)
+            self.wishes.assign(
+                [0.0 if name == what else w for name, w in zip(self.WISHES, self.wishes.numpy(), strict=True)]
+            )
+        return found
+
+    def granted_wishes(self) -> list[str]:
+        """Those of WISHES that some rank has asked for: the same on all ranks after the same step."""
+        return [name for name, amount in zip(self.WISHES, self.granted.numpy(), strict=True) if amount > 0]
+
+    def _average(self, gradients):
+        if self.config.gradient_compression == "bfloat16":
+            return self._average_bfloat16(gradients)
+        hvd = self.hvd
+        compression = getattr(hvd.Compression, {"none": "none", "float16": "fp16"}[self.config.gradient_compression])
+        groups = np.array_split(np.arange(len(gradients)), min(self.config.num_groups, len(gradients)))
+        averaged = []
+        for number, group in enumerate(groups):
+            members = [gradients[i] for i in group]
+            name = f"gradients{number}"
+            averaged += hvd.grouped_allreduce(members, op=hvd.Average, compression=compression, name=name)
+        return averaged
+
+    def _average_bfloat16(self, gradients):
+        # Horovod's operations do not take bfloat16. Each rank adds up a part of the gradients, in float32, from bits
+        # that travel as uint8; the bytes that move are those of a ring allreduce.
+        ranks, hvd = self.ranks.size, self.hvd
+        flat = tf.concat([tf.reshape(tf.cast(g, tf.float32), (-1,)) for g in gradients], axis=0)
+        length = flat.shape[0]
+        part = -(-length // ranks)
+        flat = tf.pad(flat, [[0, ranks * part - length]])
+        mine = tf.reshape(hvd.alltoall(_bits(flat), name="gradients_parts"), (ranks, part, 2))
+        mean = tf.reduce_mean(_values(mine), axis=0)
+        whole = _values(hvd.allgather(_bits(mean), name="gradients_means"))[:length]
+        pieces = tf.split(whole, [g.shape.num_elements() for g in gradients])
+        return [tf.cast(tf.reshape(p, g.shape), g.dtype) for p, g in zip(pieces, gradients, strict=True)]
+
+
+def _bits(values):
+    return tf.bitcast(tf.cast(values, tf.bfloat16), tf.uint8)
+
+
+def _values(bits):
+    return tf.cast(tf.bitcast(bits, tf.bfloat16), tf.float32)

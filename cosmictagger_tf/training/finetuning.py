@@ -1,0 +1,72 @@
+"""Beginning with weights that were trained before, and training only a part of them."""
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import keras
+
+from cosmictagger_tf.config import SHIPPED_WEIGHTS
+from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.training.checkpoints import WEIGHTS_FILE, CheckpointError, CheckpointStore, load_weights
+from cosmictagger_tf.training.shipped import ShippedModel
+
+
+def find_weights(source: str, say=print) -> Path:
+    """The .weights.h5 file that --init_from means.
+
+    Args:
+        source: a name of config.SHIPPED_WEIGHTS, a run's folder (its newest intact checkpoint is taken), a
+            checkpoint's folder, or the file itself.
+
+    Raises:
+        CheckpointError: nothing of the kind is there.
+    """
+    if source in SHIPPED_WEIGHTS:
+        return ShippedModel(source).path
+    path = Path(source)
+    if not path.is_dir():
+        return path
+    if (path / WEIGHTS_FILE).is_file():
+        return path / WEIGHTS_FILE
+    store = CheckpointStore(path / "checkpoints")
+    manifest = store.newest_valid(say)
+    if manifest is None:
+        raise CheckpointError(f"--init_from={source}: holds no intact checkpoint, so it is no run's folder")
+    return store.path(manifest["step"]) / WEIGHTS_FILE
+
+
+def init_from(source: str, network: keras.Model, say=print):
+    """Loads the weights that --init_from means into a network; raises CheckpointError where they do not fit."""
+    file = find_weights(source, say)
+    load_weights(file, network)
+    say(f"begins with the weights {file}")
+
+
+def freeze_layers(network: keras.Model, patterns: tuple[str, ...]) -> list[str]:
+    """Keeps layers from being trained; a frozen normalisation uses its moving statistics.
+
+    Args:
+        network: with named layers.
+        patterns: layer names, or patterns with * and ?.
+
+    Returns:
+        The names of the frozen layers, those without weights left out.
+
+    Raises:
+        ConfigError: a pattern matches no layer with weights, or nothing is left to train.
+    """
+    layers = {layer.name: layer for layer in network.layers if layer.weights}
+    frozen = set()
+    for pattern in patterns:
+        matched = {name for name in layers if fnmatchcase(name, pattern)}
+        if not matched:
+            raise ConfigError(
+                f"--freeze={pattern}: matches no layer with weights; there are {', '.join(list(layers)[:4])} ... "
+                "(--dry_run lists all)"
+            )
+        frozen |= matched
+    for name in frozen:
+        layers[name].trainable = False
+    if not network.trainable_variables:
+        raise ConfigError(f"--freeze={','.join(patterns)}: nothing is left to train")
+    return [name for name in layers if name in frozen]

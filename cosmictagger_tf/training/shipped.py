@@ -1,0 +1,74 @@
+"""Trained networks that come with the package: weights/<name>.weights.h5, and what <name>.json says of them.
+
+How each was trained, on what, and what it reaches: docs/model_card.md. `scripts/ship_weights` writes them.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+from cosmictagger_tf.config import SHIPPED_WEIGHTS
+from cosmictagger_tf.files import replaced_file, sha256, write_json
+from cosmictagger_tf.runs import SECTIONS, AnyConfig, RunFolder
+from cosmictagger_tf.training.checkpoints import WEIGHTS_FILE, CheckpointError, CheckpointStore
+
+FOLDER = Path(__file__).parents[1] / "weights"
+
+
+class ShippedModel:
+    """One of config.SHIPPED_WEIGHTS.
+
+    Attributes:
+        path: the file of weights.
+        step: how many steps they were trained.
+
+    Raises:
+        CheckpointError: a file is missing or damaged.
+    """
+
+    def __init__(self, name: str):
+        assert name in SHIPPED_WEIGHTS, name
+        self.path = FOLDER / f"{name}.weights.h5"
+        try:
+            self.record = json.loads((FOLDER / f"{name}.json").read_text())
+            whole = sha256(self.path) == self.record["sha256"]
+        except (OSError, ValueError, KeyError):
+            whole = False
+        if not whole:
+            raise CheckpointError(f"--weights={name}: {self.path} is missing or damaged: install the package again")
+        self.step = int(self.record["step"])
+
+    def config(self, kind: type[AnyConfig]) -> AnyConfig:
+        """What the network was trained with."""
+        return kind.from_dict(self.record["config"][SECTIONS[kind]])
+
+
+def ship(folder: RunFolder, step: int, name: str, into: Path = FOLDER):
+    """Copies a checkpoint of a run to the weights that come with the package.
+
+    Args:
+        folder: the run's.
+        step: of an intact checkpoint.
+        name: what it will be called.
+        into: the folder of both files.
+
+    Raises:
+        CheckpointError: the checkpoint is not intact.
+    """
+    store = CheckpointStore(folder.checkpoints)
+    store.verify(step)
+    record = folder.record() or {}
+    config = {section: record["config"][section] for section in SECTIONS.values()}
+    # The names of the files say what they were; where they lay is nobody's concern.
+    config["data"]["file"] = [Path(path).name for path in config["data"]["file"]]
+    into.mkdir(exist_ok=True)
+    with replaced_file(into / f"{name}.weights.h5") as beside:
+        shutil.copyfile(store.path(step) / WEIGHTS_FILE, beside)
+    content = {
+        "config": config,
+        "step": step,
+        "events": record.get("events"),
+        "git_commit": record.get("git_commit"),
+        "sha256": sha256(into / f"{name}.weights.h5"),
+    }
+    write_json(into / f"{name}.json", content)

@@ -1,0 +1,139 @@
+"""Files of simulated events."""
+
+import h5py
+import numpy as np
+import pytest
+
+from cosmictagger_tf.config import SimulateConfig
+from cosmictagger_tf.data.larcv_h5 import LarcvFile
+from cosmictagger_tf.data.simulation.compare import read_events, table
+from cosmictagger_tf.data.simulation.generate import simulate_event, simulate_file
+from cosmictagger_tf.data.simulation.measures import close_to, measures, run_lengths
+from cosmictagger_tf.errors import ConfigError
+from tests.doors import refusal, run_door
+
+
+def simulated(path, **options):
+    config = SimulateConfig(output=str(path), **{"events": 5, **options})
+    simulate_file(config, say=lambda line: None)
+    return path
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return simulated(tmp_path_factory.mktemp("simulated") / "one.h5")
+
+
+def test_the_file_does_not_depend_on_the_workers(file, tmp_path):
+    assert simulated(tmp_path / "three.h5", workers=3).read_bytes() == file.read_bytes()
+
+
+def test_more_events_begin_with_the_same(file):
+    event, _ = simulate_event(1, 3)
+    there = LarcvFile(file, "sbndwire", "sbnd_cosmicseg").read(3)
+    for a, b in zip(event.image, there.image, strict=True):
+        assert np.array_equal(a.values, b.values) and np.array_equal(a.rows, b.rows)
+
+
+def test_the_seed_changes_the_events():
+    assert len({simulate_event(seed, 0)[0].image[2].values.tobytes() for seed in (1, 2)}) == 2
+
+
+def test_images_and_labels_are_sound(file):
+    reader = LarcvFile(file, "sbndwire", "sbnd_cosmicseg")
+    seen = set()
+    for entry in range(5):
+        event = reader.read(entry)
+        for plane, (image, label) in enumerate(zip(event.image, event.label, strict=True)):
+            assert image.values.min() >= 5.0 and np.isfinite(image.values).all()
+            assert np.array_equal(image.rows, label.rows) and np.array_equal(image.columns, label.columns)
+            assert set(np.unique(label.values)) <= {0.0, 1.0, 2.0}
+            seen |= set(np.unique(label.values))
+            low, high = ((31, 2016), (31, 2016), (191, 1856))[plane]
+            assert low <= image.columns.min() and image.columns.max() <= high
+    assert seen == {0.0, 1.0, 2.0}
+
+
+def test_the_particle_product_tells_flavour_current_energy_and_vertex(file):
+    with h5py.File(file) as opened:
+        group = opened["/Data/particle_sbndneutrino_group"]
+        for first, count in group["extents"][:]:
+            rows = group["particles"][first : first + count]
+            assert abs(rows["pdg"][0]) in (12, 14) and rows["current_type"][0] in (0, 1)
+            assert 0.2 < rows["energy_init"][0] < 20 and count >= 2
+            # What leaves carries no more than the neutrino brought, but for the nucleons' own masses.
+            leptons = np.isin(np.abs(rows["pdg"][1:]), (11, 12, 13, 14))
+            assert rows["energy_init"][1:][leptons].sum() < rows["energy_init"][0]
+            assert np.all(np.abs([rows["vtx"][0][axis] for axis in "xy"]) <= 200) and 0 <= rows["vtx"][0]["z"] <= 500
+
+
+def test_an_existing_file_is_kept(file):
+    with pytest.raises(ConfigError, match="exists already"):
+        simulated(file)
+
+
+def test_small_and_dim_neutrinos_occur():
+    pixels = [sum(int((p.values == 2).sum()) for p in simulate_event(3, n)[0].label) for n in range(16)]
+    assert min(pixels) < 1000 < max(pixels)
+
+
+def test_run_lengths():
+    # A column-major picture of two columns of 4: runs do not go over the end of a column.
+    numbers = np.array([2, 3, 4, 6, 7])
+    assert run_lengths(numbers, numbers % 4).tolist() == [2, 2, 1, 2, 2]
+    assert run_lengths(numbers[::-1], numbers[::-1] % 4).tolist() == [2, 2, 1, 2, 2]
+
+
+def test_close_to_looks_at_the_neighbourhood():
+    marked = np.zeros((40, 10), np.uint8)
+    marked[20, 5] = 1
+    rows, columns = np.array([20, 25, 26, 20, 20]), np.array([5, 5, 5, 6, 7])
+    assert close_to(marked, rows, columns).tolist() == [True, True, False, True, False]
+
+
+def test_the_table_compares_means():
+    lines = table([{"a": 2.0}, {"a": 4.0}], [{"a": 6.0, "b": 1.0}, {"a": 6.0}])
+    assert len(lines) == 2 and "2.00" in lines[1] and "3.00 +- 1.00" in lines[1] and "6.00 +- 0.00" in lines[1]
+
+
+def test_compare_prints_and_draws(file, tmp_path):
+    picture = tmp_path / "folder" / "comparison.png"
+    shown = run_door("simulate", f"--compare={file}", "--events=2", f"--comparison_picture={picture}").stdout
+    # The same seed: file and simulation are the same events.
+    ratios = [line.split()[-2] for line in shown.splitlines() if line.startswith("plane")]
+    assert len(ratios) > 100 and set(ratios) == {"1.00"}
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_mistakes_are_one_line(file, tmp_path):
+    assert "exists already" in refusal("simulate", f"--output={file}", "--events=1")
+    assert "cannot be written" in refusal("simulate", f"--output={file}/inside.h5", "--events=1")
+    assert "no_such.h5" in refusal("simulate", f"--compare={tmp_path}/no_such.h5")
+    assert "must end in .png" in refusal("simulate", "--comparison_picture=a.pdf")
+    unlabelled = tmp_path / "unlabelled.h5"
+    unlabelled.write_bytes(file.read_bytes())
+    with h5py.File(unlabelled, "a") as opened:
+        del opened["/Data/sparse2d_sbnd_cosmicseg_group"]
+    assert "has no labels" in refusal("simulate", f"--compare={unlabelled}", "--events=1")
+
+
+@pytest.mark.slow
+def test_events_look_like_the_sample(sample_file):
+    """What the networks see most of agrees with the real sample: see docs/simulation.md for the whole table."""
+    real = [measures(event) for event in read_events(str(sample_file), 3)]
+    made = [measures(simulate_event(11, number)[0]) for number in range(30)]
+    bounds = {
+        "background pixels": 0.35,
+        "cosmic pixels": 0.45,
+        "cosmic ADC 50 %": 0.3,
+        "cosmic active neighbours of 8": 0.06,
+        "background run along time": 0.3,
+        "fringe pixels per particle pixel": 0.6,
+    }
+    for plane in range(3):
+        for name, bound in bounds.items():
+            a, b = (np.mean([m[f"plane {plane}: {name}"] for m in found]) for found in (real, made))
+            assert b == pytest.approx(a, rel=bound), f"plane {plane}: {name}"
+    for level in range(7):
+        a, b = (np.mean([m[f"active sites at downsampling {level}"] for m in found]) for found in (real, made))
+        assert b == pytest.approx(a, rel=0.2), f"downsampling {level}"

@@ -1,0 +1,128 @@
+"""Augmentation moves labels with their pixels, keeps the detector's geometry, and repeats itself."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cosmictagger_tf.config import DataConfig
+from cosmictagger_tf.data.augmentation import GAIN_BOUNDS, MOST_SHIFT, Augmentation, draw
+from cosmictagger_tf.data.dataset import SyntheticReader, open_reader
+from cosmictagger_tf.data.pipeline import training_dataset
+from cosmictagger_tf.detector import ADC_THRESHOLD, ImageShape
+
+SHAPE = ImageShape(3, 64, 32)
+CHANGES = st.builds(
+    Augmentation,
+    flip=st.booleans(),
+    shift=st.integers(-40, 40),
+    gains=st.tuples(*[st.floats(*GAIN_BOUNDS)] * 3),
+    noise=st.tuples(*[st.floats(0, 5)] * 3),
+    seed=st.tuples(st.integers(0, 2**32), st.integers(0, 2**40)),
+)
+
+
+def dense(planes):
+    return np.stack([pixels.dense(SHAPE.height, SHAPE.width) for pixels in planes])
+
+
+def expected(images, flip, shift):
+    """The same change of dense images [planes, rows, columns], by slices."""
+    middle = SHAPE.height // 2
+    out = np.zeros_like(images)
+    kept = max(0, middle - abs(shift))
+    if shift >= 0:
+        out[:, middle - kept : middle] = images[:, :kept]
+        out[:, middle : middle + kept] = images[:, SHAPE.height - kept :]
+    else:
+        out[:, :kept] = images[:, middle - kept : middle]
+        out[:, SHAPE.height - kept :] = images[:, middle : middle + kept]
+    return out[[1, 0, 2], ::-1] if flip else out
+
+
+@settings(max_examples=60, deadline=None)
+@given(change=CHANGES, entry=st.integers(0, 5))
+def test_every_class_stays_with_its_pixel(change, entry):
+    event = SyntheticReader(6, SHAPE).read(entry)
+    after = change.apply(event)
+    np.testing.assert_array_equal(dense(after.label), expected(dense(event.label), change.flip, change.shift))
+    stored = [np.stack([(p.dense(64, 32) != 0) for p in e.image]) for e in (event, after)]
+    np.testing.assert_array_equal(stored[1], expected(stored[0], change.flip, change.shift))
+    for image, label in zip(after.image, after.label, strict=True):
+        assert image.rows is label.rows and image.columns is label.columns
+        assert image.rows.dtype == np.int32 and image.values.dtype == np.float32
+        assert not len(image) or (image.values >= ADC_THRESHOLD).all()
+
+
+def test_labels_with_pixels_of_their_own_move_alike():
+    event = SyntheticReader(6, SHAPE).read(1)
+    copies = [type(p)(p.rows.copy(), p.columns.copy(), p.values) for p in event.label]
+    apart = type(event)(event.entry, event.event_id, event.image, tuple(copies), event.shape)
+    change = draw(1, 7, 3)
+    np.testing.assert_array_equal(dense(change.apply(event).label), dense(change.apply(apart).label))
+
+
+def test_without_change_nothing_changes():
+    event = SyntheticReader(6, SHAPE).read(2)
+    after = Augmentation(False, 0, (1.0,) * 3, (0.0,) * 3, (0, 0)).apply(event)
+    np.testing.assert_array_equal(dense(after.image), dense(event.image))
+
+
+def test_mirrored_twice_is_the_event():
+    event = SyntheticReader(6, SHAPE).read(3)
+    mirror = Augmentation(True, 0, (1.0,) * 3, (0.0,) * 3, (0, 0))
+    np.testing.assert_array_equal(dense(mirror.apply(mirror.apply(event)).image), dense(event.image))
+    assert not np.array_equal(dense(mirror.apply(event).image), dense(event.image))
+
+
+def test_the_mirror_keeps_the_detectors_noise_where_it_is(sample_file):
+    # In the sample most noise lies in the second half of plane 0 and in the first of plane 1.
+    mirror = Augmentation(True, 0, (1.0,) * 3, (0.0,) * 3, (0, 0))
+    reader = open_reader(DataConfig(file=(str(sample_file),)))
+    for entry in range(len(reader)):
+        event = reader.read(entry)
+        for changed in (event, mirror.apply(event)):
+            background = [p.rows[label.values == 0] for p, label in zip(changed.image, changed.label, strict=True)]
+            halves = [np.bincount(rows // 640, minlength=2) for rows in background]
+            assert halves[0][1] > 2 * halves[0][0] and halves[1][0] > 2 * halves[1][1]
+
+
+def test_gains_and_noise_are_as_drawn():
+    reader = SyntheticReader(1, ImageShape(3, 640, 640))
+    event = reader.read(0)
+    after = Augmentation(False, 0, (1.1, 0.9, 1.0), (0.0, 0.0, 2.0), (3, 4)).apply(event)
+    for plane, gain in enumerate((1.1, 0.9)):
+        wanted = np.maximum(event.image[plane].values * np.float32(gain), ADC_THRESHOLD)
+        np.testing.assert_allclose(after.image[plane].values, wanted, rtol=1e-6)
+    above = event.image[2].values > 20
+    noise = (after.image[2].values - event.image[2].values)[above]
+    assert abs(noise.mean()) < 0.2 and 1.8 < noise.std() < 2.2
+
+
+def test_what_is_drawn_covers_its_range_and_depends_on_seed_and_position_only():
+    drawn = [draw(5, position, 3) for position in range(400)]
+    assert {change.shift for change in drawn} == set(range(-MOST_SHIFT, MOST_SHIFT + 1))
+    assert 150 < sum(change.flip for change in drawn) < 250
+    assert drawn[17] == draw(5, 17, 3) != draw(6, 17, 3)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_ranks_and_resuming_do_not_change_it(ranks):
+    config = DataConfig(synthetic=True, downsample=1, minibatch_size=4)
+
+    def batches(start, steps, rank=0, of=1, augment=True):
+        stream = training_dataset(SyntheticReader(6, SHAPE), config, 3, start, steps, rank, of, augment=augment)
+        return list(stream.batches.as_numpy_iterator())
+
+    whole = batches(0, 3)
+    plain = batches(0, 3, augment=False)
+    assert not np.array_equal(whole[2]["image_values"].sum((1, 2)), plain[2]["image_values"].sum((1, 2)))
+    for step in range(3):
+        parts = [batches(step, 1, rank, ranks)[0] for rank in range(ranks)]
+        for name in ("entries", "image_values"):
+            joined = np.concatenate([_padded(part[name], whole[step][name].shape[1:]) for part in parts])
+            np.testing.assert_array_equal(joined, whole[step][name])
+
+
+def _padded(part, shape):
+    return np.pad(part, [(0, 0), *((0, to - have) for have, to in zip(part.shape[1:], shape, strict=True))])

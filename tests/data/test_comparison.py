@@ -1,0 +1,60 @@
+"""The readers side by side: the same content, and a table of what each takes."""
+
+import numpy as np
+import pytest
+
+from cosmictagger_tf import iotest
+from cosmictagger_tf.config import DataConfig
+from cosmictagger_tf.data.dataset import open_reader
+from cosmictagger_tf.data.event import PlanePixels
+from cosmictagger_tf.data.larcv_queue import MOST_VOXELS, LarcvQueue
+from cosmictagger_tf.data.transforms import downsample_event
+from cosmictagger_tf.doors import open_door
+from tests.doors import run_door
+
+
+@pytest.mark.larcv
+@pytest.mark.parametrize("downsample", [0, 2])
+def test_the_queue_reads_what_we_read(sample_file, downsample):
+    pytest.importorskip("larcv", reason="the larcv library is not installed: scripts/install_larcv")
+    reader = open_reader(DataConfig(file=(str(sample_file),)))
+    queue = LarcvQueue(str(sample_file), ("sbndwire", "sbnd_cosmicseg"), 3, downsample)
+    wanted = [np.array([2, 0]), np.array([1, 1])]
+    found = list(queue.read(iter(wanted)))
+    assert len(found) == len(wanted)
+    for entries, (image, label) in zip(wanted, found, strict=True):
+        assert image.shape == label.shape == (2, 3, MOST_VOXELS, 3)
+        for place, entry in enumerate(entries):
+            event = downsample_event(reader.read(int(entry)), downsample)
+            for plane in range(3):
+                for ours, theirs in ((event.image, image), (event.label, label)):
+                    assert_same_image(ours[plane], theirs[place, plane], event.shape)
+
+
+def assert_same_image(pixels, rows, shape):
+    wires, ticks, values = rows[rows[:, 2] != -999].T
+    theirs = PlanePixels(ticks.astype(int), wires.astype(int), values)
+    assert len(theirs) == len(pixels)
+    size = (shape.height, shape.width)
+    np.testing.assert_allclose(theirs.dense(*size), pixels.dense(*size), rtol=3e-6)
+
+
+@pytest.mark.slow
+def test_iotest_compares_and_ends(sample_file):
+    # In a process of its own: what the larcv library leaves running would keep it from ending.
+    shown = run_door("iotest", f"--file={sample_file}", "--compare_readers", "--read_iterations=4", timeout=300)
+    assert shown.stderr == ""
+    lines = [line.split() for line in shown.stdout.splitlines()[2:]]
+    cases = {(int(line[0]), int(line[1])) for line in lines}
+    assert cases == {(downsample, batch) for downsample in (0, 2) for batch in (1, 4, 16)}
+    for line in lines:
+        assert all(float(number) > 0 for number in line[-4:-1]), line
+    assert {line[2] for line in lines} >= {"inflate", "h5py"}
+    # What only the larcv library can do is left out where it is not installed.
+    assert len(lines) in (12, 18)
+
+
+def test_what_cannot_be_compared_is_one_line(sample_file, capfd):
+    for wrong in (["--synthetic"], [f"--file={sample_file}", "--max_entries=2"]):
+        assert open_door("iotest", iotest.main, iotest.GROUPS, "", "", [*wrong, "--compare_readers"]) == 2
+        assert "--compare_readers: " in capfd.readouterr().err

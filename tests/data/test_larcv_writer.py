@@ -1,0 +1,142 @@
+"""What the writer writes: products copied unchanged, new ones beside them, and the larcv library reads both."""
+
+import os
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+
+from cosmictagger_tf.config import DataConfig
+from cosmictagger_tf.data.dataset import open_reader
+from cosmictagger_tf.data.event import PlanePixels
+from cosmictagger_tf.data.larcv_products import ProductFile, Products
+from cosmictagger_tf.data.larcv_writer import LarcvWriter
+from cosmictagger_tf.detector import ImageShape
+from cosmictagger_tf.errors import DataError
+from tests.data.larcv_tools import library_content
+
+
+def copy(source, target, entries, names=None):
+    """Copies some entries of a file and adds the image, halved, as the product sparse2d_half."""
+    reader = open_reader(DataConfig(file=(str(source),)))
+    products = Products(reader, names)
+    with LarcvWriter(target, reader.shape) as writer:
+        for entry in entries:
+            half = tuple(PlanePixels(p.rows, p.columns, p.values / 2) for p in reader.read(entry).image)
+            writer.write(reader.event_id(entry), {"half": half}, copied=products.read(entry))
+    products.close()
+    reader.close()
+
+
+def raw_tables(path):
+    """Every table of a file: name -> (HDF5 type, chunk, bytes)."""
+    found = {}
+
+    def visit(name, item):
+        if isinstance(item, h5py.Dataset):
+            memory = np.zeros(item.shape, f"V{item.id.get_type().get_size()}")
+            item.id.read(h5py.h5s.ALL, h5py.h5s.ALL, memory.view(np.uint8), item.id.get_type())
+            found[name] = item.id.get_type(), item.chunks, memory.tobytes()
+
+    with h5py.File(path) as file:
+        file.visititems(visit)
+    return found
+
+
+def test_a_full_copy_has_the_same_tables_to_the_byte(sample_file, tmp_path):
+    copy(sample_file, tmp_path / "copy.h5", range(3))
+    original, copied = raw_tables(sample_file), raw_tables(tmp_path / "copy.h5")
+    assert {name for name in copied if "sparse2d_half" not in name} == set(original)
+    for name, (kind, chunk, content) in original.items():
+        assert kind == copied[name][0] and chunk == copied[name][1], name
+        assert content == copied[name][2], name
+
+
+@pytest.mark.larcv
+@pytest.mark.parametrize("entries", [[0, 1, 2], [2, 0], [1, 1]])
+def test_the_library_reads_every_product_of_the_copy_as_of_the_original(sample_file, tmp_path, entries):
+    pytest.importorskip("larcv", reason="the larcv library is not installed: scripts/install_larcv")
+    copy(sample_file, tmp_path / "copy.h5", entries)
+    for place, entry in enumerate(entries):
+        original, copied = library_content(sample_file, entry), library_content(tmp_path / "copy.h5", place)
+        half = copied.pop(("sparse2d", "half"))
+        assert len(original) == 6 and copied == original
+        for (meta, (ids, values)), (meta_of_image, (ids_of_image, of_image)) in zip(
+            half, original["sparse2d", "sbndwire"], strict=True
+        ):
+            assert meta == meta_of_image and ids == ids_of_image
+            np.testing.assert_array_equal(values, np.float32(of_image) / 2)
+
+
+def test_chosen_products_only(sample_file, tmp_path):
+    copy(sample_file, tmp_path / "copy.h5", [1], ["particle_sbndneutrino", "sparse2d_sbndwire"])
+    with h5py.File(tmp_path / "copy.h5") as file:
+        assert sorted(file["Data"]) == ["particle_sbndneutrino_group", "sparse2d_half_group", "sparse2d_sbndwire_group"]
+        assert file["Data/particle_sbndneutrino_group/extents"][:].tolist() == [(0, 5)]
+
+
+def test_ranges_in_another_order_are_copied_into_order(sample_file, tmp_path):
+    with h5py.File(sample_file) as source, h5py.File(tmp_path / "turned.h5", "w") as turned:
+        for name in ("Events", "Data"):
+            source.copy(name, turned)
+        group = turned["Data/sparse2d_sbndwire_group"]
+        # Plane 1's voxels before plane 0's, in entry 0.
+        rows = group["voxel_extents"][:]
+        (_, n, _), (_, m, _) = rows[0], rows[1]
+        voxels = group["voxels"][:]
+        group["voxels"][: n + m] = np.concatenate([voxels[n : n + m], voxels[:n]])
+        rows["first"][:2] = m, 0
+        group["voxel_extents"][:] = rows
+    copy(tmp_path / "turned.h5", tmp_path / "copy.h5", range(3))
+    name = "Data/sparse2d_sbndwire_group/voxels"
+    assert raw_tables(tmp_path / "copy.h5")[name] == raw_tables(sample_file)[name]
+
+
+def test_what_cannot_be_copied_is_named(sample_file, tmp_path):
+    with pytest.raises(DataError, match="has no product particle_nobody"):
+        ProductFile(str(sample_file), ["particle_nobody"])
+    path = tmp_path / "other.h5"
+    with h5py.File(sample_file) as source, h5py.File(path, "w") as other:
+        for name in ("Events", "Data"):
+            source.copy(name, other)
+        other["Data/particle_sbndneutrino_group/extents"][1] = (12, 1000)
+        other.create_group("Data/wavelet_x_group")
+    with pytest.raises(DataError, match="wavelet_x, a kind that is not known"):
+        ProductFile(str(path))
+    with pytest.raises(DataError, match=r"other.h5, entry 1: particle_sbndneutrino: .* beyond the 16 rows"):
+        ProductFile(str(path), ["particle_sbndneutrino"]).read(1)
+
+
+def test_every_event_has_the_same_products(tmp_path):
+    planes = (PlanePixels.empty(),) * 3
+    with LarcvWriter(tmp_path / "x.h5", ImageShape()) as writer:
+        writer.write((0, 0, 0), {"a": planes})
+        with pytest.raises(ValueError, match="sparse2d_b"):
+            writer.write((0, 0, 1), {"a": planes, "b": planes})
+
+
+MEMORY = """
+import resource, sys
+from cosmictagger_tf.config import DataConfig
+from cosmictagger_tf.data.dataset import open_reader
+from cosmictagger_tf.data.larcv_products import Products
+from cosmictagger_tf.data.larcv_writer import LarcvWriter
+reader = open_reader(DataConfig(file=(sys.argv[1],)))
+products = Products(reader)
+with LarcvWriter(sys.argv[2], reader.shape) as writer:
+    for number in range(120):
+        if number == 20:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        writer.write(reader.event_id(number % 3), {}, copied=products.read(number % 3))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+def test_memory_does_not_grow_with_the_length(sample_file, tmp_path):
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    command = [sys.executable, "-c", MEMORY, str(sample_file), str(tmp_path / "long.h5")]
+    grown = float(subprocess.run(command, check=True, capture_output=True, text=True, cwd=root).stdout)
+    # A hundred events are 290 MB inflated, and 80 MB on the disk.
+    assert grown < 20, f"{grown} MB"

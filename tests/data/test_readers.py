@@ -1,0 +1,113 @@
+"""Two readers, one result: through h5py and through the larcv library; and downsampling as larcv3 does it."""
+
+import sys
+import types
+
+import numpy as np
+import pytest
+
+from cosmictagger_tf.config import DataConfig
+from cosmictagger_tf.data.dataset import open_reader
+from cosmictagger_tf.data.transforms import downsample_event
+from cosmictagger_tf.errors import ConfigError, MissingPackageError
+from tests.data.larcv_tools import open_library
+from tests.doors import run_door
+
+LEVELS = range(7)
+
+
+@pytest.fixture(scope="module")
+def simulated_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("simulated") / "simulated.h5"
+    run_door("simulate", f"--output={path}", "--events=3")
+    return path
+
+
+@pytest.fixture(params=["sample", "simulated"])
+def any_file(request):
+    return request.getfixturevalue(f"{request.param}_file")
+
+
+def assert_same_pixels(a, b):
+    for name in ("rows", "columns", "values"):
+        x, y = getattr(a, name), getattr(b, name)
+        assert x.dtype == y.dtype
+        np.testing.assert_array_equal(x, y)
+
+
+def assert_same_event(a, b):
+    assert (a.entry, a.event_id, a.shape) == (b.entry, b.event_id, b.shape)
+    for which in ("image", "label"):
+        for x, y in zip(getattr(a, which), getattr(b, which), strict=True):
+            assert_same_pixels(x, y)
+
+
+@pytest.mark.larcv
+def test_both_readers_give_the_same_arrays(any_file):
+    pytest.importorskip("larcv", reason="the larcv library is not installed: scripts/install_larcv")
+    ours = open_reader(DataConfig(file=(str(any_file),)))
+    library = open_reader(DataConfig(file=(str(any_file),), reader="larcv"))
+    assert (len(ours), ours.shape, ours.has_labels) == (len(library), library.shape, library.has_labels)
+    # Out of order, and one twice: the library keeps what it read last.
+    for entry in (0, 2, 1, 1):
+        a, b = ours.read(entry), library.read(entry)
+        for level in LEVELS:
+            assert_same_event(downsample_event(a, level), downsample_event(b, level))
+    library.close()
+    ours.close()
+
+
+@pytest.mark.larcv
+@pytest.mark.parametrize("level", LEVELS)
+def test_downsampling_is_the_librarys(any_file, level):
+    larcv = pytest.importorskip("larcv", reason="the larcv library is not installed: scripts/install_larcv")
+    event = downsample_event(open_reader(DataConfig(file=(str(any_file),))).read(1), level)
+    manager = open_library(any_file)
+    manager.read_entry(1)
+    # The larcv library adds up in float32, this package in float64.
+    for which, producer, pool, rtol in (
+        ("image", "sbndwire", larcv.kPoolAverage, 3e-6),
+        ("label", "sbnd_cosmicseg", larcv.kPoolMax, 0),
+    ):
+        for pixels, tensor in zip(
+            getattr(event, which), manager.get_data("sparse2d", producer).as_vector(), strict=True
+        ):
+            small = tensor.compress(2**level, pool)
+            np.testing.assert_array_equal(pixels.columns * event.shape.height + pixels.rows, small.indexes())
+            np.testing.assert_allclose(pixels.values, small.values(), rtol=rtol)
+    manager.finalize()
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_downsampling_is_the_dense_one(any_file, level):
+    reader = open_reader(DataConfig(file=(str(any_file),)))
+    full = reader.read(0)
+    small = downsample_event(full, level)
+    (h, w), size = (reader.shape.height, reader.shape.width), 2**level
+    for which, pool in (("image", np.mean), ("label", np.max)):
+        for pixels, before in zip(getattr(small, which), getattr(full, which), strict=True):
+            blocks = before.dense(h, w).astype(np.float64).reshape(h // size, size, w // size, size)
+            expected = pool(blocks, axis=(1, 3)).astype(np.float32)
+            np.testing.assert_allclose(pixels.dense(h // size, w // size), expected, rtol=1e-6)
+
+
+def test_without_the_library_its_installation_is_named(sample_file, monkeypatch):
+    monkeypatch.setitem(sys.modules, "larcv", None)
+    with pytest.raises(MissingPackageError, match=r"--reader=larcv needs the package larcv.*scripts/install_larcv"):
+        open_reader(DataConfig(file=(str(sample_file),), reader="larcv"))
+
+
+def test_numpy_2_is_refused_by_name(sample_file, monkeypatch):
+    monkeypatch.setitem(sys.modules, "larcv", types.ModuleType("larcv"))
+    monkeypatch.setattr(np, "__version__", "2.1.3")
+    with pytest.raises(ConfigError, match=r"NumPy 2\.1\.3 .*numpy<2.*--reader=h5py"):
+        open_reader(DataConfig(file=(str(sample_file),), reader="larcv"))
+
+
+@pytest.mark.larcv
+@pytest.mark.slow
+def test_the_library_keeps_off_the_screen(sample_file):
+    pytest.importorskip("larcv", reason="the larcv library is not installed: scripts/install_larcv")
+    done = run_door("iotest", f"--file={sample_file}", "--reader=larcv", "--read_iterations=3", "--minibatch_size=1")
+    assert done.stderr == ""
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["3", "3"], done.stdout

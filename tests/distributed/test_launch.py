@@ -1,0 +1,97 @@
+"""How a process learns that it is one of several, and what it says where that cannot be."""
+
+import subprocess
+
+import numpy as np
+import pytest
+
+from cosmictagger_tf.config import RanksConfig
+from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.launch import Launch, launched
+from cosmictagger_tf.training.distributed import Ranks, is_distributed
+from cosmictagger_tf.training.schedules import Flat, Scaled, scaling_factor
+from tests.distributed.launching import MPI, needs_mpi, run_ranks, said
+from tests.doors import ROOT, TINY, run_door
+
+
+@pytest.mark.parametrize(
+    ("environment", "launch"),
+    [
+        ({}, Launch()),
+        ({"HOROVOD_RANK": "1", "HOROVOD_SIZE": "2"}, Launch("horovodrun", 1, 2)),
+        ({"HOROVOD_RANK": "0", "HOROVOD_SIZE": "1", "HOROVOD_ELASTIC": "1"}, Launch("horovodrun", 0, 1, True)),
+        ({"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "4"}, Launch("mpirun", 3, 4)),
+        ({"PMI_RANK": "5", "PMI_SIZE": "8"}, Launch("mpiexec", 5, 8)),
+        ({"SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "4"}, Launch("srun", 2, 4)),
+        # A batch script of Slurm's, in which the command is not started by srun.
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}, Launch()),
+    ],
+)
+def test_each_launcher_is_known_by_its_variables(environment, launch):
+    assert launched(environment) == launch
+
+
+def test_the_flag_must_not_contradict_the_launcher():
+    alone, two = Launch(), Launch("mpirun", 0, 2)
+    assert not is_distributed(RanksConfig("auto"), alone) and is_distributed(RanksConfig("auto"), two)
+    assert not is_distributed(RanksConfig("false"), alone) and is_distributed(RanksConfig("true"), two)
+    with pytest.raises(ConfigError, match="horovodrun -np 2"):
+        is_distributed(RanksConfig("true"), alone)
+    with pytest.raises(ConfigError, match="mpirun started 2 ranks"):
+        is_distributed(RanksConfig("false"), two)
+
+
+def test_one_rank_needs_nobody():
+    ranks = Ranks()
+    assert ranks.part("minibatch_size", 5) == 5 and ranks.gather("mine") == ["mine"]
+    np.testing.assert_array_equal(ranks.sum([np.arange(3)])[0], np.arange(3))
+    lines = []
+    ranks.teller(lines.append)("said")
+    assert lines == ["said"]
+
+
+def test_the_batch_must_divide_by_the_ranks():
+    ranks = Ranks()
+    ranks.size = 4
+    assert ranks.part("minibatch_size", 8) == 2
+    with pytest.raises(ConfigError, match=r"--minibatch_size=6.*multiple.*4"):
+        ranks.part("minibatch_size", 6)
+
+
+def test_the_learning_rate_grows_from_one_ranks_to_many():
+    assert [scaling_factor(kind, 16) for kind in ("none", "linear", "sqrt")] == [1.0, 16.0, 4.0]
+    rate = Scaled(Flat(0.1), 16.0, rise=10)
+    assert [float(rate(step)) for step in (0, 5, 10, 99)] == pytest.approx([0.1, 0.85, 1.6, 1.6])
+    assert float(Scaled(Flat(0.1), 16.0, rise=0)(0)) == pytest.approx(1.6)
+
+
+@needs_mpi
+def test_without_horovod_one_line_says_what_to_install(tmp_path):
+    (tmp_path / "horovod.py").write_text("raise ModuleNotFoundError('No module named horovod')")
+    flags = [*TINY, "--synthetic", "--iterations=1", f"--output_dir={tmp_path}"]
+    done = run_ranks(MPI, 2, "train", *flags, check=False, PYTHONPATH=str(tmp_path))
+    assert done.returncode != 0
+    lines = said(done.stdout + done.stderr)
+    assert len(lines) == 1 and "scripts/install_horovod" in lines[0] and "2 ranks" in lines[0], done.stderr
+    assert "Traceback" not in done.stderr and not list(tmp_path.glob("*/checkpoints"))
+
+
+def test_alone_it_neither_needs_horovod_nor_ignores_the_flag(tmp_path):
+    (tmp_path / "horovod.py").write_text("raise ModuleNotFoundError('No module named horovod')")
+    done = run_door("iotest", "--synthetic", "--downsample=4", "--read_iterations=2", PYTHONPATH=str(tmp_path))
+    assert "4 events in" in done.stdout
+    done = run_door("iotest", "--synthetic", "--distributed=true", check=False)
+    assert done.returncode == 2 and "mpirun -np 2" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+@needs_mpi
+def test_a_mistake_in_the_flags_is_said_once():
+    done = run_ranks(MPI, 2, "train", "--iterations=1", "--synthetic", "--learning_rate=-1", check=False)
+    assert len(said(done.stderr)) == 1 and done.returncode != 0
+
+
+def test_the_scripts_of_the_clusters_are_sound():
+    scripts = list((ROOT / "scripts/jobs").glob("*.sh"))
+    assert len(scripts) == 2
+    for script in scripts:
+        assert subprocess.run(["bash", "-n", script]).returncode == 0

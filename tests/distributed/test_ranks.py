@@ -1,0 +1,98 @@
+"""What two ranks tell one another, and that they train one network."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.distributed.launching import GLOO, HERE, MPI, QUICK, needs_horovod, needs_mpi, run_ranks
+from tests.doors import ROOT, run_door
+
+pytestmark = [pytest.mark.slow, pytest.mark.horovod, needs_horovod]
+
+
+def test_from_inside(tmp_path):
+    """The checks of worker.py, on both ranks."""
+    words = [*GLOO, "-np", "2", sys.executable, str(HERE / "worker.py"), str(tmp_path)]
+    done = subprocess.run(
+        words, capture_output=True, text=True, cwd=ROOT, timeout=400, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    names = ("collectives", "exchange", "entries", "synchronised", "callback")
+    assert {p.name for p in tmp_path.iterdir()} == {f"check_{name}.{rank}" for name in names for rank in (0, 1)}
+
+
+def state(folder, step):
+    """Every array of a checkpoint."""
+    here = folder / "checkpoints" / f"step_{step:08d}"
+    with np.load(here / "state.npz") as arrays:
+        found = {name: arrays[name] for name in arrays.files}
+    with h5py.File(here / "network.weights.h5") as file:
+        file.visititems(lambda name, item: found.update({name: item[...]}) if hasattr(item, "shape") else None)
+    return found
+
+
+def rows(folder):
+    speed = ("images_per_second", "waiting", "exchanging")
+    with open(folder / "history.csv", newline="") as file:
+        return [{k: v for k, v in line.items() if k not in speed} for line in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def runs(sample_file, tmp_path_factory):
+    """The same training, of four events a step, by one rank, by two (horovodrun, XLA) and by four (mpirun)."""
+    folder = tmp_path_factory.mktemp("runs")
+    flags = [
+        *QUICK,
+        f"--file={sample_file},{sample_file}",
+        f"--aux_file={sample_file},{sample_file}",
+        "--aux_iterations=2",
+        "--iterations=4",
+    ]
+    flags += ["--normalization=none", "--optimizer=sgd", "--checkpoint_iteration=3", "--logging_iteration=2"]
+    flags += ["--summary_iteration=2", f"--output_dir={folder}", "--clip_norm=1.0", "--aux_epochs=100"]
+    run_door("train", *flags, "--run_id=one")
+    done = run_ranks(GLOO, 2, "train", *flags, "--run_id=two", "--xla")
+    assert done.stdout.count("result: ") == 1 and done.stdout.count("train 4/4") == 1
+    return folder, flags
+
+
+def assert_alike(folder, one, other):
+    a, b = state(folder / one, 4), state(folder / other, 4)
+    assert a.keys() == b.keys() and len(a) > 20
+    for name, array in a.items():
+        np.testing.assert_allclose(b[name], array, atol=1e-6, rtol=1e-6, err_msg=name)
+    records = list(zip(rows(folder / one), rows(folder / other), strict=True))
+    assert len(records) >= 5
+    for first, second in records:
+        for name, value in first.items():
+            # A pixel between two classes may fall to either; one is 1e-4 of an image's plane here.
+            assert value == second[name] or float(second[name]) == pytest.approx(float(value), abs=1e-4), name
+
+
+def test_two_ranks_train_what_one_does(runs):
+    folder, _ = runs
+    assert_alike(folder, "one", "two")
+    assert json.loads((folder / "two/run.json").read_text())["ranks"] == 2
+
+
+@needs_mpi
+def test_four_ranks_of_mpirun_train_what_one_does(runs):
+    folder, flags = runs
+    run_ranks(MPI, 4, "train", *flags, "--run_id=four")
+    assert_alike(folder, "one", "four")
+
+
+def test_evaluate_gives_the_same_table(runs, sample_file):
+    folder, _ = runs
+    flags = [f"--output_dir={folder}", "--run_id=one", f"--file={sample_file}", "--noxla"]
+    alone = run_door("evaluate", *flags, "--minibatch_size=2").stdout
+    # Three events: the ranks' shares are unequal.
+    together = run_ranks(GLOO, 2, "evaluate", *flags, "--minibatch_size=2").stdout
+    assert [line.partition(":")[2] for line in together.splitlines()] == alone.splitlines()
+    assert "3 events" in alone

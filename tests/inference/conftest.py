@@ -1,0 +1,63 @@
+"""A trained network and a simulated file, shared by all tests of inference."""
+
+import numpy as np
+import pytest
+
+from tests.doors import TINY, run_door
+
+
+@pytest.fixture(scope="session")
+def simulated_file(tmp_path_factory):
+    """Ten simulated events."""
+    path = tmp_path_factory.mktemp("simulated") / "events.h5"
+    run_door("simulate", f"--output={path}", "--events=10", "--simulation_seed=5")
+    return path
+
+
+@pytest.fixture(scope="session")
+def run(simulated_file, tmp_path_factory):
+    """Flags that name a run of a tiny network, trained for a few steps."""
+    where = [f"--output_dir={tmp_path_factory.mktemp('runs')}", "--run_id=tiny"]
+    options = [*TINY, f"--file={simulated_file}", "--iterations=6", "--minibatch_size=2", "--learning_rate=0.01"]
+    run_door("train", *options, *where)
+    return where
+
+
+def same_content(one, other):
+    """Asserts that two HDF5 files hold the same, to the byte."""
+    import h5py
+
+    def tables(path):
+        found = {}
+        with h5py.File(path) as file:
+            file.visititems(lambda n, item: found.update({n: item[...].tobytes()}) if hasattr(item, "shape") else None)
+        return found
+
+    a, b = tables(one), tables(other)
+    assert a.keys() == b.keys()
+    assert [name for name in a if a[name] != b[name]] == []
+
+
+def scores_of(path, entry, producer="neutrino_prediction"):
+    """The stored scores of an entry, one PlanePixels a plane."""
+    from cosmictagger_tf.data.larcv_h5 import LarcvFile
+
+    file = LarcvFile(str(path), producer, "")
+    event = file.read(entry)
+    file.close()
+    assert all(np.isfinite(plane.values).all() for plane in event.image)
+    return event.image
+
+
+@pytest.fixture(scope="session")
+def unlabelled_file(simulated_file, tmp_path_factory):
+    """The simulated file without its label product."""
+    import shutil
+
+    import h5py
+
+    path = tmp_path_factory.mktemp("unlabelled") / "events.h5"
+    shutil.copy(simulated_file, path)
+    with h5py.File(path, "a") as file:
+        del file["Data/sparse2d_sbnd_cosmicseg_group"]
+    return path

@@ -1,0 +1,93 @@
+"""display: pictures, and the page in a real browser."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from tests.doors import refusal, run_door
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+# What a user does with the page: zooms in one panel, then switches a class off; then it says what became of the rest.
+DRIVE = """
+<script>
+window.addEventListener('load', async () => {
+  const graph = document.querySelector('.js-plotly-plot'), found = {};
+  await Plotly.relayout(graph, {'yaxis.range[0]': 700, 'yaxis.range[1]': 500});
+  const axes = graph._fullLayout;
+  found.times = Object.keys(axes).filter(n => n.startsWith('yaxis')).map(n => axes[n].range);
+  await Plotly.relayout(graph, {'xaxis2.range[0]': 300, 'xaxis2.range[1]': 400});
+  found.wires = Object.fromEntries(Object.keys(axes).filter(n => n.startsWith('xaxis')).map(n => [n, axes[n].range]));
+  found.dots = ['x2', 'x3'].map(x => graph._fullData.find(t => t.xaxis === x).marker.size);
+  const before = graph._fullData.filter(t => t.visible === true).length;
+  const item = [...graph.querySelectorAll('.legendtext')].find(t => t.textContent === 'neutrino');
+  const box = item.closest('.traces').querySelector('.legendtoggle');
+  for (const kind of ['mousedown', 'mouseup']) box.dispatchEvent(new MouseEvent(kind, {bubbles: true}));
+  await new Promise(done => setTimeout(done, 1500));
+  const hidden = graph._fullData.filter(t => t.visible === 'legendonly');
+  found.hidden = [...new Set(hidden.map(t => t.name))];
+  found.hiddenTraces = hidden.length;
+  found.traces = before;
+  const out = document.createElement('pre');
+  out.id = 'found';
+  out.textContent = JSON.stringify(found);
+  document.body.append(out);
+});
+</script>
+"""
+
+
+def open_page(path, profile):
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+    flags += ["--disable-background-networking", "--disable-component-update", f"--user-data-dir={profile}"]
+    flags += [
+        "--window-size=1500,1400",
+        "--virtual-time-budget=30000",
+        "--dump-dom",
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+    ]
+    done = subprocess.run([CHROMIUM, *flags, f"file://{path}"], capture_output=True, text=True, timeout=300)
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def drawn(run, simulated_file, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("drawn")
+    for kind in ("png", "pdf", "html"):
+        where = [f"--display_dir={folder}", f"--display_format={kind}"]
+        run_door("display", *run, f"--file={simulated_file}", "--entries=3", *where)
+    return folder
+
+
+def test_pictures_of_every_kind_are_written(drawn):
+    assert (drawn / "event_3.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert (drawn / "event_3.pdf").read_bytes()[:5] == b"%PDF-"
+    page = (drawn / "event_3.html").read_text()
+    assert not re.findall(r"<script[^>]*\ssrc=|<link[^>]*\shref=", page)
+
+
+def test_a_file_without_labels_and_no_network_is_drawn_too(unlabelled_file, tmp_path):
+    for kind in ("png", "html"):
+        where = [f"--display_dir={tmp_path}", f"--display_format={kind}", "--downsample=2"]
+        run_door("display", "--nopredict", f"--file={unlabelled_file}", *where)
+        assert (tmp_path / f"event_0.{kind}").stat().st_size > 10_000
+    assert "has the entries 0 to 9" in refusal("display", "--nopredict", f"--file={unlabelled_file}", "--entries=10")
+
+
+@pytest.mark.chromium
+@pytest.mark.skipif(not CHROMIUM, reason="no Chromium on the path (Debian: apt-get install chromium)")
+def test_in_a_browser_the_time_axes_are_linked_and_classes_switched(drawn, tmp_path):
+    page = tmp_path / "driven.html"
+    page.write_text((drawn / "event_3.html").read_text().replace("</body>", DRIVE + "</body>"))
+    dom = open_page(page, tmp_path / "profile")
+    found = json.loads(re.search(r'<pre id="found">(.*?)</pre>', dom).group(1))
+    # Four rows (charge, truth, prediction, score) of three planes.
+    assert len(found["times"]) == 12 and all(times == [700, 500] for times in found["times"])
+    wires = found["wires"]
+    assert len(wires) == 12
+    assert all((wires[f"xaxis{i if i > 1 else ''}"] == [300, 400]) == (i % 3 == 2) for i in range(1, 13))
+    # Dots grow with their pixels in the panel that was zoomed into.
+    assert found["dots"][0] > 10 > found["dots"][1]
+    assert found["hidden"] == ["neutrino"] and found["hiddenTraces"] == 6

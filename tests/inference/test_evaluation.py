@@ -1,0 +1,149 @@
+"""evaluate: what is worked out beside the metrics, and its files."""
+
+import csv
+import json
+import re
+
+import numpy as np
+import pytest
+
+from cosmictagger_tf.config import DataConfig
+from cosmictagger_tf.data.dataset import open_reader
+from cosmictagger_tf.data.neutrino import Neutrino, read_neutrinos
+from cosmictagger_tf.detector import NEUTRINO
+from cosmictagger_tf.inference.breakdown import breakdowns
+from cosmictagger_tf.inference.curves import ScoreHistogram
+from cosmictagger_tf.inference.details import EventDetails, details_of, labels_at_pixels
+from cosmictagger_tf.inference.event_cut import apply_cut, rate
+from cosmictagger_tf.inference.intervals import _weighted_summary, bootstrap_intervals
+from cosmictagger_tf.training.evaluation import EventTable
+from tests.doors import refusal, run_door
+
+
+def random_table(events, seed=0):
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(1, 200, (events, 3, 3, 3))
+    return EventTable(np.arange(events), rng.random(events).astype(np.float32), counts)
+
+
+def test_the_curves_are_the_exact_ones_within_the_bins():
+    rng = np.random.default_rng(1)
+    labels = rng.choice(3, 3000, p=[0.6, 0.3, 0.1])
+    scores = (1 / (1 + np.exp(-rng.normal(np.where(labels == NEUTRINO, 1.0, -1.5), 1.5)))).astype(np.float32)
+    histogram = ScoreHistogram(2)
+    for part in np.split(np.arange(3000), 10):
+        histogram.fill(1, scores[part], labels[part])
+    curve = histogram.curve(1)
+    positive, negative = scores[labels == NEUTRINO], scores[labels != NEUTRINO]
+    exact = (positive[:, None] > negative).mean() + (positive[:, None] == negative).mean() / 2
+    assert abs(curve.auc - exact) <= curve.auc_error + 1e-12 < 1e-3
+    ranked = labels[np.argsort(-scores, kind="stable")] == NEUTRINO
+    average = (np.cumsum(ranked) / np.arange(1, 3001))[ranked].mean()
+    assert curve.average_precision == pytest.approx(average, abs=3e-3)
+    at = np.searchsorted(-curve.thresholds, -0.5)
+    assert curve.true_positive_rate[at] == pytest.approx((positive > 0.5).mean(), abs=5e-3)
+    assert np.isnan(histogram.curve(0).auc)
+    both = histogram.curve()
+    assert both.auc == curve.auc
+    histogram.fill(0, np.float32([0.0, 1.0]), np.array([0, NEUTRINO]))
+    assert histogram.counts[0, 0, 0] == histogram.counts[0, -1, NEUTRINO] == 1
+
+
+def test_intervals_have_the_width_of_the_standard_error_and_a_seed():
+    table = random_table(400)
+    once = _weighted_summary(table, np.ones((1, 400), np.int64))
+    for name, value in table.summary().items():
+        assert once[name][0] == pytest.approx(value, abs=1e-6), name
+    intervals = bootstrap_intervals(table, 1000, seed=3)
+    assert intervals == bootstrap_intervals(table, 1000, seed=3) != bootstrap_intervals(table, 1000, seed=4)
+    low, high = intervals["loss"]
+    assert (high - low) == pytest.approx(2 * 1.96 * table.losses.std() / 20, rel=0.12)
+    assert low < table.summary()["loss"] < high
+    assert bootstrap_intervals(table, 0, 0) == {}
+
+
+def batch_of(image, label):
+    # One event, one plane; image and label are lists of (row, column, value).
+    pad = [(-1, -1, 0)]
+    arrays = {name: np.array([[pixels + pad]]) for name, pixels in (("image", image), ("label", label))}
+    batch = {f"{name}_coordinates": array[..., :2].astype(np.int32) for name, array in arrays.items()}
+    return batch | {f"{name}_values": array[..., 2] for name, array in arrays.items()} | {"entries": np.array([4])}
+
+
+def test_labels_are_found_at_the_images_pixels():
+    batch = batch_of([(1, 5, 7.0), (2, 2, 9.0), (3, 3, 1.0)], [(2, 2, 2), (1, 5, 1)])
+    np.testing.assert_array_equal(labels_at_pixels(batch)[0, 0], [1, 2, 0, 0])
+
+
+def test_details_are_in_full_resolution_rows():
+    batch = batch_of([(0, 5, 7.0), (2, 2, 9.0), (3, 3, 1.0)], [(0, 5, 1), (2, 2, 2), (3, 3, 2)])
+    scores = np.float32([[[[0.1, 0.8, 0.1], [0.1, 0.1, 0.8], [0.2, 0.2, 0.6], [0, 0, 1]]]])
+    histogram = ScoreHistogram(1)
+    details = details_of(batch, scores, 2, histogram)
+    assert details.neutrino_pixels.tolist() == [[2]]
+    assert details.mean_rows.tolist() == [[11.5]]  # rows 8 to 11 and 12 to 15
+    assert histogram.counts.sum(axis=(0, 1)).tolist() == [0, 1, 2]
+
+
+def test_the_event_cut_wants_pixels_in_every_plane_and_one_time():
+    rows = np.array([[100.0, 110, 105], [100, 110, 190], [100, 110, np.nan], [1, 2, 3]])
+    details = EventDetails(np.array([[6, 9, 6], [9, 9, 9], [9, 9, 0], [5, 9, 9]]), rows, rows)
+    assert apply_cut(details, 5, 50.0).passed.tolist() == [True, False, False, False]
+    assert apply_cut(details, 5, 90.0).passed.tolist() == [True, True, False, False]
+    assert rate(np.array([True] * 8 + [False] * 2)) == pytest.approx((0.8, 0.4902, 0.9433), abs=1e-4)
+    assert np.isnan(rate(np.zeros(0, bool))).all()
+
+
+def test_breakdowns_hold_every_event_once():
+    table = random_table(50)
+    neutrinos = [Neutrino(0.1 * i, 14 if i % 2 else -12, int(i % 5 == 0)) if i % 7 else None for i in range(50)]
+    found = breakdowns(table, neutrinos, np.arange(50) % 2 == 0)
+    assert sum(b.events for b in found["neutrino energy (GeV)"]) == sum(n is not None for n in neutrinos)
+    assert {b.name for b in found["flavour"]} == {"NC", "nu_mu CC", "nu_e CC", "none"}
+    assert sum(b.events for b in found["flavour"]) == sum(b.events for b in found["cosmic pixels, all planes"]) == 50
+    assert list(breakdowns(table, None, np.ones(50, bool))) == ["cosmic pixels, all planes"]
+    one = EventTable(table.entries[:1], table.losses[:1], table.counts[:1])
+    assert [b.events for b in breakdowns(one, None, np.ones(1, bool))["cosmic pixels, all planes"]] == [1]
+
+
+def test_the_samples_neutrinos_are_found(sample_file):
+    reader = open_reader(DataConfig(file=(str(sample_file),), first_entry=1))
+    found = read_neutrinos(reader, "sbndneutrino")
+    assert [n.flavour for n in found] == ["nu_e CC", "nu_mu CC"]
+    assert [n.energy for n in found] == pytest.approx([1.0023, 1.5037], abs=1e-4)
+    assert read_neutrinos(reader, "nothing") is None
+
+
+def test_evaluate_writes_a_report_a_table_and_every_number(run, simulated_file, tmp_path):
+    report = tmp_path / "reports" / "here.html"
+    done = run_door("evaluate", *run, f"--file={simulated_file}", f"--report={report}", "--bootstrap=50")
+    assert "95 % interval" in done.stdout and "event cut: " in done.stdout and f"written: {report}" in done.stdout
+    found = json.loads(report.with_suffix(".json").read_text())
+    with open(report.with_suffix(".csv"), newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [int(line["entry"]) for line in lines] == list(range(10))
+    assert all(line["neutrino_flavour"] for line in lines)
+    iou = np.mean([float(line["neutrino_iou"]) for line in lines])
+    assert iou == pytest.approx(found["metrics"]["neutrino_iou"], abs=1e-5)
+    counts = sum(int(line["neutrino_as_cosmic/plane1"]) for line in lines)
+    assert counts == found["confusion"][1][2][1]
+    low, high = found["intervals_95"]["cosmic_iou/plane2"]
+    assert low <= found["metrics"]["cosmic_iou/plane2"] <= high
+    page = report.read_text()
+    for title in (
+        "Confusion matrices",
+        "Neutrino score",
+        "By neutrino energy",
+        "By flavour",
+        "Event cut",
+        "Best, median",
+    ):
+        assert title in page
+    assert page.count("<svg") >= 10
+    loaded = re.findall(r'(?:src|href)="(?!#|data:)[^"]*"|url\((?!#)[^)]*\)|@import|<script|<link', page)
+    assert not loaded, loaded
+
+
+def test_evaluate_refuses_what_it_cannot_do(run, unlabelled_file, tmp_path):
+    assert "no label product" in refusal("evaluate", *run, f"--file={unlabelled_file}")
+    assert "must end in .html" in refusal("evaluate", *run, f"--report={tmp_path}/x.pdf")

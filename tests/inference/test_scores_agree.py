@@ -1,0 +1,44 @@
+"""One network, one score, whichever door it comes through."""
+
+import numpy as np
+import pytest
+
+from cosmictagger_tf.data.batch import make_batch
+from cosmictagger_tf.data.larcv_h5 import LarcvFile
+from cosmictagger_tf.data.transforms import at_stored_pixels, downsample_event
+from cosmictagger_tf.detector import NEUTRINO
+from tests.doors import run_door
+from tests.inference.conftest import scores_of
+
+
+@pytest.mark.parametrize("which", ["sample_file", "simulated_file"])
+def test_predict_evaluate_and_export_give_the_same_scores(run, which, request, tmp_path):
+    import tensorflow as tf
+
+    from cosmictagger_tf.config import DataConfig, NetworkConfig, OutputConfig, WeightsConfig
+    from cosmictagger_tf.inference.details import DetailedEvaluator
+    from cosmictagger_tf.inference.trained import find_trained
+    from cosmictagger_tf.runs import RunFolder
+
+    path = request.getfixturevalue(which)
+    run_door("predict", *run, f"--file={path}", f"--output={tmp_path}/scored.h5", "--max_entries=3")
+    run_door("export", *run, f"--export_dir={tmp_path}/model")
+    exported = tf.saved_model.load(str(tmp_path / "model")).signatures["pixels"]
+    where = OutputConfig(*(flag.partition("=")[2] for flag in run))
+    found = find_trained(frozenset(), RunFolder(where), DataConfig(), NetworkConfig(), WeightsConfig())
+    file = LarcvFile(str(path), "sbndwire", "sbnd_cosmicseg")
+    evaluator = DetailedEvaluator(found.segmenter(file.shape, True), found.scheme, True)
+    for entry in range(3):
+        event = file.read(entry)
+        small = downsample_event(event, found.data.downsample)
+        batch = make_batch([small], 1, small.shape)
+        evaluated = np.asarray(evaluator.predict_on_batch(batch)["pixel_scores"])[0]
+        coordinates, values = batch["image_coordinates"], batch["image_values"]
+        served = exported(coordinates=tf.constant(coordinates), values=tf.constant(values))["scores"].numpy()[0]
+        for plane, stored in enumerate(scores_of(tmp_path / "scored.h5", entry)):
+            n = len(small.image[plane])
+            np.testing.assert_allclose(served[plane, :n], evaluated[plane, :n], atol=1e-5)
+            spread = at_stored_pixels(event.image[plane], evaluated[plane, :n], found.data.downsample, event.shape)
+            np.testing.assert_array_equal(spread[NEUTRINO].rows, stored.rows)
+            np.testing.assert_allclose(spread[NEUTRINO].values, stored.values, atol=1e-5)
+            assert np.ptp(stored.values) > 1e-3

@@ -1,0 +1,72 @@
+"""The weights that come with the package: found, whole, and as good as the model card says."""
+
+import json
+
+import pytest
+
+from cosmictagger_tf.config import SHIPPED_WEIGHTS, NetworkConfig, OutputConfig, WeightsConfig
+from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.files import sha256
+from cosmictagger_tf.runs import RunFolder
+from cosmictagger_tf.training import shipped
+from cosmictagger_tf.training.checkpoints import CheckpointError
+from tests.doors import ROOT, TINY, run_door
+
+
+@pytest.mark.parametrize("name", SHIPPED_WEIGHTS)
+def test_the_files_are_whole_and_say_nothing_of_where_they_were_made(name):
+    model = shipped.ShippedModel(name)
+    assert sha256(model.path) == model.record["sha256"] and model.step > 0
+    assert model.config(NetworkConfig).conv_mode == "sparse"
+    assert "/" not in "".join(model.record["config"]["data"]["file"])
+    assert f"--weights={name}" in (ROOT / "docs/model_card.md").read_text()
+
+
+def test_a_damaged_file_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    with pytest.raises(CheckpointError, match="install the package again"):
+        shipped.ShippedModel("sparse_small")
+    (tmp_path / "sparse_small.weights.h5").write_bytes(b"other")
+    (tmp_path / "sparse_small.json").write_text(json.dumps({"sha256": "0", "step": 1}))
+    with pytest.raises(CheckpointError, match="damaged"):
+        shipped.ShippedModel("sparse_small")
+
+
+def test_a_run_has_no_place_beside_them():
+    for other in ({"weights_location": "a.weights.h5"}, {"checkpoint_step": 5}):
+        with pytest.raises(ConfigError, match="--weights=sparse_small"):
+            WeightsConfig(weights="sparse_small", **other)
+
+
+@pytest.mark.slow
+def test_a_run_is_shipped_and_used(tmp_path, monkeypatch):
+    run_door("simulate", f"--output={tmp_path}/a.h5", "--events=4")
+    flags = [*TINY, f"--file={tmp_path}/a.h5", f"--output_dir={tmp_path}", "--run_id=tiny", "--noxla"]
+    run_door("train", *flags, "--iterations=2")
+    folder = RunFolder(OutputConfig(output_dir=str(tmp_path), run_id="tiny"))
+    shipped.ship(folder, 2, "sparse_small", tmp_path / "weights")
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path / "weights")
+    model = shipped.ShippedModel("sparse_small")
+    assert model.step == 2 and model.config(NetworkConfig) == folder.config(NetworkConfig)
+    assert model.record["config"]["data"]["file"] == ["a.h5"] and model.record["events"] == 4
+
+
+@pytest.mark.slow
+def test_they_tell_neutrinos_from_cosmic_rays_in_events_they_never_saw(tmp_path):
+    path = tmp_path / "new.h5"
+    run_door("simulate", f"--output={path}", "--events=12", "--simulation_seed=77")
+    report = ["--report", str(tmp_path / "report.html"), "--nohtml", "--noxla", "--bootstrap=0"]
+    there = [f"--file={path}", f"--output_dir={tmp_path}"]
+    run_door("evaluate", "--weights=sparse_small", *there, *report)
+    found = json.loads((tmp_path / "report.json").read_text())
+    assert found["events"] == 12 and found["step"] == shipped.ShippedModel("sparse_small").step
+    # Loose bounds: these are few events, docs/model_card.md has many.
+    for name, least in (
+        ("accuracy", 0.998),
+        ("nonbackground_accuracy", 0.8),
+        ("cosmic_iou", 0.7),
+        ("neutrino_iou", 0.15),
+    ):
+        assert found["metrics"][name] > least, name
+    wrong = run_door("evaluate", "--weights=sparse_small", "--n_initial_filters=4", *there, *report, check=False)
+    assert wrong.returncode == 2 and "--n_initial_filters=4, but 8" in wrong.stderr.splitlines()[-1]

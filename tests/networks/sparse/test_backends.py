@@ -1,0 +1,38 @@
+"""The same rulebook and logits on Keras's other backends, each in a process of its own."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.doors import ROOT
+from tests.networks.sparse.examples import random_batch, rulebook, site_logits, sparse_network
+
+ELSEWHERE = """
+import sys
+import numpy as np
+import keras
+from tests.networks.sparse.examples import random_batch, rulebook, site_logits, sparse_network
+assert keras.backend.backend() == sys.argv[1]
+network, book = sparse_network(seed=5), rulebook(random_batch(30))
+np.savez(sys.argv[2], evaluated=site_logits(network, book), trained=site_logits(network, book, training=True), **book)
+"""
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_another_backend_gives_the_same(backend, tmp_path):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", ELSEWHERE, backend, str(tmp_path / "found.npz")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=600)
+    assert done.returncode == 0, done.stderr
+    network, book = sparse_network(seed=5), rulebook(random_batch(30))
+    with np.load(tmp_path / "found.npz") as found:
+        for name, table in book.items():
+            np.testing.assert_array_equal(found[name], table, err_msg=name)
+        np.testing.assert_allclose(found["evaluated"], site_logits(network, book), atol=1e-5, rtol=1e-5)
+        np.testing.assert_allclose(found["trained"], site_logits(network, book, training=True), atol=1e-4, rtol=1e-4)

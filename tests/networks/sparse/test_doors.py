@@ -1,0 +1,69 @@
+"""The sparse network through the doors: exact resume, evaluation with and without XLA, and the export."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cosmictagger_tf.config import DataConfig, NetworkConfig, OutputConfig, WeightsConfig
+from cosmictagger_tf.data.batch import make_batch
+from cosmictagger_tf.data.dataset import open_reader
+from cosmictagger_tf.data.transforms import downsample_event
+from cosmictagger_tf.inference.predict import Predictor
+from cosmictagger_tf.inference.trained import find_trained
+from cosmictagger_tf.runs import RunFolder
+from tests.doors import TINY, checkpoint_arrays, run_door
+
+pytestmark = pytest.mark.slow
+FLAGS = ["--preset=sparse", *TINY, "--minibatch_size=2", "--seed=3", "--checkpoint_iteration=3", "--noxla"]
+
+
+@pytest.fixture(scope="module")
+def folder(sample_file, tmp_path_factory):
+    """A run of 6 steps."""
+    found = tmp_path_factory.mktemp("sparse")
+    run_door("train", *FLAGS, f"--file={sample_file}", f"--output_dir={found}", "--run_id=straight", "--iterations=6")
+    return found
+
+
+def test_a_resumed_run_equals_the_straight_one_bit_for_bit(folder, sample_file):
+    where = [f"--file={sample_file}", f"--output_dir={folder}", "--run_id=resumed"]
+    run_door("train", *FLAGS, *where, "--iterations=3")
+    assert "resumed from" in run_door("train", *FLAGS, *where, "--iterations=6").stdout
+    straight, resumed = checkpoint_arrays(folder / "straight", 6), checkpoint_arrays(folder / "resumed", 6)
+    assert straight.keys() == resumed.keys() and len(straight) > 20
+    for name, array in straight.items():
+        np.testing.assert_array_equal(resumed[name], array, err_msg=name)
+
+
+def test_evaluation_depends_neither_on_xla_nor_on_the_batch_size(folder, sample_file):
+    found = []
+    for flags in (["--noxla", "--minibatch_size=1"], ["--xla", "--minibatch_size=3"]):
+        done = run_door("evaluate", f"--file={sample_file}", f"--output_dir={folder}", "--run_id=straight", *flags)
+        assert "oneDNN" not in done.stderr, "TensorFlow's chatter reached the user"
+        found.append(json.loads((folder / "straight/evaluation.json").read_text())["metrics"])
+    assert found[1] == pytest.approx(found[0], abs=1e-5)
+
+
+def test_the_export_scores_bare_pixel_lists_and_dense_images_alike(folder, sample_file, tmp_path):
+    run_door("export", f"--output_dir={folder}", "--run_id=straight", f"--export_dir={tmp_path}/model")
+    loaded = tf.saved_model.load(tmp_path / "model")
+    trained = find_trained(
+        frozenset(), RunFolder(OutputConfig(str(folder), "straight")), DataConfig(), NetworkConfig(), WeightsConfig()
+    )
+    reader = open_reader(DataConfig(file=(str(sample_file),)))
+    events = [downsample_event(reader.read(entry), trained.data.downsample) for entry in (0, 1)]
+    shape = events[0].shape
+    batch = make_batch(events, 2, shape)
+    expected = Predictor(trained.segmenter(reader.shape), xla=False).predict_on_batch(batch)
+    assert np.ptp(expected) > 0.1
+    images = [np.stack([p.dense(shape.height, shape.width) for p in event.image], axis=-1) for event in events]
+    dense = loaded.signatures["dense"](images=tf.constant(np.stack(images)))["scores"].numpy()
+    np.testing.assert_allclose(dense.transpose(0, 3, 1, 2, 4), expected, atol=1e-5)
+    lists = {"coordinates": batch["image_coordinates"], "values": batch["image_values"]}
+    pixels = loaded.signatures["pixels"](**{name: tf.constant(array) for name, array in lists.items()})["scores"]
+    for i, event in enumerate(events):
+        for plane, listed in enumerate(event.image):
+            found = pixels[i, plane, : len(listed)]
+            np.testing.assert_allclose(found, expected[i, plane, listed.rows, listed.columns], atol=1e-5)

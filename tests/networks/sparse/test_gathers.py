@@ -1,0 +1,114 @@
+"""The gathers' own gradients against finite differences, in float64, and their values against plain sums."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+
+from cosmictagger_tf.networks.sparse import gathers
+from cosmictagger_tf.networks.sparse.normalization import LeakySum, normalise
+from tests.networks.sparse.examples import random_batch, rulebook
+
+RNG = np.random.default_rng(7)
+
+
+@pytest.fixture(scope="module")
+def book():
+    return rulebook(random_batch(8, pixels=25))
+
+
+def check_gradients(function, *arguments, step=1e-6):
+    """Every argument's gradient of a random projection of function(*arguments), against central differences."""
+    arguments = [tf.constant(a, tf.float64) for a in arguments]
+    direction = RNG.normal(size=function(*arguments).shape)
+    with tf.GradientTape() as tape:
+        tape.watch(arguments)
+        projected = tf.reduce_sum(function(*arguments) * direction)
+    for i, gradient in enumerate(tape.gradient(projected, arguments)):
+        for index in [tuple(RNG.integers(0, n) for n in gradient.shape) for _ in range(40)]:
+            shifted = []
+            for sign in (1, -1):
+                moved = [a.numpy() for a in arguments]
+                moved[i][index] += sign * step
+                shifted.append(np.sum(function(*map(tf.constant, moved)).numpy() * direction))
+            assert gradient[index].numpy() == pytest.approx((shifted[0] - shifted[1]) / (2 * step), abs=1e-7, rel=1e-6)
+
+
+def test_submanifold(book):
+    sites, x, kernel = book["neighbours_0"], RNG.normal(size=(len(book["values"]), 3)), RNG.normal(size=(9, 3, 2))
+    padded = np.concatenate([x, np.zeros((1, 3))])
+    expected = sum(padded[sites[:, tap]] @ kernel[tap] for tap in range(9))
+    np.testing.assert_allclose(gathers.submanifold(ops.convert_to_tensor(x), kernel, sites), expected, atol=1e-12)
+    check_gradients(lambda x, kernel: gathers.submanifold(x, kernel, sites), x, kernel)
+
+
+def test_strided(book):
+    children, parents = book["children_0"], book["parents_0"]
+    x, kernel = RNG.normal(size=(len(parents), 3)), RNG.normal(size=(4, 3, 2))
+    padded = np.concatenate([x, np.zeros((1, 3))])
+    expected = sum(padded[children[:, child]] @ kernel[child] for child in range(4))
+    found = gathers.strided(ops.convert_to_tensor(x), kernel, children, parents)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    check_gradients(lambda x, kernel: gathers.strided(x, kernel, children, parents), x, kernel)
+
+
+def test_transposed(book):
+    children, parents = book["children_0"], book["parents_0"]
+    x, kernel = RNG.normal(size=(len(children), 3)), RNG.normal(size=(4, 3, 2))
+    expected = np.stack([x[p // 4] @ kernel[p % 4] for p in parents])
+    found = gathers.transposed(ops.convert_to_tensor(x), kernel, children, parents)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    check_gradients(lambda x, kernel: gathers.transposed(x, kernel, children, parents), x, kernel)
+
+
+def test_max_pool(book):
+    children, parents = book["children_1"], book["parents_1"]
+    x = RNG.normal(size=(len(parents), 3)) - 1.0
+    some = [[x[c] for c in four if c < len(x)] for four in children]
+    expected = [np.max(four, axis=0) if four else np.zeros(3) for four in some]
+    assert (children == len(x)).all(axis=1).any(), "no pixel of the deepest level is empty"
+    np.testing.assert_array_equal(gathers.max_pool(ops.convert_to_tensor(x), children, parents), expected)
+    check_gradients(lambda x: gathers.max_pool(x, children, parents), x)
+
+
+def test_the_first_of_equal_children_gets_the_gradient():
+    children, parents = np.array([[0, 1, 2, 3]], np.int32), np.arange(4, dtype=np.int32)
+    x = tf.constant([[1.0], [5.0], [5.0], [2.0]])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = gathers.max_pool(x, children, parents)
+    assert tape.gradient(y, x).numpy().ravel().tolist() == [0, 1, 0, 0]
+
+
+def test_repeat(book):
+    children, parents = book["children_0"], book["parents_0"]
+    x = RNG.normal(size=(len(children), 3))
+    np.testing.assert_array_equal(gathers.repeat(ops.convert_to_tensor(x), children, parents), x[parents // 4])
+    check_gradients(lambda x: gathers.repeat(x, children, parents), x)
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_normalisation(groups):
+    x, gamma, beta = RNG.normal(size=(50, 4)), RNG.normal(size=4), RNG.normal(size=4)
+    group = RNG.integers(-1, groups, 50)
+    member = (group == np.arange(groups)[:, None]).astype(np.float64)
+
+    def call(x, gamma, beta):
+        return normalise(x, gamma, beta, tf.constant(member), 1e-3, 0.1)
+
+    found = call(*map(tf.constant, (x, gamma, beta))).numpy()
+    for g in range(groups):
+        rows = x[group == g]
+        expected = (rows - rows.mean(0)) / np.sqrt(rows.var(0) + 1e-3) * gamma + beta
+        np.testing.assert_allclose(found[group == g], np.where(expected > 0, expected, 0.1 * expected), atol=1e-12)
+    # What padded rows get counts nowhere.
+    used = tf.constant((group >= 0).astype(np.float64)[:, None])
+    check_gradients(lambda x, gamma, beta: call(x, gamma, beta) * used, x, gamma, beta)
+
+
+def test_leaky_sum():
+    x, y = RNG.normal(size=(20, 3)), RNG.normal(size=(20, 3))
+    layer = LeakySum(0.1, dtype="float64")
+    np.testing.assert_allclose(layer(x, y), np.where(x + y > 0, x + y, 0.1 * (x + y)), atol=1e-15)
+    check_gradients(layer, x, y)
+    check_gradients(layer, x)

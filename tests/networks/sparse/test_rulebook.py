@@ -1,0 +1,167 @@
+"""The rulebook against a search pixel by pixel, and its two forms against each other."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+
+from cosmictagger_tf.config import NetworkConfig, with_changes
+from cosmictagger_tf.detector import ImageShape
+from cosmictagger_tf.networks.sparse.buckets import bucket_sizes, fill_up
+from cosmictagger_tf.networks.sparse.rulebook import build_rulebook, level_bounds
+from cosmictagger_tf.networks.sparse.segmentation import SparseSegmenter
+from tests.networks.sparse.examples import SHAPE, SMALL, dense_images, random_batch, rulebook, sparse_network
+
+
+def searched(batch, config, shape):
+    """What build_rulebook should find, by dictionaries."""
+    images = dense_images(
+        {**batch, "image_values": (batch["image_coordinates"][..., 0] >= 0).astype(np.float32)}, shape
+    )
+    active = images.reshape(-1, shape.height, shape.width) > 0
+    book = {}
+    for level in range(config.network_depth):
+        sites = [tuple(site) for site in np.argwhere(active)]
+        number = {site: i for i, site in enumerate(sites)}
+
+        def window(size, number=number, sites=sites):
+            r = size // 2
+            steps = [(i, j) for i in range(-r, r + 1) for j in range(-r, r + 1)]
+            return np.array([[number.get((m, y + i, x + j), len(sites)) for i, j in steps] for m, y, x in sites])
+
+        height, width = active.shape[1:]
+        coarse = active.reshape(-1, height // 2, 2, width // 2, 2).any((2, 4))
+        coarse |= level + 1 == config.network_depth
+        parents = [tuple(site) for site in np.argwhere(coarse)]
+        corners = [(i, j) for i in range(2) for j in range(2)]
+        children = [[number.get((m, 2 * y + i, 2 * x + j), len(sites)) for i, j in corners] for m, y, x in parents]
+        above = {site: i for i, site in enumerate(parents)}
+        if level == 0:
+            book["neighbours_first"] = window(5)
+        book[f"neighbours_{level}"] = window(3)
+        book[f"images_{level}"] = np.array([m for m, _, _ in sites])
+        book[f"children_{level}"] = np.array(children)
+        book[f"parents_{level}"] = np.array([4 * above[m, y // 2, x // 2] + 2 * (y % 2) + x % 2 for m, y, x in sites])
+        active = coarse
+    return book
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("pixels", [3, 40, 300])
+def test_it_holds_what_a_search_finds(seed, pixels):
+    batch = random_batch(seed, pixels=pixels)
+    book, expected = rulebook(batch), searched(batch, SMALL, SHAPE)
+    for name, table in expected.items():
+        np.testing.assert_array_equal(book[name], table.reshape(book[name].shape), err_msg=name)
+    sites = np.append(book["values"][:, 0], 0)[book["pixel_sites"]]
+    np.testing.assert_array_equal(sites, batch["image_values"])
+
+
+def test_pixels_at_the_edges_have_no_neighbours_in_other_images():
+    edge = [(y, x) for y in (0, SHAPE.height - 1) for x in (0, SHAPE.width - 1)]
+    coordinates = np.tile(np.array(edge, np.int32), (2, 3, 1, 1))
+    batch = {"image_coordinates": coordinates, "image_values": np.ones((2, 3, 4), np.float32)}
+    first = rulebook(batch)["neighbours_first"]
+    others = np.delete(first, 12, axis=1)
+    assert (others == 24).all() and (first[:, 12] == np.arange(24)).all()
+
+
+def test_a_pixel_listed_twice_is_one_site_with_the_sum():
+    batch = random_batch(1, labels=False)
+    twice = {
+        "image_coordinates": np.concatenate([batch["image_coordinates"], batch["image_coordinates"][:, :, :7]], axis=2),
+        "image_values": np.concatenate([batch["image_values"], np.full((2, 3, 7), 2.0, np.float32)], axis=2),
+    }
+    once, both = rulebook(batch), rulebook(twice)
+    for name in set(once) - {"values", "pixel_sites"}:
+        np.testing.assert_array_equal(once[name], both[name], err_msg=name)
+    assert both["values"].sum() == pytest.approx(once["values"].sum() + 2 * 3 * 7 * 2.0, rel=1e-5)
+    np.testing.assert_array_equal(both["pixel_sites"][:, :, -7:], both["pixel_sites"][:, :, :7])
+
+
+def test_a_row_that_begins_at_the_edge_is_walked_from_its_first_site():
+    # Columns 0, 1 and 3: of the window around column 1, only what is there must be found, in its place.
+    coordinates = np.array([[[[4, 0], [4, 1], [4, 3]]]], np.int32)
+    shape = ImageShape(1, 8, 8)
+    book = rulebook({"image_coordinates": coordinates, "image_values": np.ones((1, 1, 3), np.float32)}, shape=shape)
+    assert book["neighbours_first"][1][10:15].tolist() == [3, 0, 1, 3, 2]
+    assert book["neighbours_0"][1].tolist() == [3, 3, 3, 0, 1, 3, 3, 3, 3]
+
+
+def test_an_empty_batch_has_no_sites_but_the_deepest():
+    book = rulebook({"image_coordinates": np.full((1, 3, 8, 2), -1), "image_values": np.zeros((1, 3, 8), np.float32)})
+    assert len(book["values"]) == len(book["parents_1"]) == 0
+    assert book["children_1"].tolist() == [[0] * 4] * (3 * 4 * 6)
+
+
+def test_more_events_than_the_keys_can_number_are_refused():
+    coordinates = np.full((200, 3, 1, 2), -1, np.int32)
+    with pytest.raises(ValueError, match="at most 135 events"):
+        build_rulebook(coordinates, np.zeros((200, 3, 1), np.float32), SMALL, ImageShape())
+
+
+def test_compiled_in_a_graph_it_is_the_same():
+    batch = random_batch(3, labels=False)
+    built = tf.function(lambda c, v: build_rulebook(c, v, SMALL, SHAPE))
+    for name, table in built(batch["image_coordinates"], batch["image_values"]).items():
+        np.testing.assert_array_equal(table, rulebook(batch)[name], err_msg=name)
+
+
+def test_in_the_pipeline_it_is_the_same():
+    batch = random_batch(4)
+    segmenter = SparseSegmenter(sparse_network(), SMALL, SHAPE)
+    (prepared,) = tf.data.Dataset.from_tensors(batch).map(segmenter.prepare, num_parallel_calls=2).as_numpy_iterator()
+    for name, table in rulebook(batch).items():
+        np.testing.assert_array_equal(prepared[name], table, err_msg=name)
+
+
+@pytest.mark.parametrize("pixels", [0, 40, 300])
+def test_filled_up_it_says_the_same_of_the_same_sites(pixels):
+    batch = random_batch(5, pixels=max(pixels, 4), labels=False)
+    if not pixels:
+        batch["image_coordinates"][:] = -1
+        batch["image_values"][:] = 0
+    book = rulebook(batch)
+    filled = fill_up(book, ops.convert_to_numpy(bucket_sizes(book, SMALL)), SMALL)
+    filled = {name: ops.convert_to_numpy(table) for name, table in filled.items()}
+    for name, table in book.items():
+        n = len(table)
+        of = int(name[-1]) + (name.startswith("parents")) if name[-1].isdigit() else 0
+        times = 4 if name.startswith("parents") else 1
+        absent, now_absent = (
+            times * (len(b[f"images_{of}"]) if of < 2 else len(b["children_1"])) for b in (book, filled)
+        )
+        if "values" in name or "images" in name:
+            absent = now_absent = None
+        found = filled[name][:n]
+        np.testing.assert_array_equal(np.where(found == now_absent, absent, found), table, err_msg=name)
+        assert name == "pixel_sites" or (filled[name][n:] == {"v": 0.0, "i": -1}.get(name[0], now_absent)).all(), name
+
+
+def test_lengths_given_beforehand_give_the_same_as_filling_up():
+    batch = random_batch(6, labels=False)
+    sizes = level_bounds(batch["image_values"].size, 2, SMALL, SHAPE)
+    assert sizes == [270, 270]
+    static = build_rulebook(batch["image_coordinates"], batch["image_values"], SMALL, SHAPE, sizes)
+    filled = fill_up(rulebook(batch), sizes, SMALL)
+    for name, table in filled.items():
+        np.testing.assert_array_equal(static[name], table, err_msg=name)
+
+
+def test_buckets_are_few_and_hold_every_level():
+    config = NetworkConfig(conv_mode="sparse", network_depth=3)
+    seen = set()
+    for sites in range(600, 6000, 60):
+        counts = [sites, int(0.6 * sites), int(0.4 * sites)]
+        book = {f"images_{level}": np.zeros(n, np.int32) for level, n in enumerate(counts)}
+        sizes = tuple(int(n) for n in bucket_sizes(book, config))
+        assert all(size >= n for size, n in zip(sizes, counts, strict=True))
+        seen.add(sizes)
+    assert 5 <= len(seen) <= 15
+    deep = {"images_0": np.zeros(600), "images_1": np.zeros(599), "images_2": np.zeros(598)}
+    assert (np.array(bucket_sizes(deep, config)) >= 598).all()
+
+
+def test_its_depth_is_that_of_the_network():
+    deeper = with_changes(SMALL, network_depth=3)
+    assert "children_2" in rulebook(random_batch(0), deeper) and "children_2" not in rulebook(random_batch(0))

@@ -1,0 +1,73 @@
+"""The benchmark, as a user calls it: any flagfile, real and synthetic data, a table and a file."""
+
+import json
+
+import pytest
+
+from tests.doors import run_door
+
+SMALL = ["--n_initial_filters=2", "--network_depth=3", "--blocks_per_layer=1", "--blocks_deepest_layer=1"]
+SMALL += ["--blocks_final=0", "--bottleneck_deepest=4", "--noxla", "--repeats=2", "--reading_steps=2"]
+
+
+def rows_of(path) -> dict[tuple, dict]:
+    found = json.loads(path.read_text())
+    assert found["machine"]["cores"] >= 1 and found["machine"]["tensorflow"] and found["limits"]["gflops"] > 1
+    return {(row["what"], row["batch"]): row for row in found["rows"]}
+
+
+@pytest.mark.slow
+def test_a_jobs_flagfile_on_synthetic_data(tmp_path):
+    path = tmp_path / "found.json"
+    flags = ["--flagfile=flags/quick.flags", *SMALL, "--synthetic", "--downsample=5", "--batch_sizes=1,2"]
+    out = run_door("benchmark", *flags, f"--json={path}").stdout
+    rows = rows_of(path)
+    for size in (1, 2):
+        for what in ("forward", "training step", "training with reading"):
+            row = rows[what, size]
+            assert 0 < row["fastest_s"] <= row["median_s"] <= row["slowest_s"] and row["cpu_s"] > 0
+            assert f"batch {size:<4} {what} " in out
+        assert rows["reading alone", size]["images_per_second"] > 0
+        assert 0 < rows["training step: convolutions", size]["share_of_limit"] < 2
+        assert 0 <= rows["training with reading", size]["waiting"] < 1
+    assert 0.3 < rows["peak memory", 2]["gigabytes"] < 20
+    assert rows["training step: convolutions", 2]["gflop"] == pytest.approx(
+        2 * rows["training step: convolutions", 1]["gflop"], rel=0.01
+    )
+    configuration = json.loads(path.read_text())["configuration"]
+    assert configuration["network"]["n_initial_filters"] == 2 and configuration["data"]["downsample"] == 5
+
+
+@pytest.mark.slow
+def test_a_sparse_network_against_its_products_and_dense_ones(tmp_path, sample_file):
+    path = tmp_path / "found.json"
+    flags = [
+        "--preset=sparse",
+        *SMALL,
+        f"--file={sample_file}",
+        "--downsample=3",
+        "--batch_sizes=1,5",
+        "--sites=2000,5000",
+    ]
+    flags += ["--most_trained_sites=3000", "--dense_modes=2D", "--dense_downsample=5"]
+    out = run_door("benchmark", *flags, f"--json={path}").stdout
+    rows = rows_of(path)
+    assert rows["forward: its matrix products", 1]["ratio"] > 0.5
+    sites = rows["sites of each level", 1]["sites"]
+    assert len(sites) == 4 and sorted(sites, reverse=True) == sites and sites[-1] == 3 * 20 * 32
+    assert ("rulebook", 1) in rows and ("reading alone", 1) in rows
+    assert "batch 5    reading: left out, the data have 3 entries only" in out and ("reading alone", 5) not in rows
+    what = {name for name, _ in rows}
+    assert "training step of 2000 sites" in what and "forward of 5000 sites" in what
+    assert "training step of 5000 sites" not in what
+    assert rows["forward of 2D at downsample 5", 1]["scaled_by_pixels"] == 16
+
+
+def test_mistakes_get_one_line():
+    for flags, said in (
+        (["--iterations=5"], "iterations"),
+        (["--batch_sizes=0"], "--batch_sizes: '0' is no number of 1 or more"),
+        (["--dense_modes=4D"], "--dense_modes=4D: must be 2D or 3D"),
+    ):
+        done = run_door("benchmark", "--synthetic", *flags, check=False)
+        assert done.returncode == 2 and said in done.stderr.splitlines()[-1]

@@ -1,0 +1,146 @@
+"""import_weights: a reference network becomes a run that evaluate, export and train take."""
+
+import json
+
+import numpy as np
+import pytest
+
+from cosmictagger_tf.config import NetworkConfig
+from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.training.importing import check_architecture, read_tensors, strip_prefix
+from tests.doors import refusal, run_door
+
+ARCHITECTURE = ["--n_initial_filters=4", "--network_depth=4", "--bottleneck_deepest=32", "--downsample=3"]
+
+
+@pytest.fixture(scope="module")
+def imported(fixtures_dir, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("imported")
+    source = fixtures_dir / "uresnet_small_torch.npz"
+    flags = ["--flagfile=flags/networks/uresnet.flags", *ARCHITECTURE]
+    done = run_door("import_weights", f"--from={source}", *flags, f"--output_dir={folder}", "--run_id=moved")
+    assert done.stdout.splitlines()[-1] == f"imported into {folder}/moved"
+    return folder, source, flags
+
+
+def test_the_run_has_the_references_logits(imported):
+    import keras
+
+    from cosmictagger_tf.config import OutputConfig
+    from cosmictagger_tf.detector import ImageShape
+    from cosmictagger_tf.networks.build import build_network
+    from cosmictagger_tf.runs import RunFolder
+
+    keras.config.set_dtype_policy("float32")
+    folder, source, _ = imported
+    run = RunFolder(OutputConfig(str(folder), "moved"))
+    network = build_network(run.config(NetworkConfig), ImageShape(3, 160, 256))
+    network.load_weights(run.checkpoints / "step_00000000/network.weights.h5")
+    with np.load(source) as file:
+        expected = file["eval/logits"][:, 0].transpose(0, 2, 3, 1)
+        gap = float(file["eval/f64_logits_maxabsdiff"])
+        found = np.asarray(network(file["input"].astype(np.float32)))[0]
+    assert np.abs(found - expected).max() < max(1e-3, 3 * gap)
+
+
+@pytest.mark.slow
+def test_evaluate_and_train_take_it(imported, sample_file):
+    folder, _, _ = imported
+    where = [f"--output_dir={folder}", f"--file={sample_file}", "--max_entries=1"]
+    run_door("evaluate", *where, "--run_id=moved", "--minibatch_size=1", "--noxla")
+    record = json.loads((folder / "moved/evaluation.json").read_text())
+    assert record["step"] == 0 and record["events"] == 1
+    flags = ["--minibatch_size=1", "--iterations=1", f"--init_from={folder}/moved", "--run_id=further", "--noxla"]
+    done = run_door("train", *where, *flags, *ARCHITECTURE)
+    assert "begins with the weights" in done.stdout and "step=1 of=1" in done.stdout
+
+
+def test_a_run_is_not_replaced(imported):
+    folder, source, flags = imported
+    line = refusal("import_weights", f"--from={source}", *flags, f"--output_dir={folder}", "--run_id=moved")
+    assert "a run is there already" in line
+
+
+def test_tensors_that_do_not_fit_are_named(imported, tmp_path):
+    _, source, _ = imported
+    flags = [*ARCHITECTURE, "--blocks_final=4", f"--output_dir={tmp_path}"]
+    line = refusal("import_weights", f"--from={source}", *flags)
+    assert "final_layer.blocks.4.convolution_1.conv.weight has no place" in line
+    assert not (tmp_path / "test").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"wiring": "tensorflow"}, "--wiring"), ({"conv_mode": "3D"}, "--deepest_3d=bottleneck")],
+)
+def test_options_that_the_reference_has_not_are_refused(changes, said):
+    with pytest.raises(ConfigError, match=said):
+        check_architecture(NetworkConfig(**changes))
+
+
+def test_what_is_no_file_of_weights_is_one_line(tmp_path):
+    assert "no such file" in refusal("import_weights", "--from=/nowhere.npz")
+    assert "ends in .ckpt" in refusal("import_weights", "--from=weights.h5")
+    assert "ends in .ckpt" in refusal("import_weights")
+    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 cut short")
+    with pytest.raises(ConfigError, match=r"broken\.npz"):
+        read_tensors(tmp_path / "broken.npz")
+
+
+def test_pickled_arrays_are_not_loaded(tmp_path):
+    np.savez(tmp_path / "a.npz", weight=np.array([{"an": "object"}], dtype=object))
+    with pytest.raises(ConfigError, match="cannot be read as arrays"):
+        read_tensors(tmp_path / "a.npz")
+
+
+def test_names_of_an_npz_with_and_without_param(tmp_path):
+    np.savez(tmp_path / "a.npz", **{"param/x.weight": np.ones(2), "logits": np.zeros(3)})
+    np.savez(tmp_path / "b.npz", **{"x.weight": np.ones(2)})
+    for name in ("a.npz", "b.npz"):
+        assert list(read_tensors(tmp_path / name)) == ["x.weight"]
+
+
+def test_a_wrappers_prefix_is_taken_off_and_its_own_tensors_are_named():
+    said = []
+    network = {"initial_convolution.conv.weight": np.ones(1), "bottleneck.bias": np.ones(2)}
+    wrapped = {f"model.{name}": array for name, array in network.items()} | {"criterion.weights": np.ones(3)}
+    assert strip_prefix(wrapped, said.append).keys() == network.keys()
+    assert len(said) == 1 and "criterion.weights" in said[0]
+    assert strip_prefix(network, said.append).keys() == network.keys() and len(said) == 1
+
+
+def test_a_lightning_checkpoint_and_a_state_dict(tmp_path):
+    torch = pytest.importorskip("torch")
+    state = {"model.initial_convolution.conv.weight": torch.ones(2, dtype=torch.float16), "model.b": torch.zeros(3)}
+    torch.save({"state_dict": state, "epoch": 3, "callbacks": {}}, tmp_path / "a.ckpt")
+    torch.save(state, tmp_path / "b.pt")
+    for name in ("a.ckpt", "b.pt"):
+        found = strip_prefix(read_tensors(tmp_path / name))
+        assert found.keys() == {"initial_convolution.conv.weight", "b"}
+        assert found["initial_convolution.conv.weight"].dtype == np.float32
+
+
+class Harmful:
+    """What a pickle could hold."""
+
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+def test_objects_in_a_checkpoint_are_refused_unexecuted(tmp_path, capsys):
+    torch = pytest.importorskip("torch")
+    torch.save({"state_dict": {"a": torch.ones(1)}, "hyper_parameters": Harmful()}, tmp_path / "a.ckpt")
+    with pytest.raises(ConfigError, match="not loaded because they can run code"):
+        read_tensors(tmp_path / "a.ckpt")
+    assert "executed" not in capsys.readouterr().out
+
+
+def test_without_torch_the_message_says_how_to_install_it(tmp_path, monkeypatch):
+    import sys
+
+    from cosmictagger_tf.errors import MissingPackageError
+
+    (tmp_path / "a.pt").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingPackageError, match="pip install torch"):
+        read_tensors(tmp_path / "a.pt")

@@ -1,0 +1,141 @@
+"""A run's folder: locked while it trains, compared with what is asked for, cleared up after a killed process."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from cosmictagger_tf import runs
+from cosmictagger_tf.config import DataConfig, NetworkConfig, OptimizerConfig, OutputConfig, TrainConfig
+from cosmictagger_tf.errors import ConfigError, WriteError
+from cosmictagger_tf.files import replaced_file, replaced_folder, tidy, write_failure
+from cosmictagger_tf.runs import RunFolder
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "PATIENCE", 0.3)
+    made = RunFolder(OutputConfig(str(tmp_path), "run"))
+    made.prepare()
+    return made
+
+
+def test_a_second_process_is_refused_and_told_which_has_the_folder(folder):
+    with folder.locked(), pytest.raises(ConfigError, match=rf"run: process {os.getpid()} on .* trains in it"):
+        folder.locked().__enter__()
+    with folder.locked():
+        pass
+
+
+def test_the_lock_survives_no_crash(folder):
+    ready, go = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with folder.locked():
+            os.write(go, b"x")
+            time.sleep(60)
+        os._exit(0)
+    os.read(ready, 1)
+    with pytest.raises(ConfigError, match=f"process {child} on"):
+        folder.locked().__enter__()
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with folder.locked():
+        assert (folder.path / ".lock").read_text().startswith(f"process {os.getpid()} on")
+
+
+def test_a_file_system_without_locks_is_said(folder, monkeypatch):
+    def refuse(*_):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(runs.fcntl, "flock", refuse)
+    said = []
+    with folder.locked(said.append):
+        assert len(said) == 1 and "take care that only one run uses this folder" in said[0]
+
+
+def sections(**changes):
+    data = DataConfig(file=("a.h5",), minibatch_size=changes.pop("minibatch_size", 2))
+    network = NetworkConfig(blocks_final=changes.pop("blocks_final", 5), remat=changes.pop("remat", False))
+    optimizer = OptimizerConfig(learning_rate=changes.pop("learning_rate", 0.1))
+    train = TrainConfig(**{"iterations": 4, **changes})
+    return {"data": data, "network": network, "optimizer": optimizer, "train": train}
+
+
+@pytest.fixture
+def begun(folder):
+    (folder.checkpoints / "step_00000003").mkdir(parents=True)
+    folder.write_record(sections(), {"events": 100, "ranks": 2})
+    return folder
+
+
+def test_what_may_change_is_named(begun):
+    facts = {"events": 100, "ranks": 4}
+    changed = sections(iterations=9, learning_rate=0.2, logging_iteration=7, remat=True, init_from="x", dry_run=True)
+    assert begun.check_resumable(changed, facts) == [
+        "--remat: False -> True",
+        "--learning_rate: 0.1 -> 0.2",
+        "--iterations: 4 -> 9",
+        "--logging_iteration: 1 -> 7",
+        "ranks: 2 -> 4",
+    ]
+    assert begun.check_resumable(sections(), {"events": 100, "ranks": 2}) == []
+
+
+def test_what_may_not_change_is_refused_with_every_difference(begun):
+    with pytest.raises(ConfigError) as caught:
+        begun.check_resumable(sections(minibatch_size=4, blocks_final=2, iterations=9), {"events": 90, "ranks": 2})
+    line = str(caught.value)
+    for difference in ("--minibatch_size: 2 -> 4", "--blocks_final: 5 -> 2", "events: 100 -> 90"):
+        assert difference in line
+    assert "iterations" not in line and "\n" not in line
+
+
+def test_a_run_that_saved_nothing_binds_nobody(folder):
+    folder.write_record(sections(), {"events": 100})
+    assert folder.check_resumable(sections(minibatch_size=4), {"events": 90}) == []
+
+
+def test_what_killed_writers_left_is_cleared_up(tmp_path):
+    (tmp_path / ".step_00000004.123.part").mkdir()
+    (tmp_path / ".step_00000004.123.part/state.npz").touch()
+    (tmp_path / ".run.json.77.part").touch()
+    # Killed after the old folder was moved away, and before the new one came into its place.
+    (tmp_path / ".model.5.old").mkdir()
+    (tmp_path / ".model.5.old/saved").touch()
+    for name in ("step_00000004.set_aside", ".lock", ".hidden.part"):
+        (tmp_path / name).touch()
+    tidy(tmp_path, ("run.json",))
+    assert not (tmp_path / ".run.json.77.part").exists() and (tmp_path / ".step_00000004.123.part").exists()
+    tidy(tmp_path)
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == [".hidden.part", ".lock", "model", "step_00000004.set_aside"]
+    assert (tmp_path / "model/saved").exists()
+
+
+def test_a_full_disk_is_one_line_and_leaves_what_was_there(tmp_path):
+    target = tmp_path / "file"
+    target.write_text("old")
+    with pytest.raises(WriteError, match="file: cannot be written: No space left on device"), replaced_file(target):
+        raise OSError(28, "whatever")
+    with pytest.raises(WriteError, match="Read-only file system"), replaced_folder(tmp_path / "folder"):
+        raise OSError(30, "whatever")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"] and target.read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(122, ""), "Disk quota exceeded"),
+        (
+            RuntimeError("can't write (file write failed: errno = 28, error message = 'No space')"),
+            "No space left on device",
+        ),
+        (OSError("Can't close file: No space left on device"), "No space left on device"),
+        (FileNotFoundError(2, "no such file"), None),
+        (RuntimeError("anything else"), None),
+    ],
+)
+def test_which_errors_are_the_disks(error, reason):
+    assert write_failure(error) == reason

@@ -1,0 +1,127 @@
+"""A number that is not finite stops the training before the update, and only then."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cosmictagger_tf.errors import NonFiniteError, StoppedElsewhere
+from cosmictagger_tf.training.callbacks import FiniteStop
+from cosmictagger_tf.training.distributed import Ranks
+from cosmictagger_tf.training.model import ELSEWHERE, FINE, GRADIENT, LOSS, LOWEST_SCALE
+from tests.training.small import make_batches, make_model, train_on, weights_of
+
+PLAIN = {"normalization": "none"}
+
+
+def poisoned(batch):
+    """The batch with a pixel whose charge is no number."""
+    values = batch["image_values"].copy()
+    values[0, 0, 3] = np.nan
+    return {**batch, "image_values": values}
+
+
+def state_of(model):
+    return [np.asarray(v.value) for v in [model.step, *model.optimizer.variables]]
+
+
+@pytest.mark.parametrize("xla", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["plain", "xla"])
+@pytest.mark.parametrize("options", [{"gradient_accumulation": 2, "ema_momentum": 0.5, "clip_norm": 1.0}])
+def test_a_loss_that_is_not_finite_changes_nothing(xla, options):
+    good, bad, after = make_batches(3, 2)
+    model = make_model(options, xla=xla, **PLAIN)
+    train_on(model, [good])
+    weights, state = weights_of(model), state_of(model)
+    train_on(model, [poisoned(bad)])
+    assert int(model.fault.numpy()) == LOSS
+    # What follows in a stretch of steps does nothing either.
+    train_on(model, [after])
+    assert int(model.fault.numpy()) == LOSS and int(model.step.numpy()) == 1
+    np.testing.assert_array_equal(weights, weights_of(model))
+    for before, now in zip(state, state_of(model), strict=True):
+        np.testing.assert_array_equal(before, now)
+
+
+@pytest.mark.slow
+def test_the_later_steps_of_a_stretch_do_nothing():
+    good, bad, after = make_batches(3, 2)
+    model, alone = make_model(**PLAIN), make_model(**PLAIN)
+    train_on(alone, [good])
+    model.compile(model.optimizer, model.loss, steps_per_execution=3, jit_compile=False, auto_scale_loss=False)
+    batches = {name: np.stack([b[name] for b in (good, poisoned(bad), after)]) for name in good}
+    model.fit(tf.data.Dataset.from_tensor_slices(batches), verbose=0)
+    assert int(model.step.numpy()) == 1
+    np.testing.assert_array_equal(weights_of(model), weights_of(alone))
+
+
+def test_a_gradient_that_is_not_finite_stops_where_the_loss_is():
+    model = make_model(**PLAIN)
+    finite, broken = [tf.ones(w.shape) for w in model.network.trainable_weights], None
+    broken = [tf.fill(finite[0].shape, np.inf), *finite[1:]]
+    assert int(model._fault_of(finite)) == FINE
+    assert int(model._fault_of(broken)) == GRADIENT
+    before = weights_of(model)
+    model._update(broken, model._fault_of(broken))
+    np.testing.assert_array_equal(before, weights_of(model))
+
+
+def test_the_loss_scale_may_fall_but_not_for_ever():
+    model = make_model(scale_loss=True, **PLAIN)
+    broken = [tf.fill(w.shape, np.inf) for w in model.network.trainable_weights]
+    before, scale = weights_of(model), float(model.optimizer.dynamic_scale.numpy())
+    model._update(broken, model._fault_of(broken))
+    assert int(model.fault.numpy()) == FINE and int(model.step.numpy()) == 1
+    assert float(model.optimizer.dynamic_scale.numpy()) == scale / 2
+    np.testing.assert_array_equal(before, weights_of(model))
+    model.optimizer.dynamic_scale.assign(LOWEST_SCALE)
+    assert int(model._fault_of(broken)) == GRADIENT
+
+
+class ManyRanks(Ranks):
+    """Ranks of which another one failed, if this one did not."""
+
+    def agreed(self):
+        class Agreed:
+            def __enter__(self):
+                return self
+
+            def __exit__(self, kind, error, trace):
+                if error is None:
+                    raise StoppedElsewhere
+                return False
+
+        return Agreed()
+
+
+def test_the_stop_names_step_and_events():
+    model = make_model(**PLAIN)
+    stop = FiniteStop(lambda step: [f"a.h5, entry {step}", "b.h5, entry 3"], Ranks())
+    stop.set_model(model)
+    stop.on_train_batch_end(0)
+    model.step.assign(7)
+    model.fault.assign(LOSS)
+    with pytest.raises(NonFiniteError, match=r"step 8: the loss is not finite, of the events a.h5, entry 7; b.h5, en"):
+        stop.on_train_batch_end(0)
+    model.fault.assign(ELSEWHERE)
+    elsewhere = FiniteStop(lambda step: [], ManyRanks())
+    elsewhere.set_model(model)
+    with pytest.raises(StoppedElsewhere):
+        elsewhere.on_train_batch_end(0)
+
+
+@pytest.mark.slow
+def test_ordinary_steps_are_what_they_were():
+    """The guard changes no bit of an update: the same steps by hand, without it."""
+    batches = make_batches(2, 2)
+    model, bare = make_model(**PLAIN), make_model(**PLAIN)
+    train_on(model, batches)
+
+    @tf.function
+    def step(batch):
+        gradients, _ = bare._gradients(batch)
+        bare.optimizer.apply(gradients, bare.network.trainable_weights)
+
+    for batch in batches:
+        step({name: tf.constant(array) for name, array in batch.items()})
+    np.testing.assert_allclose(weights_of(model), weights_of(bare), rtol=0, atol=0)
+    assert keras.ops.shape(model.fault) == ()

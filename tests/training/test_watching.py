@@ -1,0 +1,270 @@
+"""What a user sees of a run: the terminal, TensorBoard, the run's folder, --dry_run."""
+
+import io
+import json
+import subprocess
+
+import numpy as np
+import pytest
+
+from cosmictagger_tf.config import (
+    DataConfig,
+    ExecutionConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    OutputConfig,
+    TrainConfig,
+)
+from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.flags import parse
+from cosmictagger_tf.runs import flag_lines
+from cosmictagger_tf.train import GROUPS
+from cosmictagger_tf.training.dry_run import layer_names, network_table, step_cost
+from cosmictagger_tf.training.pictures import charge_picture, class_picture
+from cosmictagger_tf.training.recorders import SHOWN, CsvHistory, Terminal
+from tests.doors import ROOT, TINY, refusal, run_door
+from tests.training.small import make_batches, make_model
+
+
+class Screen(io.StringIO):
+    """A stream that is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+def record(step, split="train"):
+    speed = {"images_per_second": 2.5, "waiting": 0.1, "seconds_left": 3723.0, "learning_rate": 0.1}
+    return {"split": split, "step": step, **dict.fromkeys(SHOWN, 0.5), **(speed if split == "train" else {})}
+
+
+def test_a_terminal_shows_one_bar_that_is_rewritten(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    screen = Screen()
+    terminal = Terminal(10, 1, screen)
+    for step in (1, 5):
+        terminal.write(record(step))
+    terminal.write(record(5, "validation"))
+    terminal.write(record(10))
+    text = screen.getvalue()
+    assert text.count("\n") == 2, "one line for the validation, one at the end"
+    bar = text.split("\r")[2]
+    assert "5/10 [===============>..............] loss 0.5000  mean IoU 0.5000  2.50 images/s" in bar
+    assert "waiting 10.0%  1:02:03 left" in bar
+    assert "10/10 [==============================]" in text
+
+
+def test_a_narrow_terminal_is_not_wrapped(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    screen = Screen()
+    Terminal(10, 1, screen).write(record(5))
+    assert len(screen.getvalue().removeprefix("\r\x1b[K")) == 49
+
+
+def test_elsewhere_there_are_plain_lines_every_so_many_steps():
+    stream = io.StringIO()
+    terminal = Terminal(10, 3, stream)
+    for step in range(1, 11):
+        terminal.write(record(step))
+    assert [line.split()[1] for line in stream.getvalue().splitlines()] == ["3/10", "6/10", "9/10", "10/10"]
+    assert "\r" not in stream.getvalue() and "\x1b" not in stream.getvalue()
+
+
+def test_lines_come_also_where_steps_come_in_stretches():
+    stream = io.StringIO()
+    terminal = Terminal(12, 5, stream)
+    for step in (4, 8, 12):
+        terminal.write(record(step))
+    assert [line.split()[1] for line in stream.getvalue().splitlines()] == ["8/12", "12/12"]
+
+
+def test_a_resumed_history_drops_what_comes_after(tmp_path):
+    file = tmp_path / "history.csv"
+    for resume, steps in ((0, (1, 2, 3)), (2, (3, 4))):
+        history = CsvHistory(file, ["split", "step", "loss"], resume)
+        for step in steps:
+            history.write(record(step))
+        history.close()
+    assert [line.split(",")[1] for line in file.read_text().splitlines()] == ["step", "1", "2", "3", "4"]
+
+
+def test_pictures_have_readable_colours():
+    classes = class_picture(np.array([[0, 1, 2]]))
+    assert classes.dtype == np.uint8 and classes[0].tolist() == [[255, 255, 255], [0, 114, 178], [213, 94, 0]]
+    charge = charge_picture(np.array([[0.0, 5.0, 50.0, 500.0]]))[0].astype(int)
+    assert charge[0].tolist() == [255, 255, 255]
+    brightness = charge.sum(axis=1)
+    assert (np.diff(brightness) < 0).all(), "darker, the more charge"
+    assert (charge_picture(np.zeros((2, 3))) == 255).all()
+
+
+@pytest.mark.parametrize("profile", ["5", "5,x", "0,3", "4,3", "1,2,3"])
+def test_impossible_profiles_are_refused(profile):
+    with pytest.raises(ConfigError, match=f"--profile={profile}"):
+        TrainConfig(iterations=1, profile=tuple(profile.split(",")))
+
+
+def test_intervals_must_be_whole_stretches():
+    with pytest.raises(ConfigError, match="--checkpoint_iteration=10 must be a multiple"):
+        TrainConfig(iterations=1, steps_per_execution=4, checkpoint_iteration=10)
+    with pytest.raises(ConfigError, match="--aux_iterations=10 must be a multiple"):
+        TrainConfig(iterations=1, steps_per_execution=4, checkpoint_iteration=8, aux_file=("x.h5",))
+
+
+def test_the_flagfile_of_a_run_gives_its_configs_back(tmp_path):
+    configs = {
+        "output": OutputConfig(run_id="x"),
+        "data": DataConfig(file=("a.h5", "b.h5"), minibatch_size=3),
+        "network": NetworkConfig(residual=False, weight_decay=1e-5, conv_mode="3D"),
+        "optimizer": OptimizerConfig(freeze=("initial*", "logits"), learning_rate=0.123456789),
+        "train": TrainConfig(epochs=1.5, no_summary_images=True, profile=("3", "4")),
+        "execution": ExecutionConfig(xla=False, deterministic=True),
+    }
+    (tmp_path / "run.flags").write_text("\n".join(flag_lines(configs)))
+    parsed = parse([f"--flagfile={tmp_path}/run.flags"], tuple(type(c) for c in configs.values()))
+    assert parsed.configs == tuple(configs.values())
+    defaults = parse(["--iterations=1"], GROUPS).configs
+    (tmp_path / "run.flags").write_text("\n".join(flag_lines({str(i): c for i, c in enumerate(defaults)})))
+    assert parse([f"--flagfile={tmp_path}/run.flags"], GROUPS).configs == defaults
+
+
+def test_the_cost_of_a_step_is_that_of_its_convolutions():
+    # Without normalisation all products are convolutions: of each place of the output with the whole kernel, forward;
+    # backward as much for the kernel, and as much for the input.
+    model = make_model(normalization="none", upsampling="convolutional")
+    batch = make_batches(1, 2)[0]
+    forward = 0
+    for layer in model.network.layers:
+        if "conv" in layer.name or layer.name == "logits":
+            kernel = layer.kernel.shape
+            places = np.prod((layer.input if "Transpose" in type(layer).__name__ else layer.output).shape[1:3])
+            images = 2 * (1 if layer.name.startswith("deepest") else 3)
+            forward += 2 * int(images * places * np.prod(kernel))
+    memory, operations = step_cost(model, batch)
+    assert operations == 3 * forward
+    doubled = step_cost(model, make_batches(1, 4)[0])
+    assert doubled[1] == 2 * operations
+    assert 1.9 < doubled[0] / memory < 2.1
+
+
+def test_the_table_counts_every_weight_and_names_every_layer():
+    network = make_model({"optimizer": "sgd"}).network
+    table = network_table(network)
+    rows = [line.rsplit(None, 1) for line in table.splitlines()[1:-1]]
+    assert sum(int(weights.replace(",", "")) for _, weights in rows) == network.count_params()
+    assert "16 x 24 x 2" in table and "8 x 12 x 4" in table
+    assert "level0_down_0_conv" in layer_names(network)
+
+
+@pytest.fixture(scope="module")
+def watched(sample_file, tmp_path_factory):
+    """A short run with everything that can be looked at."""
+    folder = tmp_path_factory.mktemp("watched")
+    flags = [*TINY, f"--file={sample_file}", f"--aux_file={sample_file}", "--iterations=6", "--aux_iterations=3"]
+    flags += ["--aux_epochs=4", "--deterministic", "--summary_image_iteration=5", "--profile=4,5", "--seed=5"]
+    done = run_door("train", *flags, f"--output_dir={folder}", "--run_id=watched")
+    return folder, done
+
+
+def events(folder, split, kind):
+    """tag -> steps of what TensorBoard finds."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(folder / "watched/logs" / split), {"tensors": 0}).Reload()
+    if kind == "graph":
+        return found.Graph()
+    plugin = {tag: found.summary_metadata[tag].plugin_data.plugin_name for tag in found.Tags()["tensors"]}
+    return {tag: [e.step for e in found.Tensors(tag)] for tag, name in plugin.items() if name == kind}
+
+
+def test_tensorboard_gets_scalars_pictures_options_and_the_graph(watched):
+    folder, _ = watched
+    train = events(folder, "train", "scalars")
+    assert train["loss"] == [1, 2, 3, 4, 5, 6] and train["learning_rate"] == [1, 2, 3, 4, 5, 6]
+    assert events(folder, "validation", "scalars")["mean_iou"] == [3, 6]
+    assert events(folder, "whole_validation", "scalars")["mean_iou"] == [6]
+    pictures = events(folder, "validation", "images")
+    for plane in range(3):
+        assert pictures[f"plane{plane}/input"] == pictures[f"plane{plane}/label"] == [0]
+        assert pictures[f"plane{plane}/prediction"] == [5, 6]
+    assert "_hparams_/session_start_info" in events(folder, "whole_validation", "hparams")
+    assert any("level0_down" in node.name for node in events(folder, "train", "graph").node)
+
+
+def test_the_profile_holds_the_steps(watched):
+    folder, _ = watched
+    traces = list((folder / "watched/logs/train/plugins/profile").rglob("*.xplane.pb"))
+    assert len(traces) == 1 and traces[0].stat().st_size > 10_000
+
+
+def test_a_run_describes_itself(watched):
+    folder, _ = watched
+    run = json.loads((folder / "watched/run.json").read_text())
+    assert run["parameters"] > 1000 and run["versions"]["keras"] and "--deterministic" in run["command"]
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    assert run["git_commit"] == (commit.stdout.strip() or None)
+
+
+@pytest.mark.slow
+def test_the_flagfile_of_a_deterministic_run_repeats_it_bit_for_bit(watched):
+    folder, _ = watched
+    again = ["--run_id=again", "--profile=", "--no_summary_images"]
+    run_door("train", f"--flagfile={folder}/watched/run.flags", *again)
+    here, there = (folder / name / "checkpoints/step_00000006/state.npz" for name in ("watched", "again"))
+    with np.load(here) as one, np.load(there) as other:
+        assert one.files == other.files
+        for name in one.files:
+            np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+    assert not list((folder / "again/logs").rglob("*.xplane.pb"))
+
+
+def test_fine_tuning_begins_with_the_runs_weights_and_moves_what_is_not_frozen(watched, sample_file):
+    import h5py
+
+    folder, _ = watched
+    flags = [*TINY, f"--file={sample_file}", f"--output_dir={folder}", "--run_id=tuned", "--noxla", "--iterations=1"]
+    flags += [f"--init_from={folder}/watched", "--freeze=initial*,level*,deepest*", "--no_summary_images"]
+    done = run_door("train", *flags, "--learning_rate=0.1")
+    assert "begins with the weights" in done.stdout and "frozen: " in done.stdout and "initial_conv" in done.stdout
+
+    def weights(run, step):
+        found = {}
+        with h5py.File(folder / run / f"checkpoints/step_{step:08d}/network.weights.h5") as file:
+            file.visititems(lambda name, item: found.update({name: item[...]}) if hasattr(item, "shape") else None)
+        return found
+
+    before, after = weights("watched", 6), weights("tuned", 1)
+    moved = {name for name in before if not np.array_equal(before[name], after[name])}
+    # Keras names them by kind and number: the last two units and the logits are the final ones.
+    final = {"conv2d_19", "conv2d_20", "conv2d_21", "plane_batch_normalization_19", "plane_batch_normalization_20"}
+    assert {name.split("/")[1] for name in moved} == final
+
+
+def test_what_cannot_be_frozen_or_begun_with_is_refused(sample_file, tmp_path):
+    flags = [*TINY, f"--file={sample_file}", f"--output_dir={tmp_path}", "--iterations=1"]
+    assert "matches no layer with weights" in refusal("train", *flags, "--freeze=nothing*")
+    assert "nothing is left to train" in refusal("train", *flags, "--freeze=*")
+    assert "holds no intact checkpoint" in refusal("train", *flags, f"--init_from={tmp_path}")
+    assert "no such file" in refusal("train", *flags, "--init_from=/nowhere.weights.h5")
+
+
+def test_a_dry_run_says_all_and_writes_nothing(sample_file, tmp_path):
+    flags = [*TINY, f"--file={sample_file}", f"--output_dir={tmp_path}/none", "--epochs=4", "--dry_run"]
+    done = run_door("train", *flags, "--freeze=initial*")
+    assert "--network_depth=2" in done.stdout and "GFLOP" in done.stdout and "initial_conv*" in done.stdout
+    assert "3 events, 1.5 steps a pass, 6 steps in all" in done.stdout
+    assert not (tmp_path / "none").exists()
+
+
+def test_steps_at_a_stretch_make_the_same_weights(sample_file, tmp_path):
+    flags = [*TINY, f"--file={sample_file}", f"--output_dir={tmp_path}", "--iterations=5", "--checkpoint_iteration=2"]
+    flags += ["--no_summary_images", "--noxla", "--summary_iteration=5"]
+    states = []
+    for stretch in (1, 2):
+        run_door("train", *flags, f"--run_id={stretch}", f"--steps_per_execution={stretch}")
+        folder = tmp_path / str(stretch) / "checkpoints"
+        assert sorted(p.name for p in folder.iterdir()) == ["step_00000002", "step_00000004", "step_00000005"]
+        with np.load(folder / "step_00000005/state.npz") as arrays:
+            states.append({name.split()[0]: arrays[name] for name in arrays.files})
+    for name, array in states[0].items():
+        np.testing.assert_allclose(array, states[1][name], rtol=1e-5, atol=1e-6, err_msg=name)

@@ -1,6 +1,7 @@
 """Where the tests find what the repository does not hold, and what all of them share."""
 
 import os
+import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -8,6 +9,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def same_initial_weights():
+    """A test's networks begin with the same weights every time, alone or among others."""
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(0)
 
 
 def _outside(variable: str, default: Path, what: str) -> Path:

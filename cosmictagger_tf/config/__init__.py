@@ -1,0 +1,49 @@
+"""The nouns of a run, as frozen dataclasses that validate themselves.
+
+Every option stands here once, with its default, its help and its bounds; flags.py turns each field into the
+absl flag of the same name. Imports neither TensorFlow nor absl. Where the reference CosmicTagger has the
+option, its name is kept (its `run.minibatch_size` is `minibatch_size` here).
+"""
+
+from cosmictagger_tf.config.base import Config, flag_name, option, with_changes
+from cosmictagger_tf.config.data import DataConfig, IoTestConfig, SimulateConfig, SkipConfig
+from cosmictagger_tf.config.execution import DistributedConfig, ExecutionConfig, OutputConfig, RanksConfig
+from cosmictagger_tf.config.inference import (
+    SHIPPED_WEIGHTS,
+    DisplayConfig,
+    EvaluateConfig,
+    ExportConfig,
+    PredictConfig,
+    WeightsConfig,
+)
+from cosmictagger_tf.config.measuring import BenchmarkConfig, ScalingConfig
+from cosmictagger_tf.config.network import NetworkConfig, check_image_shape
+from cosmictagger_tf.config.training import ImportConfig, OptimizerConfig, TrainConfig
+
+__all__ = [
+    "SHIPPED_WEIGHTS",
+    "BenchmarkConfig",
+    "Config",
+    "DataConfig",
+    "DisplayConfig",
+    "DistributedConfig",
+    "EvaluateConfig",
+    "ExecutionConfig",
+    "ExportConfig",
+    "ImportConfig",
+    "IoTestConfig",
+    "NetworkConfig",
+    "OptimizerConfig",
+    "OutputConfig",
+    "PredictConfig",
+    "RanksConfig",
+    "ScalingConfig",
+    "SimulateConfig",
+    "SkipConfig",
+    "TrainConfig",
+    "WeightsConfig",
+    "check_image_shape",
+    "flag_name",
+    "option",
+    "with_changes",
+]

@@ -1,0 +1,66 @@
+"""What every config is made of: options that know their help and bounds, and a dataclass that checks itself."""
+
+import math
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from typing import Any
+
+from cosmictagger_tf.errors import ConfigError
+
+
+def option(default, help: str, *, choices=None, minimum=None, maximum=None) -> Any:
+    """A dataclass field that knows its help text, its allowed values and its inclusive bounds."""
+    metadata = {"help": help, "choices": choices, "minimum": minimum, "maximum": maximum}
+    return field(default=default, metadata=metadata)
+
+
+def flag_name(field_name: str) -> str:
+    """The flag of a field: its name; a field called `from_`, because Python keeps `from` for itself, is --from."""
+    return field_name.removesuffix("_")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Base of all configs: checks each field's choices and bounds, and goes to and from a plain dict."""
+
+    def __post_init__(self):
+        for f in fields(self):
+            _check_value(flag_name(f.name), getattr(self, f.name), f.metadata)
+        self.check()
+
+    def check(self):
+        """Rules between fields; raises ConfigError."""
+
+    def to_dict(self) -> dict:
+        """A plain dict that json can write."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict):
+        """The config that to_dict described; raises ConfigError on a name that is no option."""
+        names = {f.name for f in fields(cls)}
+        unknown = sorted(set(values) - names)
+        if unknown:
+            raise ConfigError(f"{cls.__name__} has no option {', '.join(unknown)} (written by a newer version?)")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+    @classmethod
+    def defaults(cls) -> dict:
+        """The default of every option."""
+        return {f.name: f.default for f in fields(cls) if f.default is not MISSING}
+
+
+def _check_value(name, value, metadata):
+    choices, low, high = metadata.get("choices"), metadata.get("minimum"), metadata.get("maximum")
+    if choices and value not in choices:
+        raise ConfigError(f"--{name}={value}: must be one of {', '.join(choices)}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"--{name}={value}: must be a finite number")
+    if low is not None and value < low:
+        raise ConfigError(f"--{name}={value}: must be at least {low}")
+    if high is not None and value > high:
+        raise ConfigError(f"--{name}={value}: must be at most {high}")
+
+
+def with_changes(config, **changes):
+    """A copy of a config with some fields changed, validated again."""
+    return replace(config, **changes)

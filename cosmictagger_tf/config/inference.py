@@ -1,0 +1,98 @@
+"""Options of what trained weights are used for: scores, tables, pictures, export."""
+
+from dataclasses import dataclass
+
+from cosmictagger_tf.config.base import Config, option
+from cosmictagger_tf.errors import ConfigError
+
+# Trained networks that come with the package (training/shipped.py).
+SHIPPED_WEIGHTS = ("sparse_small",)
+
+
+@dataclass(frozen=True)
+class WeightsConfig(Config):
+    """Weights: which trained weights are used"""
+
+    weights: str = option(
+        "run",
+        "run = those of the run that --run_id names; else a network that comes with the package, for SBND's images at "
+        "full resolution (docs/model_card.md)",
+        choices=("run", *SHIPPED_WEIGHTS),
+    )
+    checkpoint_step: int = option(
+        -1, "step of the run's checkpoint; -1 = the newest, -2 = the best by validation", minimum=-2
+    )
+    weights_location: str = option("", "a Keras .weights.h5 file to use instead of the run's checkpoint")
+
+    def check(self):
+        if self.weights != "run" and (self.weights_location or self.checkpoint_step != -1):
+            raise ConfigError(
+                f"--weights={self.weights}: comes with the package: leave out --weights_location and --checkpoint_step"
+            )
+
+
+@dataclass(frozen=True)
+class PredictConfig(Config):
+    """Prediction: the file of scores"""
+
+    output: str = option("predicted.h5", "the larcv3 file to write")
+    overwrite: bool = option(False, "replace the file if it exists")
+    producer_neutrino_score: str = option("neutrino_prediction", "producer of the sparse2d product of neutrino scores")
+    producer_cosmic_score: str = option("cosmic_prediction", "producer of the sparse2d product of cosmic scores")
+
+    def check(self):
+        if self.producer_neutrino_score == self.producer_cosmic_score:
+            raise ConfigError("--producer_neutrino_score and --producer_cosmic_score must differ")
+
+
+@dataclass(frozen=True)
+class EvaluateConfig(Config):
+    """Evaluation: what is worked out and written beside the table"""
+
+    report: str = option("", "the HTML report, .json and .csv beside it; default: evaluation.html in the run's folder")
+    html: bool = option(True, "draw the HTML report")
+    bootstrap: int = option(1000, "resamplings of the events for the 95 % intervals; 0 = no intervals", minimum=0)
+    bootstrap_seed: int = option(0, "seed of the resampling", minimum=0)
+    producer_particle: str = option("sbndneutrino", "producer of the particle product that has the true neutrino")
+    event_cut_pixels: int = option(5, "event cut: more predicted neutrino pixels than this in every plane", minimum=0)
+    event_cut_rows: float = option(
+        50.0, "event cut: mean drift times of the planes agree within so many full-resolution rows", minimum=0.0
+    )
+
+    def check(self):
+        if self.report and not self.report.endswith(".html"):
+            raise ConfigError(f"--report={self.report}: must end in .html")
+
+
+@dataclass(frozen=True)
+class ExportConfig(Config):
+    """Export"""
+
+    export_dir: str = option("", "where to; default: saved_model or model.keras in <output_dir>/<run_id>")
+    export_format: str = option(
+        "saved_model",
+        "saved_model = for LArSoft, C, C++, any Python; keras = the network alone, one .keras file",
+        choices=("saved_model", "keras"),
+    )
+    export_preprocessing: bool = option(
+        False, "the exported model takes images at the file's resolution and downsamples them itself"
+    )
+
+    def check(self):
+        if self.export_format == "keras" and self.export_preprocessing:
+            raise ConfigError("--export_format=keras holds the network alone: leave out --export_preprocessing")
+
+
+@dataclass(frozen=True)
+class DisplayConfig(Config):
+    """Display: which events are drawn, and where to"""
+
+    entries: tuple[str, ...] = option(("0",), "entries to draw, comma-separated")
+    display_dir: str = option("displays", "folder of the pictures, one an event")
+    display_format: str = option("png", "kind of picture; html = a page to zoom in", choices=("png", "pdf", "html"))
+    predict: bool = option(True, "draw the run's prediction beside image and truth")
+
+    def check(self):
+        wrong = [entry for entry in self.entries if not entry.isdigit()]
+        if wrong:
+            raise ConfigError(f"--entries: '{wrong[0]}' is no entry number")

@@ -1,0 +1,77 @@
+"""Options of the architecture, and which images it fits."""
+
+from dataclasses import dataclass
+
+from cosmictagger_tf.config.base import Config, option
+from cosmictagger_tf.detector import ImageShape
+from cosmictagger_tf.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class NetworkConfig(Config):
+    """Network: the UResNet's architecture (defaults are the reference's)"""
+
+    conv_mode: str = option("2D", "how the UResNet is computed", choices=("2D", "3D", "sparse"))
+    n_initial_filters: int = option(16, "filters of the first convolution", minimum=1)
+    network_depth: int = option(6, "how many times the image is halved on the way down", minimum=1, maximum=8)
+    blocks_per_layer: int = option(2, "blocks at each level, down and up", minimum=0)
+    blocks_deepest_layer: int = option(5, "blocks at the deepest level", minimum=0)
+    blocks_final: int = option(5, "blocks after the way up, before the logits", minimum=0)
+    filter_size_deepest: int = option(5, "kernel size of the deepest blocks (2D); odd", minimum=1)
+    bottleneck_deepest: int = option(256, "filters of the 1x1 bottleneck around the deepest blocks", minimum=1)
+    block_concat: bool = option(False, "keep the planes apart at the deepest level (the reference's name for it)")
+    deepest_3d: str = option(
+        "kernel_3x3x3",
+        "3D: how the deepest level mixes the planes; bottleneck = the reference code's [3,1,1] around [1,5,5]",
+        choices=("kernel_3x3x3", "bottleneck"),
+    )
+    residual: bool = option(True, "residual blocks (two convolutions and a shortcut) instead of plain ones")
+    growth_rate: str = option(
+        "additive", "filters grow by n_initial_filters a level, or double", choices=("additive", "multiplicative")
+    )
+    connections: str = option("concat", "how the way up joins the way down", choices=("concat", "sum", "none"))
+    downsampling: str = option("max_pooling", "how a level halves the image", choices=("max_pooling", "convolutional"))
+    upsampling: str = option("interpolation", "how a level doubles it", choices=("interpolation", "convolutional"))
+    bias: bool = option(True, "convolutions have a bias")
+    normalization: str = option(
+        "batch", "normalisation after each convolution", choices=("none", "batch", "layer", "group", "instance")
+    )
+    norm_statistics: str = option(
+        "auto",
+        "batch statistics of each plane, or of all; auto = as the reference: per_plane in 2D, pooled in 3D",
+        choices=("auto", "per_plane", "pooled"),
+    )
+    wiring: str = option(
+        "pytorch",
+        "which of the reference's two implementations sets slope, batch-norm constants and the skip connections' place",
+        choices=("tensorflow", "pytorch"),
+    )
+    weight_decay: float = option(0.0, "L2 penalty on the convolutions' kernels", minimum=0.0)
+    data_format: str = option(
+        "channels_last", "memory layout of the dense convolutions", choices=("channels_last", "channels_first")
+    )
+    remat: bool = option(False, "recompute activations in the backward pass: less memory, more time")
+
+    def check(self):
+        if self.filter_size_deepest % 2 == 0:
+            raise ConfigError(f"--filter_size_deepest={self.filter_size_deepest}: must be odd")
+        if self.conv_mode == "sparse" and self.data_format != "channels_last":
+            raise ConfigError("--data_format: is for the dense networks; --conv_mode=sparse has lists, not images")
+
+
+def check_image_shape(shape: ImageShape, downsample: int, network_depth: int):
+    """Raises ConfigError, naming the axis, unless both axes can be halved downsample + network_depth times.
+
+    Args:
+        shape: the full-resolution shape, as the file has it.
+        downsample: halvings before the network.
+        network_depth: halvings inside it; 0 where there is no network.
+    """
+    halvings = downsample + network_depth
+    for axis, size in (("height (drift time)", shape.height), ("width (wires)", shape.width)):
+        if size % 2**halvings:
+            most = (size & -size).bit_length() - 1
+            raise ConfigError(
+                f"--downsample={downsample} and --network_depth={network_depth} halve the image {halvings} times, "
+                f"but its {axis} of {size} can be halved only {most} times: their sum must be at most {most}"
+            )

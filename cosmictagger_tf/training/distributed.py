@@ -25,6 +25,9 @@ INSTALL = "scripts/install_horovod"
 # Seconds after which a step that some ranks wait in and others have not reached ends the job. Horovod's own default
 # is to wait for ever; compiling a step can take minutes on one rank alone.
 STALL_LIMIT = "600"
+# Milliseconds between two looks of Horovod's own thread at what waits to be exchanged. At its default of 1 that thread
+# takes 14 % of a core from the network that the rank computes on it, measured by thread on Gloo; on GPUs it does not.
+CPU_CYCLE = "10"
 # The longest that a rank which lost its peers looks for the one to name.
 SEARCH = 3.0
 
@@ -224,7 +227,7 @@ def connect(config: RanksConfig | None = None, prepare: Prepare = pin_gpu) -> Ra
         return Ranks()
     hvd = import_horovod(launch)
     os.environ.setdefault("HOROVOD_STALL_SHUTDOWN_TIME_SECONDS", STALL_LIMIT)
-    hvd.init()
+    _init(hvd)
     if hvd.size() != launch.size:
         raise ConfigError(
             f"{launch.launcher} started {launch.size} ranks, but Horovod sees {hvd.size()}: it was built without what "
@@ -276,6 +279,12 @@ def import_horovod(launch: Launch):
     return hvd
 
 
+def _init(hvd):
+    if not tf.config.list_physical_devices("GPU"):
+        os.environ.setdefault("HOROVOD_CYCLE_TIME", CPU_CYCLE)
+    hvd.init()
+
+
 def is_lost(error: BaseException) -> bool:
     """Whether an exception means that the connection to the other ranks broke."""
     if type(error).__name__ == "HorovodInternalError":
@@ -286,7 +295,7 @@ def is_lost(error: BaseException) -> bool:
 
 def _run_elastic(prepare, job):
     hvd = import_horovod(launched())
-    hvd.init()
+    _init(hvd)
     prepare(hvd.local_rank())
     from horovod.common.elastic import State
     from horovod.common.exceptions import HorovodInternalError

@@ -42,7 +42,9 @@ class GradientExchange:
             fraction: float32 scalar: the part of its events that are no fillers, by which this rank counts.
             fault: float32 scalar: 1 where this rank's gradients must not be used.
         """
-        present = [g for g in gradients if g is not None]
+        # Where TensorFlow inlines the function that they come from, what waits for its outputs alone would wait for its
+        # side effects only, which come before the backward pass; so the clock waits for copies.
+        present = [tf.identity(g) for g in gradients if g is not None]
         with tf.control_dependencies(present):
             began = tf.timestamp()
         with tf.control_dependencies([began]):

@@ -152,6 +152,7 @@ class _Table:
         self.rows = 0
 
     def append(self, rows: np.ndarray) -> int:
+        """Adds rows at the end of the table; returns the number of the first of them."""
         first = self.rows
         if len(rows):
             self.rows += len(rows)

@@ -7,7 +7,7 @@ from cosmictagger_tf.config import DataConfig, NetworkConfig, OptimizerConfig, W
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.runs import RunFolder, architecture
-from cosmictagger_tf.training.checkpoints import BEST, CheckpointError, CheckpointStore, load_weights
+from cosmictagger_tf.training.checkpoints import BEST, WEIGHTS_FILE, CheckpointError, CheckpointStore, load_weights
 from cosmictagger_tf.training.shipped import ShippedModel
 
 # How a network was trained to see its input: taken from the run unless the user says otherwise.
@@ -75,7 +75,7 @@ def find_trained(
         return TrainedModel(recorded, data, scheme, shipped.path, shipped.step)
     store = CheckpointStore(folder.checkpoints, architecture=architecture(recorded))
     step = find_step(store, weights.checkpoint_step, say)
-    return TrainedModel(recorded, data, scheme, store.path(step) / "network.weights.h5", step)
+    return TrainedModel(recorded, data, scheme, store.path(step) / WEIGHTS_FILE, step)
 
 
 def find_step(store: CheckpointStore, wanted: int, say=print) -> int:

@@ -26,7 +26,7 @@ INSTALL = "scripts/install_horovod"
 # is to wait for ever; compiling a step can take minutes on one rank alone.
 STALL_LIMIT = "600"
 # Milliseconds between two looks of Horovod's own thread at what waits to be exchanged. At its default of 1 that thread
-# takes 14 % of a core from the network that the rank computes on it, measured by thread on Gloo; on GPUs it does not.
+# takes 14 % of a core from the network, where that core computes it (measured by thread, Gloo); a GPU loses nothing.
 CPU_CYCLE = "10"
 # The longest that a rank which lost its peers looks for the one to name.
 SEARCH = 3.0

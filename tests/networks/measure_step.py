@@ -5,7 +5,6 @@ python -m tests.networks.measure_step --preset=a21 --downsample=2 --steps=3 --no
 
 import argparse
 import os
-import resource
 import sys
 import time
 
@@ -32,6 +31,7 @@ def main(argv: list[str]) -> None:
     from cosmictagger_tf.data.transforms import downsample_event
     from cosmictagger_tf.flags import parse
     from cosmictagger_tf.measuring.bench import Bench
+    from cosmictagger_tf.measuring.clock import peak_memory
 
     config = parse(network_flags, (NetworkConfig,)).configs[0]
     settings = ExecutionConfig(xla=not own.noxla, precision=own.precision)
@@ -44,7 +44,7 @@ def main(argv: list[str]) -> None:
     began = time.perf_counter()
     call(batch, 0)
     first, timing = time.perf_counter() - began, call(batch, own.steps)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    memory = peak_memory() * 1e9 / 2**30
     print(
         f"{' '.join(argv)}: first {first:.1f} s, then {timing.fastest:.2f} s a step ({timing.cpu:.2f} s of CPU time), "
         f"peak {memory:.2f} GiB, {bench.model.network.count_params():,} weights",

@@ -47,6 +47,11 @@ class SimulateConfig(Config):
     overwrite: bool = option(False, "replace the file if it exists")
     events: int = option(100, "how many events", minimum=1)
     simulation_seed: int = option(1, "names the set: the same seed gives the same events", minimum=0)
+    neutrinos: int = option(
+        1,
+        "neutrino interactions in each event: 0 = cosmic rays alone; several = more to learn from in an image",
+        minimum=0,
+    )
     workers: int = option(1, "processes that simulate at once; the file does not depend on it", minimum=1)
     compare: str = option(
         "", "a larcv3 file with labels: write no file, but print and draw how --events simulated events compare with it"

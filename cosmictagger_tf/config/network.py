@@ -15,6 +15,9 @@ class NetworkConfig(Config):
     n_initial_filters: int = option(16, "filters of the first convolution", minimum=1)
     network_depth: int = option(6, "how many times the image is halved on the way down", minimum=1, maximum=8)
     blocks_per_layer: int = option(2, "blocks at each level, down and up", minimum=0)
+    blocks_by_level: tuple[str, ...] = option(
+        (), "blocks of each level, full resolution first, as in 0,1,2,3 for network_depth=4; none = blocks_per_layer"
+    )
     blocks_deepest_layer: int = option(5, "blocks at the deepest level", minimum=0)
     blocks_final: int = option(5, "blocks after the way up, before the logits", minimum=0)
     filter_size_deepest: int = option(5, "kernel size of the deepest blocks (2D); odd", minimum=1)
@@ -55,8 +58,18 @@ class NetworkConfig(Config):
     def check(self):
         if self.filter_size_deepest % 2 == 0:
             raise ConfigError(f"--filter_size_deepest={self.filter_size_deepest}: must be odd")
+        levels = self.blocks_by_level
+        if levels and (len(levels) != self.network_depth or not all(text.isdecimal() for text in levels)):
+            raise ConfigError(
+                f"--blocks_by_level={','.join(levels)}: must be {self.network_depth} numbers, one for each level of "
+                f"--network_depth={self.network_depth}"
+            )
         if self.conv_mode == "sparse" and self.data_format != "channels_last":
             raise ConfigError("--data_format: is for the dense networks; --conv_mode=sparse has lists, not images")
+
+    def blocks_at(self, depth: int) -> int:
+        """How many blocks a level has, on the way down and on the way up alike."""
+        return int(self.blocks_by_level[depth]) if self.blocks_by_level else self.blocks_per_layer
 
 
 def check_image_shape(shape: ImageShape, downsample: int, network_depth: int):

@@ -41,10 +41,10 @@ def units(config: NetworkConfig) -> Iterator[tuple[str, str]]:
     core = "net_core"
     for depth in range(config.network_depth):
         level = f"level{depth}"
-        yield from blocks(f"{core}.down_blocks", f"{level}_down", config.blocks_per_layer)
+        yield from blocks(f"{core}.down_blocks", f"{level}_down", config.blocks_at(depth))
         yield f"{core}.downsample.bottleneck", f"{level}_downsample"
         yield f"{core}.upsample.bottleneck", f"{level}_upsample"
-        yield from blocks(f"{core}.up_blocks", f"{level}_up", config.blocks_per_layer)
+        yield from blocks(f"{core}.up_blocks", f"{level}_up", config.blocks_at(depth))
         if config.connections == "concat":
             yield f"{core}.connection.bottleneck", f"{level}_connect"
         core += ".main_module"

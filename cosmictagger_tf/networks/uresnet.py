@@ -60,13 +60,13 @@ def level(parts: Parts, x, depth: int):
         return deepest(parts, x)
     early = parts.skip_before_blocks
     before = x
-    x = parts.blocks(x, config.blocks_per_layer, BLOCK_KERNEL, f"{name}_down")
+    x = parts.blocks(x, config.blocks_at(depth), BLOCK_KERNEL, f"{name}_down")
     skip = before if early else x
     x = parts.keep(parts.down(x, filters_at(config, depth + 1), f"{name}_downsample"))
     x = level(parts, x, depth + 1)
     x = parts.keep(parts.up(x, filters_at(config, depth), f"{name}_upsample"))
     x = parts.keep(parts.connect(x, skip, f"{name}_connect")) if early else x
-    x = parts.blocks(x, config.blocks_per_layer, BLOCK_KERNEL, f"{name}_up")
+    x = parts.blocks(x, config.blocks_at(depth), BLOCK_KERNEL, f"{name}_up")
     return x if early else parts.keep(parts.connect(x, skip, f"{name}_connect"))
 
 

@@ -36,6 +36,7 @@ OPTIONS = {
     "filter_size_deepest": (5, 3),
     "blocks_final": (1, 0),
     "blocks_per_layer": (1, 0),
+    "blocks_by_level": ((), ("2",)),
     "blocks_deepest_layer": (1, 0),
     "data_format": ("channels_last", "channels_first"),
 }
@@ -153,6 +154,15 @@ def test_every_preset_has_all_its_blocks(name):
     assert len(network.trainable_weights) == len(set(map(id, network.trainable_weights)))
     norms = [layer for layer in network.layers if layer.name.endswith("_norm")]
     assert len(norms) == (0 if config.normalization == "none" else len(convolutions))
+
+
+@pytest.mark.parametrize("conv_mode", ["2D", "3D", "sparse"])
+def test_levels_have_the_blocks_that_are_asked_for(conv_mode):
+    config = with_changes(TINY, conv_mode=conv_mode, network_depth=3, blocks_by_level=("0", "2", "1"))
+    names = {layer.name for layer in build_network(config, SHAPE).layers}
+    for depth, expected in enumerate((0, 2, 1)):
+        for way in ("down", "up"):
+            assert sum(f"level{depth}_{way}_{i}_1_conv" in names for i in range(9)) == expected
 
 
 @pytest.mark.parametrize("wiring", ["pytorch", "tensorflow"])

@@ -11,6 +11,7 @@ import numpy as np
 
 from cosmictagger_tf.config import SimulateConfig
 from cosmictagger_tf.data.event import Event
+from cosmictagger_tf.data.larcv_format import PARTICLE_DTYPE
 from cosmictagger_tf.data.larcv_writer import LarcvWriter
 from cosmictagger_tf.data.simulation import cosmics, geometry, neutrinos, readout, response
 from cosmictagger_tf.data.simulation.deposits import Deposits, Quanta
@@ -22,18 +23,24 @@ PRODUCER_IMAGE, PRODUCER_LABEL, PRODUCER_NEUTRINO = "sbndwire", "sbnd_cosmicseg"
 AHEAD = 4
 
 
-def simulate_event(seed: int, number: int) -> tuple[Event, np.ndarray]:
-    """Event `number` of the set that `seed` names, and its neutrino's particles (rows of PARTICLE_DTYPE)."""
+def simulate_event(seed: int, number: int, interactions: int = 1) -> tuple[Event, np.ndarray]:
+    """Event `number` of the set that `seed` names, and its neutrinos' particles (rows of PARTICLE_DTYPE).
+
+    Args:
+        seed: of the set.
+        number: of the event.
+        interactions: how many neutrino interactions lie in the image; 0 = cosmic rays alone.
+    """
     rng = np.random.default_rng([seed, number])
     shape = ImageShape()
-    interaction = neutrinos.interact(rng)
-    neutrino = neutrinos.follow(rng, interaction, 0)
-    others, times = cosmics.cosmics(rng, 1)
-    # A group is a primary and all that comes of it: group 0 is the neutrino.
-    late = interaction.time * geometry.DRIFT_VELOCITY / geometry.CM_PER_ROW
-    times = np.concatenate([[late], times])
-    owners = np.array([NEUTRINO] + [COSMIC] * len(others))
-    everything = [neutrino, *others]
+    neutrino = [neutrinos.interact(rng) for _ in range(interactions)]
+    # A group is a primary and all that comes of it: the neutrinos' are the first.
+    followed = [neutrinos.follow(rng, one, group) for group, one in enumerate(neutrino)]
+    others, times = cosmics.cosmics(rng, interactions)
+    late = [one.time * geometry.DRIFT_VELOCITY / geometry.CM_PER_ROW for one in neutrino]
+    times = np.concatenate([late, times])
+    owners = np.array([NEUTRINO] * interactions + [COSMIC] * len(others))
+    everything = [*followed, *others]
     deposits = [d for one in everything for d in one.deposits]
     deposits.append(shower(rng, Quanta.join([Quanta.none(), *(q for one in everything for q in one.quanta)])))
     clouds = response.drift(rng, Deposits.join(deposits), times, owners)
@@ -41,7 +48,8 @@ def simulate_event(seed: int, number: int) -> tuple[Event, np.ndarray]:
         readout.read_out(rng, response.signal(clouds, plane, shape), plane, shape) for plane in range(shape.planes)
     ]
     images, labels = zip(*planes, strict=True)
-    return Event(number, (1, seed, number), images, labels, shape), neutrinos.particles(interaction)
+    rows = [neutrinos.particles(one) for one in neutrino]
+    return Event(number, (1, seed, number), images, labels, shape), np.concatenate([np.zeros(0, PARTICLE_DTYPE), *rows])
 
 
 def simulate_file(config: SimulateConfig, say=print):
@@ -67,10 +75,9 @@ def simulate_file(config: SimulateConfig, say=print):
 
 def events(config: SimulateConfig) -> Iterator[tuple[Event, np.ndarray]]:
     """The events in order, made by `workers` processes."""
-    seed = config.simulation_seed
     if config.workers == 1:
         for number in range(config.events):
-            yield simulate_event(seed, number)
+            yield simulate_event(config.simulation_seed, number, config.neutrinos)
         return
     with ProcessPoolExecutor(config.workers) as pool:
         ahead: deque[Future] = deque()
@@ -78,7 +85,7 @@ def events(config: SimulateConfig) -> Iterator[tuple[Event, np.ndarray]]:
             # Not more at once than keeps the workers busy: the events wait here until they are written.
             if len(ahead) >= AHEAD * config.workers:
                 yield ahead.popleft().result()
-            ahead.append(pool.submit(simulate_event, seed, number))
+            ahead.append(pool.submit(simulate_event, config.simulation_seed, number, config.neutrinos))
         while ahead:
             yield ahead.popleft().result()
 

@@ -67,6 +67,23 @@ def test_the_particle_product_tells_flavour_current_energy_and_vertex(file):
             assert np.all(np.abs([rows["vtx"][0][axis] for axis in "xy"]) <= 200) and 0 <= rows["vtx"][0]["z"] <= 500
 
 
+def test_many_neutrinos_or_none(tmp_path):
+    pixels = {}
+    for interactions in (0, 1, 4):
+        path = simulated(tmp_path / f"{interactions}.h5", events=2, neutrinos=interactions)
+        events = [LarcvFile(path, "sbndwire", "sbnd_cosmicseg").read(entry) for entry in range(2)]
+        labels = np.concatenate([plane.values for event in events for plane in event.label])
+        pixels[interactions] = np.bincount(labels.astype(int), minlength=3)
+        with h5py.File(path) as opened:
+            group = opened["/Data/particle_sbndneutrino_group"]
+            first, count = (int(group["extents"][1][name]) for name in ("first", "N"))
+            rows = group["particles"][first : first + count]
+            # A neutral current's neutrino leaves again; the incoming ones alone say what they did.
+            assert (rows["interaction_type"] >= 0).sum() == interactions
+    assert pixels[0][2] == 0 and pixels[0][1] > 10_000
+    assert pixels[4][2] > 2 * pixels[1][2] > 0
+
+
 def test_an_existing_file_is_kept(file):
     with pytest.raises(ConfigError, match="exists already"):
         simulated(file)

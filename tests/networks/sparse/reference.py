@@ -28,12 +28,12 @@ class Reference:
         if depth == self.config.network_depth:
             return self.deepest(x)
         name = f"level{depth}"
-        skip = self.blocks(x, f"{name}_down", self.config.blocks_per_layer)
+        skip = self.blocks(x, f"{name}_down", self.config.blocks_at(depth))
         x = self.unit(self.pool(skip, dense=depth + 1 == self.config.network_depth), f"{name}_downsample")
         features, _ = self.conv(self.level(x, depth + 1), f"{name}_upsample_conv")
         x = self.masked(features.repeat(2, axis=1).repeat(2, axis=2), skip[1])
         x = self.relu(self.normalise(x, f"{name}_upsample_norm"))
-        x = self.blocks(x, f"{name}_up", self.config.blocks_per_layer)
+        x = self.blocks(x, f"{name}_up", self.config.blocks_at(depth))
         joined = self.masked(np.concatenate([x[0], skip[0]], axis=-1), x[1])
         return self.unit(joined, f"{name}_connect")
 

@@ -43,6 +43,7 @@ OPTIONS = [dict(zip(("residual", "connections", "downsampling", "upsampling"), w
     {"deepest_3d": "bottleneck"},
     {"wiring": "tensorflow"},
     {"blocks_per_layer": 0, "blocks_final": 0, "blocks_deepest_layer": 0},
+    {"network_depth": 3, "blocks_by_level": ("0", "1", "2")},
     {"network_depth": 1},
     {"network_depth": 3},
     {"weight_decay": 0.1},

@@ -54,15 +54,13 @@ def open_door(
         if uses_tensorflow:
             _import_tensorflow_quietly()
         return main(*arguments) or 0
-    except StoppedElsewhere as error:
-        time.sleep(HEAD_START)
-        return error.exit_status
     except UserError as error:
         # What is wrong with the flags is wrong on every rank: one of them says it.
-        if parsed or launched().rank == 0:
-            print(f"cosmictagger_tf.{module}: {error}", file=sys.stderr)
-        else:
+        said_by_another = isinstance(error, StoppedElsewhere) or (parsed is None and launched().rank != 0)
+        if said_by_another:
             time.sleep(HEAD_START)
+        else:
+            print(f"cosmictagger_tf.{module}: {error}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
         print(f"cosmictagger_tf.{module}: interrupted", file=sys.stderr)

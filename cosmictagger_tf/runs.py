@@ -162,7 +162,8 @@ def _differences(old: dict, new: dict) -> Iterator[tuple[str, Any, Any]]:
 
 def architecture(network: NetworkConfig) -> dict:
     """The options that make the weights fit or not, as JSON has them."""
-    return {name: value for name, value in network.to_dict().items() if name in FIXED["network"]}
+    values = {name: value for name, value in network.to_dict().items() if name in FIXED["network"]}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def flag_lines(configs: dict[str, Config]) -> list[str]:

@@ -19,6 +19,7 @@ from cosmictagger_tf.data.larcv_h5 import LarcvFile
 from cosmictagger_tf.data.larcv_queue import LarcvQueue
 from cosmictagger_tf.data.pipeline import READ_AHEAD, BatchStream
 from cosmictagger_tf.data.sampling import training_entries
+from cosmictagger_tf.data.throughput import Throughput
 from cosmictagger_tf.errors import ConfigError, MissingPackageError
 
 DOWNSAMPLES, BATCHES = (0, 2), (1, 4, 16)
@@ -36,26 +37,21 @@ class Row:
     Attributes:
         reader: "h5py", "larcv queue" or "inflate only".
         downsample, batch: what was read.
-        images: read between the clock's start and its end.
-        seconds: wall time; cpu_seconds: of all threads of the process; each of the quickest of REPEATS runs.
-        megabytes: of the inflated voxels that were read, the same for all readers.
-        waited: seconds in which the next batch was not ready.
+        read: between the clock's start and its end, in the quickest of REPEATS runs; its megabytes are of the inflated
+            voxels, the same for all readers.
     """
 
     reader: str
     downsample: int
     batch: int
-    images: int
-    seconds: float
-    cpu_seconds: float
-    megabytes: float
-    waited: float
+    read: Throughput
 
     def __str__(self) -> str:
+        read = self.read
         return (
-            f"{self.downsample:>10} {self.batch:>6}  {self.reader:<13} {self.images / self.seconds:>9.1f} "
-            f"{1e3 * self.cpu_seconds / self.images:>13.2f} {self.megabytes / self.seconds:>7.1f} "
-            f"{self.waited / self.seconds:>8.0%}"
+            f"{self.downsample:>10} {self.batch:>6}  {self.reader:<13} {read.events / read.seconds:>9.1f} "
+            f"{1e3 * read.cpu_seconds / read.events:>13.2f} {read.megabytes / read.seconds:>7.1f} "
+            f"{read.waited / read.seconds:>8.0%}"
         )
 
 
@@ -84,15 +80,16 @@ def compare(reader: Reader, config: DataConfig, steps: int) -> Iterator[Row]:
         count = max(4, steps // batch)
         case = with_changes(config, downsample=downsample, minibatch_size=batch)
         entries = [training_entries(_SEED, step, batch, len(reader)) for step in range(WARM + count)]
-        megabytes = sum(_voxels(part, int(e)) for batch in entries[WARM:] for e in batch) * _VOXEL_BYTES / 1e6
-
+        voxels = sum(_voxels(part, int(entry)) for batch in entries[WARM:] for entry in batch)
+        megabytes = voxels * _VOXEL_BYTES / 1e6
         for name in ("inflate only", "h5py", "larcv queue"):
             with contextlib.suppress(MissingPackageError):
                 runs = [_timed(name, reader, part, case, entries) for _ in range(REPEATS)]
                 # The quickest: what else the machine does makes them only longer.
                 seconds, waited = min((seconds, waited) for seconds, _, waited in runs)
                 cpu_seconds = min(cpu_seconds for _, cpu_seconds, _ in runs)
-                yield Row(name, downsample, batch, count * batch, seconds, cpu_seconds, megabytes, waited)
+                read = Throughput(count * batch, voxels, seconds, cpu_seconds, megabytes, waited)
+                yield Row(name, downsample, batch, read)
 
 
 def _timed(name, reader, part, config, entries) -> tuple[float, float, float]:

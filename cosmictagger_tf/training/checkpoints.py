@@ -133,9 +133,13 @@ class CheckpointStore:
                 f"checkpoint {folder}: {MANIFEST_FILE} is altered: it says step {manifest.get('step')}"
             )
         theirs = manifest.get("architecture")
-        if self.architecture and isinstance(theirs, dict) and theirs != self.architecture:
-            names = [name for name, value in self.architecture.items() if theirs.get(name) != value]
-            shown = "; ".join(f"--{name}: {theirs.get(name)}, not {self.architecture[name]}" for name in names)
+        ours = self.architecture or {}
+        # An option that the checkpoint does not know is younger than it; should the weights not fit, loading them says so.
+        names = (
+            [name for name in ours if name in theirs and theirs[name] != ours[name]] if isinstance(theirs, dict) else []
+        )
+        if names:
+            shown = "; ".join(f"--{name}: {theirs[name]}, not {ours[name]}" for name in names)
             raise CheckpointError(f"checkpoint {folder}: is of another architecture ({shown})")
         for name in (WEIGHTS_FILE, STATE_FILE):
             if not (folder / name).is_file() or sha256(folder / name) != checksums.get(name):

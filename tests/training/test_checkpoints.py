@@ -6,8 +6,10 @@ import keras
 import numpy as np
 import pytest
 
+from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.files import replaced_file, replaced_folder
 from cosmictagger_tf.inference.trained import find_step
+from cosmictagger_tf.runs import architecture
 from cosmictagger_tf.training.checkpoints import NEWEST, CheckpointError, CheckpointStore, load_weights
 from cosmictagger_tf.training.recorders import CsvHistory
 
@@ -134,6 +136,19 @@ def test_another_kind_of_checkpoint_is_named_and_passed_over(tmp_path, changes, 
     with pytest.raises(CheckpointError, match=said):
         find_step(store, 30)
     assert find_step(store, NEWEST, lines.append) == 20
+
+
+def test_an_architecture_with_lists_is_known_again_and_an_older_checkpoint_lacks_younger_options(tmp_path):
+    ours = architecture(NetworkConfig(network_depth=2, blocks_by_level=("0", "1")))
+    store = CheckpointStore(tmp_path, architecture=ours)
+    store.save(10, network(), state(), {})
+    assert store.verify(10)["architecture"] == ours
+    older = {name: value for name, value in ours.items() if name != "blocks_by_level"}
+    change_manifest(store.path(10), {"architecture": older})
+    assert store.verify(10)["step"] == 10
+    change_manifest(store.path(10), {"architecture": {**ours, "blocks_by_level": ["0", "2"]}})
+    with pytest.raises(CheckpointError, match=r"--blocks_by_level: \['0', '2'\], not \['0', '1'\]"):
+        store.verify(10)
 
 
 def test_what_cannot_be_used_is_set_aside_and_neither_counts_nor_gets_lost(tmp_path):

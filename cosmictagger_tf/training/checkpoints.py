@@ -132,12 +132,10 @@ class CheckpointStore:
             raise CheckpointError(
                 f"checkpoint {folder}: {MANIFEST_FILE} is altered: it says step {manifest.get('step')}"
             )
-        theirs = manifest.get("architecture")
-        ours = self.architecture or {}
-        # An option that the checkpoint does not know is younger than it; should the weights not fit, loading them says so.
-        names = (
-            [name for name in ours if name in theirs and theirs[name] != ours[name]] if isinstance(theirs, dict) else []
-        )
+        ours, theirs = self.architecture or {}, manifest.get("architecture")
+        # What the checkpoint does not say is an option younger than it; weights that do not fit are refused when loaded.
+        known = [name for name in ours if name in theirs] if isinstance(theirs, dict) else []
+        names = [name for name in known if theirs[name] != ours[name]]
         if names:
             shown = "; ".join(f"--{name}: {theirs[name]}, not {ours[name]}" for name in names)
             raise CheckpointError(f"checkpoint {folder}: is of another architecture ({shown})")

@@ -133,7 +133,7 @@ class CheckpointStore:
                 f"checkpoint {folder}: {MANIFEST_FILE} is altered: it says step {manifest.get('step')}"
             )
         ours, theirs = self.architecture or {}, manifest.get("architecture")
-        # What the checkpoint does not say is an option younger than it; weights that do not fit are refused when loaded.
+        # What the checkpoint does not say is an option younger than it; loading refuses weights that do not fit.
         known = [name for name in ours if name in theirs] if isinstance(theirs, dict) else []
         names = [name for name in known if theirs[name] != ours[name]]
         if names:

@@ -1,4 +1,4 @@
-"""The metrics in bins of what the events are: neutrino energy, flavour, number of cosmic pixels."""
+"""The metrics in bins of what the events are: neutrino energy, flavour, number of neutrino and of cosmic pixels."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -6,12 +6,13 @@ from itertools import pairwise
 import numpy as np
 
 from cosmictagger_tf.data.neutrino import Neutrino
-from cosmictagger_tf.detector import COSMIC
+from cosmictagger_tf.detector import COSMIC, NEUTRINO
 from cosmictagger_tf.training.evaluation import EventTable
 from cosmictagger_tf.training.metrics import metrics_from_counts
 
 ENERGY_EDGES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, np.inf)  # GeV
-COSMIC_BINS = 6
+# Of the pixel counts: quantiles, so that each bin has as many events.
+PIXEL_BINS = 6
 # The recall of the neutrino's pixels is what an analysis calls efficiency, the precision purity.
 SHOWN = {"neutrino_iou": "neutrino IoU", "neutrino_recall": "efficiency", "neutrino_precision": "purity"}
 
@@ -54,12 +55,12 @@ def breakdowns(table: EventTable, neutrinos: list[Neutrino | None] | None, passe
         found["neutrino energy (GeV)"] = bins(energy, _between(energy, ENERGY_EDGES))
         flavour = np.array([n.flavour if n else "none" for n in neutrinos])
         found["flavour"] = bins(energy, [(name, flavour == name) for name in sorted(set(flavour))])
-    cosmic = table.counts[:, :, COSMIC].sum(axis=(1, 2)).astype(np.float64)
-    edges = np.unique(np.quantile(cosmic, np.linspace(0, 1, COSMIC_BINS + 1)))
-    edges[-1] += 1
-    found["cosmic pixels, all planes"] = bins(
-        cosmic, _between(cosmic, edges if len(edges) > 1 else [edges[0] - 1, edges[0]])
-    )
+    for name, which in (("neutrino", NEUTRINO), ("cosmic", COSMIC)):
+        pixels = table.counts[:, :, which].sum(axis=(1, 2)).astype(np.float64)
+        edges = np.unique(np.quantile(pixels, np.linspace(0, 1, PIXEL_BINS + 1)))
+        edges[-1] += 1
+        groups = _between(pixels, edges if len(edges) > 1 else [edges[0] - 1, edges[0]])
+        found[f"{name} pixels, all planes"] = bins(pixels, groups)
     return found
 
 

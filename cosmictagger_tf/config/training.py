@@ -78,6 +78,11 @@ class TrainConfig(Config):
         "begin with the weights of another run (its folder), of a .weights.h5 file, or with those that come with the "
         "package (by name: sparse_small); a resumed run ignores it",
     )
+    init_new_layers: bool = option(
+        False,
+        "with --init_from: layers that those weights lack, or have in another shape, begin fresh; otherwise such "
+        "weights are refused",
+    )
     augment: bool = option(
         False, "change each event at random: mirrored at the cathode, shifted along time, other gains, more noise"
     )
@@ -113,6 +118,8 @@ class TrainConfig(Config):
     def check(self):
         if bool(self.iterations) == bool(self.epochs):
             raise ConfigError("give one of --iterations and --epochs, to say how long to train")
+        if self.init_new_layers and not self.init_from:
+            raise ConfigError("--init_new_layers: goes with --init_from, whose layers it completes")
         self.profiled_steps()
         stretch = self.steps_per_execution
         due = {"checkpoint_iteration": self.checkpoint_iteration}

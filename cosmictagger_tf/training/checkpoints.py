@@ -17,6 +17,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 
@@ -182,12 +183,54 @@ class CheckpointStore:
             variable.assign(array)
 
 
-def load_weights(file: Path, network: keras.Model):
-    """Loads a .weights.h5 file into a network; raises CheckpointError where it is missing, broken or does not fit."""
+def load_weights(file: Path, network: keras.Model, new_layers: bool = False) -> list[str]:
+    """Loads a .weights.h5 file of Keras into a network, layer by layer, by their names.
+
+    Keras's own loading goes by the kind and number of a layer, which change where one is added before it.
+
+    Args:
+        file: its groups have the layers' names, as Keras 3 writes them.
+        network: takes the weights.
+        new_layers: it may have layers that the file lacks or has in another shape; they stay as they are.
+
+    Returns:
+        The names of those layers.
+
+    Raises:
+        CheckpointError: the file is missing, broken or leads elsewhere, or the weights do not fit; the network is as
+            it was.
+    """
     if not Path(file).is_file():
         raise CheckpointError(f"weights {file}: no such file")
+    stored = _stored_layers(file)
+    layers = {layer.name: layer for layer in network.layers if layer.weights}
+
+    def fits(name: str) -> bool:
+        return [array.shape for array in stored.get(name, [])] == [weight.shape for weight in layers[name].weights]
+
+    new = [name for name in layers if not fits(name)]
+    left = [name for name in stored if name not in layers]
+    if len(new) == len(layers) or ((new or left) and not new_layers):
+        what = f"{new[0]} is not in them, or has another shape" if new else f"it has no {left[0]}"
+        raise CheckpointError(f"weights {file}: do not fit this network ({len(new) + len(left)} layers differ: {what})")
+    for name in layers.keys() - set(new):
+        layers[name].set_weights(stored[name])
+    return new
+
+
+def _stored_layers(file: Path) -> dict[str, list[np.ndarray]]:
+    """The arrays of each layer that has any, by name."""
+    found: dict[str, list[np.ndarray]] = {}
+    links: dict[str, object] = {}
     try:
-        network.load_weights(file)
+        with h5py.File(file) as opened:
+            opened.visititems_links(lambda path, link: links.update({path: link}))
+            for path, link in links.items():
+                if not isinstance(link, h5py.HardLink):
+                    raise ValueError(f"{path} is a link to elsewhere, which is not followed")
+                if path.endswith("/vars") and len(opened[path]):
+                    arrays = opened[path]
+                    found[arrays.attrs["name"]] = [arrays[key][...] for key in sorted(arrays, key=int)]
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"weights {file}: do not fit this network ({reason})") from None
+        raise CheckpointError(f"weights {file}: cannot be read ({error})") from None
+    return found

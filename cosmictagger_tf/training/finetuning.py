@@ -35,11 +35,23 @@ def find_weights(source: str, say=print) -> Path:
     return store.path(manifest["step"]) / WEIGHTS_FILE
 
 
-def init_from(source: str, network: keras.Model, say=print):
-    """Loads the weights that --init_from means into a network; raises CheckpointError where they do not fit."""
+def init_from(source: str, network: keras.Model, new_layers: bool = False, say=print):
+    """Loads the weights that --init_from means into a network.
+
+    Args:
+        source: see find_weights.
+        network: of the same layers; takes the weights.
+        new_layers: the network may have layers that those weights lack, which stay as they are.
+        say: takes a line that names the file, and one that names the new layers.
+
+    Raises:
+        CheckpointError: the weights are not there or do not fit.
+    """
     file = find_weights(source, say)
-    load_weights(file, network)
+    new = load_weights(file, network, new_layers)
     say(f"begins with the weights {file}")
+    if new:
+        say(f"begin fresh: {len(new)} layers: {', '.join(new)}")
 
 
 def freeze_layers(network: keras.Model, patterns: tuple[str, ...]) -> list[str]:

@@ -125,7 +125,7 @@ def train_in(folder: RunFolder, ranks: Ranks, config: RunConfig, say) -> Trainin
         if ranks.rank == 0:
             manifest = restore(model, store, say)
             if manifest is None and config.train.init_from:
-                init_from(config.train.init_from, model.network, say)
+                init_from(config.train.init_from, model.network, config.train.init_new_layers, say)
             known = (manifest or {}).get("skipped", [])
             facts |= {"parameters": model.network.count_params()} | execution.describe()
             folder.write_record(config.sections, facts)
@@ -167,7 +167,7 @@ def describe(config: RunConfig, say=print):
     total = total_steps(config, reader)
     model = build_model(config, reader, total, Ranks(), say)
     if config.train.init_from:
-        init_from(config.train.init_from, model.network, say)
+        init_from(config.train.init_from, model.network, config.train.init_new_layers, say)
     say("\n".join(["", *flag_lines(config.sections), "", dry_run.network_table(model.network), ""]))
     say(dry_run.layer_names(model.network) + "\n")
     skip, prepare = config.skip.skip_bad_events, model.segmenter.prepare

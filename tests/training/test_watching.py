@@ -240,12 +240,43 @@ def test_fine_tuning_begins_with_the_runs_weights_and_moves_what_is_not_frozen(w
     assert {name.split("/")[1] for name in moved} == final
 
 
+def test_a_larger_network_begins_with_the_layers_that_a_run_has(watched, sample_file):
+    folder, _ = watched
+    flags = [*TINY, f"--file={sample_file}", f"--output_dir={folder}", "--run_id=larger", "--noxla", "--iterations=1"]
+    flags += [f"--init_from={folder}/watched", "--blocks_final=2", "--no_summary_images"]
+    assert "do not fit this network (4 layers differ: final_1_1_conv is not in them" in refusal("train", *flags)
+    # Only the new layers are trained: what comes out of the others is what the run had.
+    known = "--freeze=initial*,level*,deepest*,final_0*,logits"
+    done = run_door("train", *flags, "--init_new_layers", known)
+    line = next(line for line in done.stdout.splitlines() if line.startswith("begin fresh"))
+    new = set(line.split(": ")[2].split(", "))
+    assert new == {f"final_1_{i}_{kind}" for i in (1, 2) for kind in ("conv", "norm")}
+    before, after = (
+        layers_of(folder / run / f"checkpoints/step_{step:08d}/network.weights.h5")
+        for run, step in (("watched", 6), ("larger", 1))
+    )
+    assert after.keys() - before.keys() == new
+    for name, arrays in before.items():
+        for one, other in zip(arrays, after[name], strict=True):
+            np.testing.assert_array_equal(one, other, err_msg=name)
+
+
+def layers_of(file):
+    """The arrays of each layer with weights, by the layer's name."""
+    import h5py
+
+    with h5py.File(file) as opened:
+        groups = [layer["vars"] for layer in opened["layers"].values() if len(layer["vars"])]
+        return {group.attrs["name"]: [group[key][...] for key in sorted(group)] for group in groups}
+
+
 def test_what_cannot_be_frozen_or_begun_with_is_refused(sample_file, tmp_path):
     flags = [*TINY, f"--file={sample_file}", f"--output_dir={tmp_path}", "--iterations=1"]
     assert "matches no layer with weights" in refusal("train", *flags, "--freeze=nothing*")
     assert "nothing is left to train" in refusal("train", *flags, "--freeze=*")
     assert "holds no intact checkpoint" in refusal("train", *flags, f"--init_from={tmp_path}")
     assert "no such file" in refusal("train", *flags, "--init_from=/nowhere.weights.h5")
+    assert "goes with --init_from" in refusal("train", *flags, "--init_new_layers")
 
 
 def test_a_dry_run_says_all_and_writes_nothing(sample_file, tmp_path):

@@ -8,51 +8,53 @@ import tensorflow as tf
 from cosmictagger_tf.config import OptimizerConfig
 
 
-def update_in_one_operation(optimizer, gradient, variable, learning_rate):
+class OneOperation:
     """Adam's update of a variable, by TensorFlow's one operation for it where Keras writes some twenty.
 
-    The same formula (Kingma and Ba, arXiv:1412.6980, end of section 2) with a third fewer operations in a step's graph
-    and no tensors in between; equal but for rounding (`tests/training/test_optimizers.py`).
-
-    Args:
-        optimizer: a Keras Adam without amsgrad, built.
-        gradient: of the variable.
-        variable: one of the optimizer's; it and its two moments are changed in place.
-        learning_rate: scalar.
+    The same formula (Kingma and Ba, arXiv:1412.6980, end of section 2) with over a third fewer operations in a step's graph
+    and no tensors in between; equal but for rounding (`tests/training/test_optimizers.py`). Goes before a Keras Adam
+    without amsgrad.
     """
-    index = optimizer._get_variable_index(variable)
-    own = (variable, optimizer._momentums[index], optimizer._velocities[index])
-    # Keras hands the trained ones over as TensorFlow's.
-    parameter, momentum, velocity = (v.value if isinstance(v, keras.Variable) else v for v in own)
-    dtype = variable.dtype
-    step = tf.cast(optimizer.iterations + 1, dtype)
-    beta1, beta2 = (tf.constant(beta, dtype) for beta in (optimizer.beta_1, optimizer.beta_2))
-    tf.raw_ops.ResourceApplyAdam(
-        var=parameter.handle,
-        m=momentum.handle,
-        v=velocity.handle,
-        beta1_power=beta1**step,
-        beta2_power=beta2**step,
-        lr=tf.cast(learning_rate, dtype),
-        beta1=beta1,
-        beta2=beta2,
-        epsilon=tf.constant(optimizer.epsilon, dtype),
-        grad=tf.cast(gradient, dtype),
-    )
+
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        # What all variables share is computed once.
+        step = tf.cast(self.iterations + 1, "float32")
+        beta1, beta2, epsilon = (tf.constant(value) for value in (self.beta_1, self.beta_2, self.epsilon))
+        self._shared = {
+            "beta1_power": beta1**step,
+            "beta2_power": beta2**step,
+            "lr": tf.cast(learning_rate, "float32"),
+            "beta1": beta1,
+            "beta2": beta2,
+            "epsilon": epsilon,
+        }
+        super()._backend_update_step(grads, trainable_variables, learning_rate)
+        del self._shared
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Changes the variable and its two moments in place; the rate is in what all variables share."""
+        index = self._get_variable_index(variable)
+        own = (variable, self._momentums[index], self._velocities[index])
+        # Keras hands the trained ones over as TensorFlow's.
+        parameter, momentum, velocity = (v.value if isinstance(v, keras.Variable) else v for v in own)
+        shared = {name: tf.cast(value, variable.dtype) for name, value in self._shared.items()}
+        tf.raw_ops.ResourceApplyAdam(
+            var=parameter.handle,
+            m=momentum.handle,
+            v=velocity.handle,
+            grad=tf.cast(gradient, variable.dtype),
+            **shared,
+        )
 
 
 @keras.saving.register_keras_serializable(package="cosmictagger_tf")
-class Adam(keras.optimizers.Adam):
+class Adam(OneOperation, keras.optimizers.Adam):
     """Keras's Adam, with one operation a variable."""
 
-    update_step = update_in_one_operation
-
 
 @keras.saving.register_keras_serializable(package="cosmictagger_tf")
-class AdamW(keras.optimizers.AdamW):
+class AdamW(OneOperation, keras.optimizers.AdamW):
     """Keras's AdamW, with one operation a variable."""
-
-    update_step = update_in_one_operation
 
 
 OPTIMIZERS = {

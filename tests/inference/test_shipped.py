@@ -62,10 +62,10 @@ def test_they_tell_neutrinos_from_cosmic_rays_in_events_they_never_saw(tmp_path)
     assert found["events"] == 12 and found["step"] == shipped.ShippedModel("sparse_small").step
     # Loose bounds: these are few events, docs/model_card.md has many.
     for name, least in (
-        ("accuracy", 0.998),
-        ("nonbackground_accuracy", 0.8),
-        ("cosmic_iou", 0.7),
-        ("neutrino_iou", 0.15),
+        ("accuracy", 0.999),
+        ("nonbackground_accuracy", 0.85),
+        ("cosmic_iou", 0.8),
+        ("neutrino_iou", 0.35),
     ):
         assert found["metrics"][name] > least, name
     wrong = run_door("evaluate", "--weights=sparse_small", "--n_initial_filters=4", *there, *report, check=False)

@@ -15,12 +15,14 @@ import json
 import re
 import shutil
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
 import keras
 import numpy as np
 
+from cosmictagger_tf.data.tables import BROKEN
 from cosmictagger_tf.errors import UserError
 from cosmictagger_tf.files import replaced_folder, sha256, write_json
 
@@ -202,35 +204,47 @@ def load_weights(file: Path, network: keras.Model, new_layers: bool = False) -> 
     """
     if not Path(file).is_file():
         raise CheckpointError(f"weights {file}: no such file")
-    stored = _stored_layers(file)
     layers = {layer.name: layer for layer in network.layers if layer.weights}
-
-    def fits(name: str) -> bool:
-        return [array.shape for array in stored.get(name, [])] == [weight.shape for weight in layers[name].weights]
-
-    new = [name for name in layers if not fits(name)]
-    left = [name for name in stored if name not in layers]
-    if len(new) == len(layers) or ((new or left) and not new_layers):
-        what = f"{new[0]} is not in them, or has another shape" if new else f"it has no {left[0]}"
-        raise CheckpointError(f"weights {file}: do not fit this network ({len(new) + len(left)} layers differ: {what})")
-    for name in layers.keys() - set(new):
-        layers[name].set_weights(stored[name])
+    try:
+        with h5py.File(file) as opened:
+            stored = _stored_layers(opened)
+            new = [name for name, layer in layers.items() if _shapes(stored.get(name, [])) != _shapes(layer.weights)]
+            left = [name for name in stored if name not in layers]
+            if len(new) == len(layers) or ((new or left) and not new_layers):
+                what = f"{new[0]} is not in them, or has another shape" if new else f"it has no {left[0]}"
+                differ = f"{len(new) + len(left)} layers differ: {what}"
+                raise CheckpointError(f"weights {file}: do not fit this network ({differ})")
+            arrays = {name: [dataset[...] for dataset in stored[name]] for name in layers if name not in new}
+    except BROKEN as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"weights {file}: cannot be read ({reason})") from None
+    for name, values in arrays.items():
+        layers[name].set_weights(values)
     return new
 
 
-def _stored_layers(file: Path) -> dict[str, list[np.ndarray]]:
-    """The arrays of each layer that has any, by name."""
-    found: dict[str, list[np.ndarray]] = {}
-    links: dict[str, object] = {}
-    try:
-        with h5py.File(file) as opened:
-            opened.visititems_links(lambda path, link: links.update({path: link}))
-            for path, link in links.items():
-                if not isinstance(link, h5py.HardLink):
-                    raise ValueError(f"{path} is a link to elsewhere, which is not followed")
-                if path.endswith("/vars") and len(opened[path]):
-                    arrays = opened[path]
-                    found[arrays.attrs["name"]] = [arrays[key][...] for key in sorted(arrays, key=int)]
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"weights {file}: cannot be read ({error})") from None
+def _stored_layers(file: h5py.File) -> dict[str, list[h5py.Dataset]]:
+    """The weights of each layer that has any, by name, not read yet; raises ValueError where one lies elsewhere."""
+    found = {}
+    for group in _groups(file):
+        weights = [group[key] for key in sorted(group, key=int)] if group.name.endswith("/vars") else []
+        for weight in weights:
+            if weight.external or weight.is_virtual:
+                raise ValueError(f"{weight.name} lies in another file, which is not read")
+        if weights:
+            found[group.attrs["name"]] = weights
     return found
+
+
+def _groups(group: h5py.Group) -> Iterator[h5py.Group]:
+    """A group and all below it; raises ValueError where a link leads elsewhere."""
+    for name in group:
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise ValueError(f"{group.name}/{name}".strip("/") + " is a link to elsewhere, which is not followed")
+        if isinstance(group[name], h5py.Group):
+            yield from _groups(group[name])
+    yield group
+
+
+def _shapes(arrays) -> list[tuple[int, ...]]:
+    return [tuple(array.shape) for array in arrays]

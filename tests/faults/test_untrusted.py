@@ -67,6 +67,36 @@ def test_weights_that_lead_elsewhere_are_refused(tmp_path, kind):
         load_weights(file, network)
 
 
+@pytest.mark.parametrize("kind", ["external", "virtual"])
+def test_weights_whose_values_lie_elsewhere_are_refused(tmp_path, kind):
+    network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="dense")])
+    file, secret = tmp_path / "a.weights.h5", tmp_path / "secret.weights.h5"
+    for path in (file, secret):
+        network.save_weights(path)
+    kernel = "layers/dense/vars/0"
+    with h5py.File(file, "r+") as h5:
+        del h5[kernel]
+        if kind == "external":
+            h5.create_dataset(kernel, (4, 3), "f4", external=[(str(secret), 0, 48)])
+        else:
+            layout = h5py.VirtualLayout((4, 3), "f4")
+            layout[:] = h5py.VirtualSource(str(secret), kernel, (4, 3))
+            h5.create_virtual_dataset(kernel, layout)
+    with pytest.raises(CheckpointError, match=r"a.weights.h5: cannot be read \(/layers/dense/vars/0 lies in another"):
+        load_weights(file, network)
+
+
+def test_weights_that_claim_more_than_the_network_has_are_not_read(tmp_path):
+    network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="dense")])
+    file = tmp_path / "a.weights.h5"
+    network.save_weights(file)
+    with h5py.File(file, "r+") as h5:
+        del h5["layers/dense/vars/0"]
+        h5.create_dataset("layers/dense/vars/0", (1 << 40, 3), "f4", chunks=(1000, 3))
+    with pytest.raises(CheckpointError, match=r"do not fit this network \(1 layers differ: dense"):
+        load_weights(file, network)
+
+
 def external_group(file, other):
     del file[IMAGE]
     file[IMAGE] = h5py.ExternalLink(str(other), IMAGE)

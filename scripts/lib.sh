@@ -107,7 +107,7 @@ absolute_python() {
 # (comma-separated, may be empty), in the versions of constraints.txt. Quick when it is there already.
 make_environment() {
     local dir="$1" extras="${2:-}" python stamp
-    stamp="$(cat "$CHECKOUT/setup.cfg" "$CHECKOUT/setup.py" "$CONSTRAINTS" | cksum) [$extras] $CHECKOUT"
+    stamp="$(cat "$CHECKOUT/setup.cfg" "$CHECKOUT/setup.py" "$CHECKOUT"/cosmictagger_tf/data/*.c "$CONSTRAINTS" | cksum) [$extras] $CHECKOUT"
     if [[ -x "$dir/bin/python" && "$(cat "$dir/.cosmictagger_tf" 2>/dev/null)" == "$stamp" ]]; then
         say "using the environment $dir"
         return

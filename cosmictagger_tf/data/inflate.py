@@ -1,37 +1,24 @@
 """Inflates zlib-compressed HDF5 chunks into memory that the caller owns, without holding Python's global lock.
 
 Inflating is most of the work of reading. libdeflate does it in half the time of zlib; the package `deflate` carries it,
-but holds the lock while it works, so its library is called directly. Without the package Python's zlib does the same.
+but holds the lock while it works, so its library is called directly: for all chunks in one call by inflate_loop.c,
+which is compiled where the package is installed with a C compiler at hand, or else chunk by chunk. Without libdeflate
+Python's zlib does the same.
 """
 
 import ctypes
+import importlib.machinery
 import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
 _local = threading.local()
-
-
-def _load_libdeflate():
-    # https://github.com/ebiggers/libdeflate, libdeflate.h: the interface has been the same since version 1.0.
-    try:
-        from deflate import _deflate
-
-        library = ctypes.CDLL(_deflate.__file__)
-        library.libdeflate_alloc_decompressor.restype = ctypes.c_void_p
-        library.libdeflate_alloc_decompressor.argtypes = ()
-        call = library.libdeflate_zlib_decompress
-    except (ImportError, OSError, AttributeError):
-        return None
-    pointer, size = ctypes.c_void_p, ctypes.c_size_t
-    call.restype, call.argtypes = ctypes.c_int, (pointer, pointer, size, pointer, size, pointer)
-    return library
-
-
-_libdeflate = _load_libdeflate()
-METHOD = "libdeflate" if _libdeflate else "zlib"
+_POINTER, _SIZE = ctypes.c_void_p, ctypes.c_size_t
+# libdeflate.h, enum libdeflate_result.
+_REASONS = {1: "it is no zlib data, or its checksum is wrong", 2: "it is too short", 3: "it is too long"}
 
 
 def inflate_chunks(packed: np.ndarray, sizes: Sequence[int], out: np.ndarray):
@@ -45,30 +32,79 @@ def inflate_chunks(packed: np.ndarray, sizes: Sequence[int], out: np.ndarray):
     Raises:
         ValueError: a chunk is broken, or holds more or fewer bytes than a row of `out`.
     """
-    if _libdeflate:
-        _inflate_libdeflate(packed, sizes, out)
-    else:
-        _inflate_zlib(packed, sizes, out)
+    assert packed.flags.c_contiguous and out.flags.c_contiguous
+    assert len(sizes) == len(out) and sum(sizes) <= len(packed)
+    _inflate(packed, sizes, out)
 
 
-def _inflate_libdeflate(packed, sizes, out):
-    assert _libdeflate and out.flags.c_contiguous
-    decompressor = getattr(_local, "decompressor", None)
-    if decompressor is None:
-        # One a thread, for as long as the process lives.
-        decompressor = _local.decompressor = _libdeflate.libdeflate_alloc_decompressor()
-    call, length = _libdeflate.libdeflate_zlib_decompress, out.shape[1]
-    source, target = (array.__array_interface__["data"][0] for array in (packed, out))
+def _load_libdeflate():
+    # https://github.com/ebiggers/libdeflate, libdeflate.h: the interface has been the same since version 1.0.
+    try:
+        from deflate import _deflate
+
+        library = ctypes.CDLL(_deflate.__file__)
+        library.libdeflate_alloc_decompressor.restype = _POINTER
+        library.libdeflate_alloc_decompressor.argtypes = ()
+        call = library.libdeflate_zlib_decompress
+    except (ImportError, OSError, AttributeError):
+        return None
+    call.restype, call.argtypes = ctypes.c_int, (_POINTER, _POINTER, _SIZE, _POINTER, _SIZE, _POINTER)
+    return library
+
+
+def _load_loop():
+    # The compiled inflate_loop.c, which setuptools names as a module of this Python.
+    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
+        path = Path(__file__).with_name(f"_inflate_loop{suffix}")
+        if path.is_file():
+            try:
+                call = ctypes.CDLL(str(path)).inflate_chunks
+            except (OSError, AttributeError):
+                continue
+            call.restype = ctypes.c_int
+            call.argtypes = (_POINTER, _POINTER, _POINTER, _POINTER, _SIZE, _POINTER, _SIZE)
+            return call
+    return None
+
+
+_libdeflate = _load_libdeflate()
+_loop = _load_loop()
+
+
+def _decompressor():
+    # One a thread, for as long as the process lives.
+    found = getattr(_local, "decompressor", None)
+    if found is None:
+        found = _local.decompressor = _libdeflate.libdeflate_alloc_decompressor()
+    return found
+
+
+def _address(array) -> int:
+    return array.__array_interface__["data"][0]
+
+
+def _in_one_call(packed, sizes, out):
+    lengths = np.array(sizes, np.uintp)
+    call = ctypes.cast(_libdeflate.libdeflate_zlib_decompress, _POINTER)
+    where = _address(packed), _address(lengths), len(lengths), _address(out), out.shape[1]
+    _raise_if_broken(_loop(call, _decompressor(), *where))
+
+
+def _chunk_by_chunk(packed, sizes, out):
+    call, decompressor, length = _libdeflate.libdeflate_zlib_decompress, _decompressor(), out.shape[1]
+    source, target = _address(packed), _address(out)
     for size in sizes:
         # Without the last argument libdeflate accepts no other length than the one asked for.
-        status = call(decompressor, source, size, target, length, None)
-        if status:
-            reason = {1: "it is no zlib data, or its checksum is wrong", 2: "it is too short", 3: "it is too long"}
-            raise ValueError(f"a compressed chunk is broken: {reason.get(status, status)}")
+        _raise_if_broken(call(decompressor, source, size, target, length, None))
         source, target = source + size, target + length
 
 
-def _inflate_zlib(packed, sizes, out):
+def _raise_if_broken(status):
+    if status:
+        raise ValueError(f"a compressed chunk is broken: {_REASONS.get(status, status)}")
+
+
+def _with_zlib(packed, sizes, out):
     length, start = out.shape[1], 0
     for row, size in zip(out, sizes, strict=True):
         inflater = zlib.decompressobj()
@@ -82,3 +118,12 @@ def _inflate_zlib(packed, sizes, out):
             raise ValueError(f"a compressed chunk is broken: it is too {'long' if len(found) > length else 'short'}")
         row[:] = np.frombuffer(found, np.uint8)
         start += size
+
+
+# What works here, the quickest first.
+METHODS: dict[str, Callable] = {
+    **({"libdeflate, all chunks in one call": _in_one_call} if _libdeflate and _loop else {}),
+    **({"libdeflate, chunk by chunk": _chunk_by_chunk} if _libdeflate else {}),
+    "zlib": _with_zlib,
+}
+METHOD, _inflate = next(iter(METHODS.items()))

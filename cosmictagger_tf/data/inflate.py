@@ -7,11 +7,10 @@ Python's zlib does the same.
 """
 
 import ctypes
-import importlib.machinery
+import importlib.util
 import threading
 import zlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -54,17 +53,16 @@ def _load_libdeflate():
 
 def _load_loop():
     # The compiled inflate_loop.c, which setuptools names as a module of this Python.
-    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
-        path = Path(__file__).with_name(f"_inflate_loop{suffix}")
-        if path.is_file():
-            try:
-                call = ctypes.CDLL(str(path)).inflate_chunks
-            except (OSError, AttributeError):
-                continue
-            call.restype = ctypes.c_int
-            call.argtypes = (_POINTER, _POINTER, _POINTER, _POINTER, _SIZE, _POINTER, _SIZE)
-            return call
-    return None
+    found = importlib.util.find_spec("cosmictagger_tf.data._inflate_loop")
+    if found is None:
+        return None
+    try:
+        call = ctypes.CDLL(found.origin).inflate_chunks
+    except (OSError, AttributeError):
+        return None
+    call.restype = ctypes.c_int
+    call.argtypes = (_POINTER, _POINTER, _POINTER, _POINTER, _SIZE, _POINTER, _SIZE)
+    return call
 
 
 _libdeflate = _load_libdeflate()

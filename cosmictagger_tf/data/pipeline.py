@@ -83,11 +83,11 @@ class BatchStream:
         self.reader, self.downsample, self.size, self.entries = reader, config.downsample, size, entries
         self.error: UserError | None = None
         self.seconds_waited = 0.0
-        self.batches = tf.data.Dataset.from_generator(self.generate, output_signature=self._signature())
+        batches = tf.data.Dataset.from_generator(self.generate, output_signature=self._signature())
         if prepare:
             # In order, so that a run can be repeated.
-            prepared = self.batches.map(prepare, num_parallel_calls=2, deterministic=True)
-            self.batches = prepared.prefetch(1)
+            batches = batches.map(prepare, num_parallel_calls=2, deterministic=True).prefetch(1)
+        self.batches = batches.with_options(_options())
 
     def waited(self) -> float:
         """Seconds that the consumer has waited for a batch so far."""
@@ -179,6 +179,13 @@ class BatchStream:
             "entries": ((self.size,), tf.int64),
         }
         return {name: tf.TensorSpec(shape, dtype, name=name) for name, (shape, dtype) in shapes.items()}
+
+
+def _options() -> tf.data.Options:
+    # Nothing is left to TensorFlow's tuning, whose thread can keep a process that met an error from ending for minutes.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options
 
 
 def training_dataset(

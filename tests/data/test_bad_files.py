@@ -1,6 +1,8 @@
 """What is wrong with a file is said in one line; what is merely unusual is read."""
 
 import re
+import subprocess
+import sys
 import tracemalloc
 
 import h5py
@@ -73,6 +75,13 @@ def test_iotest_says_the_same_line(path, kind, capfd):
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 1, lines
     assert re.match(re.escape(f"cosmictagger_tf.iotest: {path}") + f"({said})", lines[0]), lines
+
+
+def test_a_command_that_met_a_fault_ends(path):
+    # A thread of TensorFlow's kept it for minutes once: see data/pipeline.py.
+    FAULTS["a label of 3"][0](path)
+    command = [sys.executable, "-m", "cosmictagger_tf.iotest", f"--file={path}", "--downsample=0", "--minibatch_size=4"]
+    assert subprocess.run(command, capture_output=True, timeout=150).returncode == 2
 
 
 @pytest.mark.parametrize("kind", ODDITIES)

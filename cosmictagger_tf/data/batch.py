@@ -3,6 +3,7 @@
 import numpy as np
 
 from cosmictagger_tf.data.event import Event, PlanePixels
+from cosmictagger_tf.data.loops import pair_coordinates
 from cosmictagger_tf.data.sampling import FILLER
 from cosmictagger_tf.detector import PADDING_COORDINATE, ImageShape
 
@@ -60,9 +61,7 @@ def _length(images) -> int:
 def _pad_coordinates(images: list[tuple[PlanePixels, ...]], size, planes) -> np.ndarray:
     padded = np.empty((size, planes, _length(images), 2), np.int32)
     for place, pixels in _lists(images, size, planes):
-        padded[place][: len(pixels), 0] = pixels.rows
-        padded[place][: len(pixels), 1] = pixels.columns
-        padded[place][len(pixels) :] = PADDING_COORDINATE
+        pair_coordinates(pixels.rows, pixels.columns, PADDING_COORDINATE, padded[place])
     return padded
 
 

@@ -1,18 +1,18 @@
 """Inflates zlib-compressed HDF5 chunks into memory that the caller owns, without holding Python's global lock.
 
 Inflating is most of the work of reading. libdeflate does it in half the time of zlib; the package `deflate` carries it,
-but holds the lock while it works, so its library is called directly: for all chunks in one call by inflate_loop.c,
-which is compiled where the package is installed with a C compiler at hand, or else chunk by chunk. Without libdeflate
-Python's zlib does the same.
+but holds the lock while it works, so its library is called directly: for all chunks in one call by loops.c where that
+was compiled, or else chunk by chunk. Without libdeflate Python's zlib does the same.
 """
 
 import ctypes
-import importlib.util
 import threading
 import zlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
+
+from cosmictagger_tf.data.loops import LOOPS, address
 
 _local = threading.local()
 _POINTER, _SIZE = ctypes.c_void_p, ctypes.c_size_t
@@ -51,22 +51,8 @@ def _load_libdeflate():
     return library
 
 
-def _load_loop():
-    # The compiled inflate_loop.c, which setuptools names as a module of this Python.
-    found = importlib.util.find_spec("cosmictagger_tf.data._inflate_loop")
-    if found is None:
-        return None
-    try:
-        call = ctypes.CDLL(found.origin).inflate_chunks
-    except (OSError, AttributeError):
-        return None
-    call.restype = ctypes.c_int
-    call.argtypes = (_POINTER, _POINTER, _POINTER, _POINTER, _SIZE, _POINTER, _SIZE)
-    return call
-
-
 _libdeflate = _load_libdeflate()
-_loop = _load_loop()
+_function: int | None = _libdeflate and ctypes.cast(_libdeflate.libdeflate_zlib_decompress, _POINTER).value
 
 
 def _decompressor():
@@ -77,20 +63,20 @@ def _decompressor():
     return found
 
 
-def _address(array) -> int:
-    return array.__array_interface__["data"][0]
+def inflating_tool() -> tuple[int, int] | None:
+    """Addresses of libdeflate's function and of this thread's decompressor, as loops.c takes them; None without it."""
+    return (_function, _decompressor()) if _function else None
 
 
 def _in_one_call(packed, sizes, out):
     lengths = np.array(sizes, np.uintp)
-    call = ctypes.cast(_libdeflate.libdeflate_zlib_decompress, _POINTER)
-    where = _address(packed), _address(lengths), len(lengths), _address(out), out.shape[1]
-    _raise_if_broken(_loop(call, _decompressor(), *where))
+    where = address(packed), address(lengths), len(lengths), address(out), out.shape[1]
+    _raise_if_broken(LOOPS.inflate_chunks(_function, _decompressor(), *where))
 
 
 def _chunk_by_chunk(packed, sizes, out):
     call, decompressor, length = _libdeflate.libdeflate_zlib_decompress, _decompressor(), out.shape[1]
-    source, target = _address(packed), _address(out)
+    source, target = address(packed), address(out)
     for size in sizes:
         # Without the last argument libdeflate accepts no other length than the one asked for.
         _raise_if_broken(call(decompressor, source, size, target, length, None))
@@ -120,7 +106,7 @@ def _with_zlib(packed, sizes, out):
 
 # What works here, the quickest first.
 METHODS: dict[str, Callable] = {
-    **({"libdeflate, all chunks in one call": _in_one_call} if _libdeflate and _loop else {}),
+    **({"libdeflate, all chunks in one call": _in_one_call} if _libdeflate and LOOPS else {}),
     **({"libdeflate, chunk by chunk": _chunk_by_chunk} if _libdeflate else {}),
     "zlib": _with_zlib,
 }

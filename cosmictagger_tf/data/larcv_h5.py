@@ -4,14 +4,12 @@ Opening a file reads the first row of a few tables; an entry's rows are looked u
 time to open a file nor the memory grows with its length. Nothing that the file says is believed unchecked.
 """
 
-from dataclasses import dataclass
-from itertools import pairwise
-
 import numpy as np
 
-from cosmictagger_tf.data.event import Event, PlanePixels
+from cosmictagger_tf.data.event import Event
 from cosmictagger_tf.data.larcv_format import group_name
 from cosmictagger_tf.data.tables import Hdf5File
+from cosmictagger_tf.data.voxels import EntryVoxels, follow_each_other, low_and_high, parts, read_quickly
 from cosmictagger_tf.detector import N_CLASSES, ImageShape
 from cosmictagger_tf.errors import DataError
 
@@ -87,38 +85,6 @@ class LarcvFile:
     def close(self):
         """Closes the file."""
         self.file.close()
-
-
-@dataclass(frozen=True)
-class EntryVoxels:
-    """The voxels of an entry, its planes one after the other.
-
-    Attributes:
-        ids: int32 [n], as in the file.
-        values: float32 [n].
-        bounds: plane p is bounds[p] : bounds[p + 1].
-        coordinates: (rows, columns) of each plane, int32 [pixels] each.
-    """
-
-    ids: np.ndarray
-    values: np.ndarray
-    bounds: list[int]
-    coordinates: list[tuple[np.ndarray, np.ndarray]]
-
-    def planes(self) -> tuple[PlanePixels, ...]:
-        """The pixels of each plane."""
-        values = [self.values[part] for part in _parts(self.bounds)]
-        return tuple(PlanePixels(*where, value) for where, value in zip(self.coordinates, values, strict=True))
-
-
-def _halves(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    # The lower and upper 32 bits of each id, where they lie: half as much to go through as the whole ids.
-    words = ids.astype("<u8", copy=False)[:, None].view("<u4")
-    return words[:, 0], words[:, 1]
-
-
-def _parts(bounds) -> list[slice]:
-    return [slice(*pair) for pair in pairwise(bounds)]
 
 
 class Sparse2d:
@@ -221,6 +187,9 @@ class Sparse2d:
             like: voxels whose coordinates are shared where the ids are the same: a label has mostly its image's pixels.
         """
         ranges = self.ranges(entry, shape)
+        found = read_quickly(self.voxels, ranges, shape, like)
+        if found is not None:
+            return found
         try:
             voxels = self._read_ranges(ranges)
         except ValueError as error:
@@ -244,7 +213,7 @@ class Sparse2d:
         finite = np.isfinite(values)
         if not finite.all():
             self._check(finite, bounds, entry, "a pixel's value is {}", values)
-        low, high = _halves(ids)
+        low, high = low_and_high(ids)
         inside = not high.max(initial=0)
         if inside and like is not None and bounds == like.bounds and np.array_equal(low.view(np.int32), like.ids):
             return EntryVoxels(like.ids, values, bounds, like.coordinates)
@@ -257,7 +226,7 @@ class Sparse2d:
         # In int32, which an image of at most MOST_PIXELS fits.
         wires = low // np.int32(shape.height)
         rows = low - wires * np.int32(shape.height)
-        return EntryVoxels(low, values, bounds, [(rows[part], wires[part]) for part in _parts(bounds)])
+        return EntryVoxels(low, values, bounds, [(rows[part], wires[part]) for part in parts(bounds)])
 
     def check_classes(self, voxels: EntryVoxels, entry: int):
         """Raises DataError unless every value is a class index."""
@@ -267,9 +236,8 @@ class Sparse2d:
 
     def _read_ranges(self, ranges) -> np.ndarray:
         # The voxels of all planes, one after the other. Mostly they lie so in the file.
-        firsts, counts = zip(*ranges, strict=True)
-        if all(first + count == after for (first, count), after in zip(ranges, firsts[1:], strict=False)):
-            return self.voxels.read(firsts[0], sum(counts))
+        if follow_each_other(ranges):
+            return self.voxels.read(ranges[0][0], sum(count for _, count in ranges))
         return np.concatenate([self.voxels.read(first, count).copy() for first, count in ranges])
 
     def _unreadable(self, ranges, entry, error) -> DataError:
@@ -294,7 +262,7 @@ class Sparse2d:
         ascending[starts] = True
         if ascending.all():
             return
-        for plane, part in enumerate(_parts(bounds)):
+        for plane, part in enumerate(parts(bounds)):
             found, counts = np.unique(ids[part], return_counts=True)
             if (counts > 1).any():
                 raise self.error(f"pixel id {found[counts > 1][0]} is there twice", entry, plane)

@@ -14,7 +14,8 @@ import threading
 import numpy as np
 
 from cosmictagger_tf.data.event import Event
-from cosmictagger_tf.data.larcv_h5 import EntryVoxels, LarcvFile, Sparse2d
+from cosmictagger_tf.data.larcv_h5 import LarcvFile, Sparse2d
+from cosmictagger_tf.data.voxels import EntryVoxels
 from cosmictagger_tf.errors import ConfigError, DataError, MissingPackageError
 
 _LONGEST_NAME = 127

@@ -9,12 +9,13 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from cosmictagger_tf.data.chunks import ChunkIndex, chunk_index
+from cosmictagger_tf.data.chunks import ChunkIndex, Place, chunk_index
 from cosmictagger_tf.data.inflate import inflate_chunks
 from cosmictagger_tf.errors import DataError
 
@@ -103,6 +104,23 @@ class Hdf5File:
         return table
 
 
+@dataclass(frozen=True)
+class PackedRows:
+    """Compressed chunks of a table, and the rows in them.
+
+    Attributes:
+        data: uint8, the chunks one after the other; lies in a buffer that this thread's next read overwrites.
+        sizes: bytes of each in `data`.
+        length: bytes of each once inflated.
+        begin: the first row's place in the first chunk.
+    """
+
+    data: np.ndarray
+    sizes: list[int]
+    length: int
+    begin: int
+
+
 class Table:
     """A one-dimensional table of an open file.
 
@@ -139,32 +157,39 @@ class Table:
                 return self.dataset[first : first + count]
             except BROKEN as error:
                 raise ValueError(f"{self.name}: {(str(error).splitlines() or ['cannot be read'])[0]}") from None
-        begin, end = first // self.chunk_rows, (first + count - 1) // self.chunk_rows + 1
-        raw = self._chunks(begin, end)
-        return raw.reshape(-1).view(self.dtype)[first - begin * self.chunk_rows :][:count]
+        raw = self._chunks(first, count)
+        return raw.reshape(-1).view(self.dtype)[first % self.chunk_rows :][:count]
 
-    def packed(self, first: int, count: int) -> tuple[np.ndarray, list[int], int]:
-        """The compressed chunks that hold these rows.
+    def packed(self, first: int, count: int) -> PackedRows | None:
+        """The compressed chunks that hold the rows `first` to `first + count`, of which there is at least one.
 
         Returns:
-            uint8, one after the other; the bytes of each; the bytes of each once inflated.
-
-        Raises:
-            ValueError: the table is none of those whose chunks are read past HDF5, or they cannot be read.
+            None where they are not to be had: chunks of this table are not read past HDF5, are stored uncompressed, or
+            cannot be read. `read` says why.
         """
-        if not self.direct:
-            raise ValueError(f"{self.name} is not compressed as the larcv library compresses")
-        length = self.chunk_rows * self.dtype.itemsize
-        places = self._index().find(first // self.chunk_rows, (first + max(count, 1) - 1) // self.chunk_rows + 1)
-        return self._read_packed(places, length).copy(), [place.size for place in places], length
+        if not self.direct or not 0 <= first < first + count <= self.rows:
+            return None
+        try:
+            places = self._places(first, count)
+            if any(place.mask for place in places):
+                return None
+            length = self.chunk_rows * self.dtype.itemsize
+            return PackedRows(
+                self._read_packed(places, length), [p.size for p in places], length, first % self.chunk_rows
+            )
+        except ValueError:
+            return None
 
-    def _chunks(self, begin, end) -> np.ndarray:
+    def _places(self, first, count) -> list[Place]:
+        return self._index().find(first // self.chunk_rows, (first + count - 1) // self.chunk_rows + 1)
+
+    def _chunks(self, first, count) -> np.ndarray:
         # uint8 [chunks, bytes of a chunk], inflated.
         length = self.chunk_rows * self.dtype.itemsize
         try:
-            places = self._index().find(begin, end)
+            places = self._places(first, count)
             packed = self._read_packed(places, length)
-            out = _scratch("inflated", len(places) * length).reshape(len(places), length)
+            out = scratch("inflated", len(places) * length).reshape(len(places), length)
             if any(place.mask for place in places):
                 _unpack_mixed(packed, places, out)
             else:
@@ -190,7 +215,7 @@ class Table:
                 runs[-1][1] += size
             else:
                 runs.append([offset, size])
-        packed, position = _scratch("packed", sum(size for _, size in runs)), 0
+        packed, position = scratch("packed", sum(size for _, size in runs)), 0
         for offset, size in runs:
             if os.preadv(self.file.descriptor, [packed[position : position + size].data], offset) != size:
                 raise ValueError("the file ends within it: it is cut short")
@@ -219,8 +244,11 @@ def _is_plain_deflate(dataset) -> bool:
     return filters == [h5py.h5z.FILTER_DEFLATE] and dataset.id.get_type().get_size() == dataset.dtype.itemsize
 
 
-def _scratch(name, size) -> np.ndarray:
-    # uint8 [size]; one buffer a thread and name, kept, since fresh memory costs as much as a fifth of the inflating.
+def scratch(name: str, size: int) -> np.ndarray:
+    """uint8 [size]: a buffer of this thread and name, which lives on and is overwritten by who next asks for it.
+
+    Fresh memory costs as much as a fifth of the inflating.
+    """
     buffer = getattr(_local, name, None)
     if buffer is None or len(buffer) < size:
         buffer = np.empty(max(size, 1 << 16), np.uint8)

@@ -1,0 +1,76 @@
+"""Loads loops.c, which is compiled where the package is installed with a C compiler at hand (setup.py)."""
+
+import ctypes
+import importlib.util
+
+import numpy as np
+
+_POINTER, _SIZE, _INT32 = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int32
+
+
+class PackedVoxels(ctypes.Structure):
+    """`struct packed_voxels` of loops.c."""
+
+    _fields_ = (
+        ("decompress", _POINTER),
+        ("decompressor", _POINTER),
+        ("packed", _POINTER),
+        ("sizes", _POINTER),
+        ("chunks", _SIZE),
+        ("chunk_rows", _SIZE),
+        ("row_bytes", _SIZE),
+        ("id_at", _SIZE),
+        ("value_at", _SIZE),
+        ("chunk", _POINTER),
+        ("begin", _SIZE),
+        ("voxels", _SIZE),
+    )
+
+
+_VOXELS = ctypes.POINTER(PackedVoxels)
+_ARGUMENTS = {
+    "inflate_chunks": (_POINTER, _POINTER, _POINTER, _POINTER, _SIZE, _POINTER, _SIZE),
+    "split_voxels": (_VOXELS, _POINTER, _INT32, _INT32, _POINTER, _POINTER, _POINTER, _POINTER),
+    "copy_values": (_VOXELS, _POINTER, _POINTER),
+    "pair_coordinates": (_POINTER, _POINTER, _SIZE, _SIZE, _INT32, _POINTER),
+}
+
+
+def address(array: np.ndarray) -> int:
+    """Where the array's first element is."""
+    return array.__array_interface__["data"][0]
+
+
+def _load():
+    # setuptools names what it compiles as a module of this Python.
+    found = importlib.util.find_spec("cosmictagger_tf.data._loops")
+    if found is None:
+        return None
+    try:
+        library = ctypes.CDLL(found.origin)
+        for name, arguments in _ARGUMENTS.items():
+            function = getattr(library, name)
+            function.argtypes = arguments
+    except (OSError, AttributeError):
+        return None
+    return library
+
+
+# The functions of loops.c; None where it was not compiled.
+LOOPS = _load()
+
+
+def pair_coordinates(rows: np.ndarray, columns: np.ndarray, padding: int, out: np.ndarray):
+    """Writes (row, column) of each pixel, and then `padding` to the end of `out`.
+
+    Args:
+        rows, columns: int32 [n].
+        padding: for both numbers of a pair.
+        out: int32 [at least n, 2], contiguous; is overwritten.
+    """
+    n = len(rows)
+    assert len(columns) == n <= len(out) and out.flags.c_contiguous and out.dtype == np.int32
+    if LOOPS and all(a.dtype == np.int32 and a.flags.c_contiguous for a in (rows, columns)):
+        LOOPS.pair_coordinates(address(rows), address(columns), n, len(out), padding, address(out))
+        return
+    out[:n, 0], out[:n, 1], out[n:] = rows, columns, padding

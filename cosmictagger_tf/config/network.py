@@ -72,19 +72,20 @@ class NetworkConfig(Config):
         return int(self.blocks_by_level[depth]) if self.blocks_by_level else self.blocks_per_layer
 
 
-def check_image_shape(shape: ImageShape, downsample: int, network_depth: int):
+def check_image_shape(shape: ImageShape, downsample: int, network_depth: int, flag: str = "downsample"):
     """Raises ConfigError, naming the axis, unless both axes can be halved downsample + network_depth times.
 
     Args:
         shape: the full-resolution shape, as the file has it.
         downsample: halvings before the network.
         network_depth: halvings inside it; 0 where there is no network.
+        flag: the option that gives `downsample`.
     """
     halvings = downsample + network_depth
     for axis, size in (("height (drift time)", shape.height), ("width (wires)", shape.width)):
         if size % 2**halvings:
             most = (size & -size).bit_length() - 1
             raise ConfigError(
-                f"--downsample={downsample} and --network_depth={network_depth} halve the image {halvings} times, "
+                f"--{flag}={downsample} and --network_depth={network_depth} halve the image {halvings} times, "
                 f"but its {axis} of {size} can be halved only {most} times: their sum must be at most {most}"
             )

@@ -5,7 +5,14 @@ from dataclasses import replace
 from itertools import pairwise
 
 from cosmictagger_tf import execution
-from cosmictagger_tf.config import BenchmarkConfig, DataConfig, ExecutionConfig, NetworkConfig, OptimizerConfig
+from cosmictagger_tf.config import (
+    BenchmarkConfig,
+    DataConfig,
+    ExecutionConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    check_image_shape,
+)
 from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.dataset import Reader, open_reader
 from cosmictagger_tf.data.event import Event, PlanePixels
@@ -76,6 +83,9 @@ def measure(
     """
     execution.prepare(settings)
     reader, records = open_reader(data), Records(say)
+    check_image_shape(reader.shape, data.downsample, network.network_depth)
+    if benchmark.dense_modes:
+        check_image_shape(reader.shape, benchmark.dense_downsample, network.network_depth, "dense_downsample")
     event = downsample_event(reader.read(0), data.downsample)
     machine = describe()
     say(", ".join(f"{name} {value}" for name, value in machine.items() if value))

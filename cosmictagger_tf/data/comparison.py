@@ -155,8 +155,9 @@ def _packed(part: LarcvFile, entry) -> list[tuple[np.ndarray, list[int], int]]:
         if product is not None:
             ranges = product.ranges(entry, part.shape)
             first, last = min(first for first, _ in ranges), max(first + count for first, count in ranges)
-            packed = product.voxels.packed(first, max(1, last - first))
-            if packed is None:
-                raise product.error("its chunks are not compressed as the larcv library compresses", entry)
+            try:
+                packed = product.voxels.packed(first, max(1, last - first))
+            except ValueError as error:
+                raise product.error(str(error), entry) from None
             found.append((packed.data.copy(), packed.sizes, packed.length))
     return found

@@ -9,7 +9,7 @@ import numpy as np
 from cosmictagger_tf.data.event import Event
 from cosmictagger_tf.data.larcv_format import group_name
 from cosmictagger_tf.data.tables import Hdf5File
-from cosmictagger_tf.data.voxels import EntryVoxels, follow_each_other, low_and_high, parts, read_quickly
+from cosmictagger_tf.data.voxels import EntryVoxels, follow_each_other, parts, read_quickly
 from cosmictagger_tf.detector import N_CLASSES, ImageShape
 from cosmictagger_tf.errors import DataError
 
@@ -85,6 +85,12 @@ class LarcvFile:
     def close(self):
         """Closes the file."""
         self.file.close()
+
+
+def _halves(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    # The lower and upper 32 bits of each id, where they lie: half as much to go through as the whole ids.
+    words = ids.astype("<u8", copy=False)[:, None].view("<u4")
+    return words[:, 0], words[:, 1]
 
 
 class Sparse2d:
@@ -213,7 +219,7 @@ class Sparse2d:
         finite = np.isfinite(values)
         if not finite.all():
             self._check(finite, bounds, entry, "a pixel's value is {}", values)
-        low, high = low_and_high(ids)
+        low, high = _halves(ids)
         inside = not high.max(initial=0)
         if inside and like is not None and bounds == like.bounds and np.array_equal(low.view(np.int32), like.ids):
             return EntryVoxels(like.ids, values, bounds, like.coordinates)

@@ -49,8 +49,7 @@ def _load():
     try:
         library = ctypes.CDLL(found.origin)
         for name, arguments in _ARGUMENTS.items():
-            function = getattr(library, name)
-            function.argtypes = arguments
+            getattr(library, name).argtypes = arguments
     except (OSError, AttributeError):
         return None
     return library

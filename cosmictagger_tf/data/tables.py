@@ -160,35 +160,32 @@ class Table:
         raw = self._chunks(first, count)
         return raw.reshape(-1).view(self.dtype)[first % self.chunk_rows :][:count]
 
-    def packed(self, first: int, count: int) -> PackedRows | None:
+    def packed(self, first: int, count: int) -> PackedRows:
         """The compressed chunks that hold the rows `first` to `first + count`, of which there is at least one.
 
-        Returns:
-            None where they are not to be had: chunks of this table are not read past HDF5, are stored uncompressed, or
-            cannot be read. `read` says why.
+        Raises:
+            ValueError: chunks of this table are not read past HDF5, are stored uncompressed, or cannot be read.
         """
-        if not self.direct or not 0 <= first < first + count <= self.rows:
-            return None
-        try:
+        if self.direct and 0 <= first < first + count <= self.rows:
             places = self._places(first, count)
-            if any(place.mask for place in places):
-                return None
-            length = self.chunk_rows * self.dtype.itemsize
-            return PackedRows(
-                self._read_packed(places, length), [p.size for p in places], length, first % self.chunk_rows
-            )
-        except ValueError:
-            return None
+            if not any(place.mask for place in places):
+                sizes = [place.size for place in places]
+                return PackedRows(self._read_packed(places), sizes, self._chunk_bytes, first % self.chunk_rows)
+        raise ValueError(f"{self.name} is not compressed as the larcv library compresses")
+
+    @property
+    def _chunk_bytes(self) -> int:
+        return self.chunk_rows * self.dtype.itemsize
 
     def _places(self, first, count) -> list[Place]:
         return self._index().find(first // self.chunk_rows, (first + count - 1) // self.chunk_rows + 1)
 
     def _chunks(self, first, count) -> np.ndarray:
         # uint8 [chunks, bytes of a chunk], inflated.
-        length = self.chunk_rows * self.dtype.itemsize
+        length = self._chunk_bytes
         try:
             places = self._places(first, count)
-            packed = self._read_packed(places, length)
+            packed = self._read_packed(places)
             out = scratch("inflated", len(places) * length).reshape(len(places), length)
             if any(place.mask for place in places):
                 _unpack_mixed(packed, places, out)
@@ -204,12 +201,12 @@ class Table:
             self.index = chunk_index(self.file.descriptor, self.dataset)
         return self.index
 
-    def _read_packed(self, places, length) -> np.ndarray:
+    def _read_packed(self, places) -> np.ndarray:
         # uint8, the chunks as they are in the file, one after the other. Neighbouring ones are read at once.
         runs: list[list[int]] = []
         for offset, size, _ in places:
             # zlib makes incompressible data longer by less than 1 part in 1000.
-            if size > length + length // 8 + 64 or offset + size > self.file.size:
+            if size > self._chunk_bytes + self._chunk_bytes // 8 + 64 or offset + size > self.file.size:
                 raise ValueError("a part of it lies beyond the end of the file: it is cut short")
             if runs and offset == runs[-1][0] + runs[-1][1]:
                 runs[-1][1] += size

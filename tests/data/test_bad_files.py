@@ -1,8 +1,6 @@
 """What is wrong with a file is said in one line; what is merely unusual is read."""
 
 import re
-import subprocess
-import sys
 import tracemalloc
 
 import h5py
@@ -16,7 +14,7 @@ from cosmictagger_tf.data.larcv_h5 import LarcvFile
 from cosmictagger_tf.doors import open_door
 from cosmictagger_tf.errors import DataError
 from tests.data.bad_files import ENTRIES, ENTRY, FAULTS, IMAGE, NOT_FOR_THE_LIBRARY, ODDITIES, PLANE, SHAPE, sound_file
-from tests.doors import TINY, refusal
+from tests.doors import TINY, refusal, run_door
 
 READERS = ["h5py", pytest.param("larcv", marks=pytest.mark.larcv)]
 
@@ -80,8 +78,8 @@ def test_iotest_says_the_same_line(path, kind, capfd):
 def test_a_command_that_met_a_fault_ends(path):
     # A thread of TensorFlow's kept it for minutes once: see data/pipeline.py.
     FAULTS["a label of 3"][0](path)
-    command = [sys.executable, "-m", "cosmictagger_tf.iotest", f"--file={path}", "--downsample=0", "--minibatch_size=4"]
-    assert subprocess.run(command, capture_output=True, timeout=150).returncode == 2
+    done = run_door("iotest", f"--file={path}", "--downsample=0", "--minibatch_size=4", check=False, timeout=150)
+    assert done.returncode == 2
 
 
 @pytest.mark.parametrize("kind", ODDITIES)

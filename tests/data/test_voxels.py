@@ -17,7 +17,7 @@ SHAPE = ImageShape(3, 64, 96)
 
 @pytest.fixture
 def numpy_alone(monkeypatch):
-    """From the call of what this gives on, nothing compiled is used."""
+    """From the call of what this gives on, NumPy checks and splits the voxels, and pairs the coordinates."""
 
     def switch():
         monkeypatch.setattr(voxels, "LOOPS", None)

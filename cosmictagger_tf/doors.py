@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 
 from cosmictagger_tf.errors import StoppedElsewhere, UserError, WriteError
 from cosmictagger_tf.files import write_failure
@@ -37,7 +38,7 @@ def open_door(
         examples: command lines, for --help.
         argv: the arguments; None = the process's.
         in_flagfiles: config classes whose flags a flagfile may have as well, without effect (flags.parse).
-        uses_tensorflow: import TensorFlow, quietly, before main.
+        uses_tensorflow: import Keras's backend, quietly, before main.
         with_given: main takes, first, the names of the options that the user set (flags.Parsed.given).
 
     Returns:
@@ -52,7 +53,7 @@ def open_door(
             return 0
         arguments = (parsed.given, *parsed.configs) if with_given else parsed.configs
         if uses_tensorflow:
-            _import_tensorflow_quietly()
+            _import_backend_quietly()
         return main(*arguments) or 0
     except UserError as error:
         # What is wrong with the flags is wrong on every rank: one of them says it.
@@ -69,6 +70,11 @@ def open_door(
         # Who read the output wants no more of it (`| head`): nothing is left to say, at exit neither.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+    except ModuleNotFoundError as missing:
+        if missing.name is None or missing.name.startswith("cosmictagger_tf"):
+            raise
+        print(f"cosmictagger_tf.{module}: needs the package {missing.name}, which is not installed", file=sys.stderr)
+        return UserError.exit_status
     except Exception as error:
         reason = write_failure(error)
         if reason is None:
@@ -77,7 +83,7 @@ def open_door(
         return WriteError.exit_status
 
 
-def _import_tensorflow_quietly():
+def _import_backend_quietly():
     # While it is imported, and while it looks for devices, TensorFlow writes notices on oneDNN, CPU features, missing
     # GPUs and absl straight to file descriptor 2.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -86,9 +92,12 @@ def _import_tensorflow_quietly():
     os.dup2(nowhere, 2)
     try:
         import keras  # noqa: F401
-        import tensorflow
 
-        tensorflow.config.list_physical_devices()
+        # The networks run without it, on another backend.
+        if find_spec("tensorflow"):
+            import tensorflow
+
+            tensorflow.config.list_physical_devices()
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)

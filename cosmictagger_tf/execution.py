@@ -23,6 +23,8 @@ def prepare(config: ExecutionConfig, local_rank: int | None = None):
     keras.config.set_dtype_policy(PRECISION_POLICIES[config.precision])
     if keras.backend.backend() == "tensorflow":
         _prepare_tensorflow(config, local_rank)
+    elif keras.backend.backend() == "jax":
+        _prepare_jax(config)
 
 
 def _prepare_tensorflow(config, local_rank):
@@ -48,6 +50,15 @@ def _prepare_tensorflow(config, local_rank):
         tf.config.threading.set_intra_op_parallelism_threads(config.intra_op_parallelism_threads)
 
 
+def _prepare_jax(config):
+    import jax
+
+    if config.compute_mode == "CPU":
+        jax.config.update("jax_platforms", "cpu")
+    elif config.compute_mode == "GPU" and jax.default_backend() != "gpu":
+        raise ConfigError("--compute_mode=GPU: JAX sees no GPU here (pip install 'jax[cuda13]', or --compute_mode=CPU)")
+
+
 def has_gpu() -> bool:
     """Whether this process computes on a GPU."""
     import tensorflow as tf
@@ -69,6 +80,7 @@ def pin_gpu(local_rank: int | None):
 
 def describe() -> dict:
     """The versions and the machine that a run's record names."""
+    import importlib.metadata
     import platform
 
     import h5py
@@ -79,8 +91,6 @@ def describe() -> dict:
 
     versions = {"cosmictagger_tf": __version__, "keras": keras.__version__, "numpy": numpy.__version__}
     versions |= {"h5py": h5py.__version__, "python": platform.python_version(), "backend": keras.backend.backend()}
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        versions["tensorflow"] = tf.__version__
+    if keras.backend.backend() in ("tensorflow", "jax", "torch"):
+        versions[keras.backend.backend()] = importlib.metadata.version(keras.backend.backend())
     return {"versions": versions, "machine": platform.platform(), "cpus": os.cpu_count()}

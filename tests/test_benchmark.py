@@ -28,11 +28,11 @@ def test_a_jobs_flagfile_on_synthetic_data(tmp_path):
             assert 0 < row["fastest_s"] <= row["median_s"] <= row["slowest_s"] and row["cpu_s"] > 0
             assert f"batch {size:<4} {what} " in out
         assert rows["reading alone", size]["images_per_second"] > 0
-        assert 0 < rows["training step: convolutions", size]["share_of_limit"] < 2
+        assert 0 < rows["training step: operations", size]["share_of_limit"] < 2
         assert 0 <= rows["training with reading", size]["waiting"] < 1
     assert 0.3 < rows["peak memory", 2]["gigabytes"] < 20
-    assert rows["training step: convolutions", 2]["gflop"] == pytest.approx(
-        2 * rows["training step: convolutions", 1]["gflop"], rel=0.01
+    assert rows["training step: operations", 2]["gflop"] == pytest.approx(
+        2 * rows["training step: operations", 1]["gflop"], rel=0.01
     )
     configuration = json.loads(path.read_text())["configuration"]
     assert configuration["network"]["n_initial_filters"] == 2 and configuration["data"]["downsample"] == 5

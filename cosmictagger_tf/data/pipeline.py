@@ -7,11 +7,10 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 
 import numpy as np
-import tensorflow as tf
 
 from cosmictagger_tf.config import DataConfig
 from cosmictagger_tf.data import memory
@@ -63,8 +62,7 @@ class BatchStream:
         prepare: None, or what a network adds to a Batch before its step: runs in TensorFlow's threads, ahead of it.
         skip: None, or what becomes of a bad event, see Skip. None: its DataError ends the reading.
 
-    Attributes:
-        batches: tf.data.Dataset of Batches (see batch.py), padded lengths open.
+    The batches come from `generate`, in which nothing needs TensorFlow, or as a tf.data.Dataset from `batches`.
     """
 
     def __init__(
@@ -77,17 +75,37 @@ class BatchStream:
         augment: Augment = None,
         skip: Skip | None = None,
     ):
-        self.augment, self.skip = augment, skip
+        self.prepare, self.augment, self.skip = prepare, augment, skip
         self.bad: dict[int, DataError] = {}
         self.met_in: dict[int, list[DataError]] = {}
         self.reader, self.downsample, self.size, self.entries = reader, config.downsample, size, entries
         self.error: UserError | None = None
         self.seconds_waited = 0.0
-        batches = tf.data.Dataset.from_generator(self.generate, output_signature=self._signature())
-        if prepare:
+
+    @cached_property
+    def batches(self):
+        """tf.data.Dataset of prepared Batches (see batch.py), padded lengths open."""
+        import tensorflow as tf
+
+        planes = self.reader.shape.planes
+        shapes = {
+            "image_coordinates": ((self.size, planes, None, 2), tf.int32),
+            "image_values": ((self.size, planes, None), tf.float32),
+            "label_coordinates": ((self.size, planes, None, 2), tf.int32),
+            "label_values": ((self.size, planes, None), tf.int32),
+            "weights": ((self.size,), tf.float32),
+            "entries": ((self.size,), tf.int64),
+        }
+        signature = {name: tf.TensorSpec(shape, dtype, name=name) for name, (shape, dtype) in shapes.items()}
+        batches = tf.data.Dataset.from_generator(self.generate, output_signature=signature)
+        if self.prepare:
             # In order, so that a run can be repeated.
-            batches = batches.map(prepare, num_parallel_calls=2, deterministic=True).prefetch(1)
-        self.batches = batches.with_options(_options())
+            batches = batches.map(self.prepare, num_parallel_calls=2, deterministic=True).prefetch(1)
+        options = tf.data.Options()
+        # Nothing is left to TensorFlow's tuning, whose thread can keep a process that met an error from ending for
+        # minutes.
+        options.autotune.enabled = False
+        return batches.with_options(options)
 
     def waited(self) -> float:
         """Seconds that the consumer has waited for a batch so far."""
@@ -167,25 +185,6 @@ class BatchStream:
             raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-    def _signature(self):
-        planes = self.reader.shape.planes
-        shapes = {
-            "image_coordinates": ((self.size, planes, None, 2), tf.int32),
-            "image_values": ((self.size, planes, None), tf.float32),
-            "label_coordinates": ((self.size, planes, None, 2), tf.int32),
-            "label_values": ((self.size, planes, None), tf.int32),
-            "weights": ((self.size,), tf.float32),
-            "entries": ((self.size,), tf.int64),
-        }
-        return {name: tf.TensorSpec(shape, dtype, name=name) for name, (shape, dtype) in shapes.items()}
-
-
-def _options() -> tf.data.Options:
-    # Nothing is left to TensorFlow's tuning, whose thread can keep a process that met an error from ending for minutes.
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return options
 
 
 def training_dataset(

@@ -6,22 +6,24 @@ from functools import cache
 from typing import NamedTuple
 
 import keras
-import numpy as np
-import tensorflow as tf
+from keras import ops
 
-from cosmictagger_tf import __version__
+from cosmictagger_tf import execution
 from cosmictagger_tf.measuring.clock import timed
+from cosmictagger_tf.measuring.compiled import accelerators, compiled, wait
 
-PRODUCT_SIZE = 2048
-COPIED_NUMBERS = 64 * 2**20
+# Rows of the matrices and numbers of the list, without a GPU and with one, which is not busy with fewer.
+PRODUCT_SIZE = (2048, 8192)
+COPIED_NUMBERS = (64 * 2**20, 512 * 2**20)
 
 
 class Limits(NamedTuple):
-    """Rates that TensorFlow reaches on this device where nothing else is in the way.
+    """Rates that the backend reaches on this device where nothing else is in the way.
 
     Attributes:
-        gflops: 10^9 operations a second of a product of two float32 matrices of 2048 x 2048.
-        gigabytes: 10^9 bytes a second, read and written, of adding a number to 64 Mi float32.
+        gflops: 10^9 operations a second of a product of two square matrices of PRODUCT_SIZE, in the precision that the
+            network computes in (float32 on a GPU as the backend has it, which may be in TF32).
+        gigabytes: 10^9 bytes a second, read and written, of adding a number to COPIED_NUMBERS float32.
     """
 
     gflops: float
@@ -34,31 +36,27 @@ class Limits(NamedTuple):
 @cache
 def measure_limits(repeats: int = 5) -> Limits:
     """Measures them once, the fastest of `repeats`; takes about a second and 0.5 GB: after the memory was looked at."""
-    square = tf.random.normal((PRODUCT_SIZE, PRODUCT_SIZE))
-    product = tf.function(lambda: tf.matmul(square, square)[0, 0])
-    numbers = tf.zeros(COPIED_NUMBERS)
-    copied = tf.function(lambda: (numbers + 1.0)[0])
-    operations, size = 2 * PRODUCT_SIZE**3, 2 * 4 * COPIED_NUMBERS
-    return Limits(
-        operations / timed(lambda: product().numpy(), repeats).fastest / 1e9,
-        size / timed(lambda: copied().numpy(), repeats).fastest / 1e9,
-    )
+    size, count = (sizes[bool(accelerators())] for sizes in (PRODUCT_SIZE, COPIED_NUMBERS))
+    square = keras.random.normal((size, size), dtype=keras.config.dtype_policy().compute_dtype)
+    numbers = ops.zeros((count,), dtype="float32")
+    product = compiled(lambda a: ops.matmul(a, a))
+    copied = compiled(lambda a: a + 1.0)
+
+    multiplying = timed(lambda: wait(product(square)), repeats).fastest
+    copying = timed(lambda: wait(copied(numbers)), repeats).fastest
+    return Limits(2 * size**3 / multiplying / 1e9, 8 * count / copying / 1e9)
 
 
 def describe() -> dict[str, object]:
     """Processor, cores that this process may use, memory, devices and versions, as a file has them."""
-    gpus = tf.config.list_physical_devices("GPU")
+    versions = execution.describe()["versions"]
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
-        "gpus": [tf.config.experimental.get_device_details(d).get("device_name", d.name) for d in gpus],
+        "gpus": accelerators(),
         "system": platform.platform(),
-        "python": platform.python_version(),
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        "numpy": np.__version__,
-        "cosmictagger_tf": __version__,
+        **versions,
     }
 
 

@@ -19,11 +19,11 @@ from cosmictagger_tf.data.event import Event, PlanePixels
 from cosmictagger_tf.data.pipeline import training_dataset
 from cosmictagger_tf.data.throughput import read_through
 from cosmictagger_tf.data.transforms import downsample_event
-from cosmictagger_tf.measuring.bench import Bench
+from cosmictagger_tf.measuring.bench import Bench, open_bench
 from cosmictagger_tf.measuring.clock import Timing, peak_memory, timing_of
+from cosmictagger_tf.measuring.compiled import accelerators, backend, peak_device_memory
 from cosmictagger_tf.measuring.machine import describe, measure_limits
 from cosmictagger_tf.measuring.products import products_of, time_products
-from cosmictagger_tf.training.dry_run import step_cost
 
 # Steps of training with reading that do not count: other lengths of the lists than before are compiled in them.
 WARM = 4
@@ -89,18 +89,21 @@ def measure(
     event = downsample_event(reader.read(0), data.downsample)
     machine = describe()
     say(", ".join(f"{name} {value}" for name, value in machine.items() if value))
-    bench = Bench(network, optimizer, settings, event.shape)
+    bench = open_bench(network, optimizer, settings, event.shape)
+    reading = bool(benchmark.reading_steps) and backend() == "tensorflow"
+    if benchmark.reading_steps and not reading:
+        say("reading: left out, it is tf.data's and measured with the TensorFlow backend")
     ones = {}
     for size in map(int, benchmark.batch_sizes):
         ones[size] = _network_rows(bench, event, size, network, benchmark.repeats, records)
-        if benchmark.reading_steps:
+        if reading:
             _reading_rows(bench, reader, replace(data, minibatch_size=size), benchmark.reading_steps, records)
     for sites in map(int, benchmark.sites):
         _sites_row(bench, with_sites(event, sites), benchmark, records)
     one = min(ones)
     small = downsample_event(reader.read(0), benchmark.dense_downsample)
     for mode in benchmark.dense_modes:
-        dense = Bench(replace(network, conv_mode=mode), optimizer, settings, small.shape)
+        dense = open_bench(replace(network, conv_mode=mode), optimizer, settings, small.shape)
         batch = dense.prepared(make_batch([small], 1, small.shape))
         scale = event.shape.pixels / small.shape.pixels
         for name, found, own in zip(("forward", "training step"), (dense.forward, dense.step), ones[one], strict=True):
@@ -127,18 +130,22 @@ def _network_rows(
     records.add("forward", size, forward, images_per_second=size / forward.median)
     records.add("training step", size, step, images_per_second=size / step.median)
     records.add("peak memory", size, gigabytes=round(memory, 2))
+    if accelerators():
+        records.add("peak memory of the GPU", size, gigabytes=round(peak_device_memory(), 2))
     if network.conv_mode == "sparse":
         sites = [len(prepared[f"images_{level}"]) for level in range(network.network_depth)]
         sites.append(len(prepared[f"children_{network.network_depth - 1}"]))
         records.add("sites of each level", size, sites=sites)
+    if network.conv_mode == "sparse" and not accelerators():
+        # Of a GPU, which is given one after the other here, this would tell how long it takes to start them.
         bare = time_products(products_of(bench.segmenter.network, sites), repeats)
         for name, whole, products in zip(("forward", "training step"), (forward, step), bare, strict=True):
             ratio = whole.fastest / products.fastest
             records.add(f"{name}: its matrix products", size, products, ratio=ratio)
     else:
-        operations = step_cost(bench.model, prepared)[1] / 1e9
+        operations = bench.operations(prepared) / 1e9
         share = operations / step.fastest / measure_limits().gflops
-        records.add("training step: convolutions", size, gflop=operations, share_of_limit=share)
+        records.add("training step: operations", size, gflop=operations, share_of_limit=share)
     return forward, step
 
 

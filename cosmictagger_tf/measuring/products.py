@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
 from cosmictagger_tf.measuring.clock import Timing, timed
+from cosmictagger_tf.measuring.compiled import compiled, wait
 from cosmictagger_tf.networks.sparse.layers import TransposedConv
 
 
@@ -46,12 +47,13 @@ def _level(name, deepest):
 
 
 def time_products(products: Counter, repeats: int) -> tuple[Timing, Timing]:
-    """Seconds of all products of a forward pass, and of a training step: forward, both gradients."""
+    """Seconds of all products of a forward pass, and of a training step: forward, both gradients; as the network
+    computes, in its precision."""
     forward, training = np.zeros(4), np.zeros(4)
     for (rows, taps, inner, outer), times in products.items():
-        left, right = tf.random.normal((rows, taps * inner)), tf.random.normal((taps * inner, outer))
-        gathered = tf.random.normal((rows, taps * outer)) if taps > 1 else None
-        gradient, turned = tf.random.normal((rows, outer)), tf.random.normal((taps * outer, inner))
+        left, right = _random((rows, taps * inner)), _random((taps * inner, outer))
+        gathered = _random((rows, taps * outer)) if taps > 1 else None
+        gradient, turned = _random((rows, outer)), _random((taps * outer, inner))
         ahead = np.array(timed(_bare_product(left, right, False), repeats))
         back = np.array(timed(_bare_product(gathered if taps > 1 else gradient, turned, False), repeats))
         across = np.array(timed(_bare_product(left, gradient, True), repeats))
@@ -60,6 +62,10 @@ def time_products(products: Counter, repeats: int) -> tuple[Timing, Timing]:
     return Timing(*map(float, forward)), Timing(*map(float, training))
 
 
+def _random(shape):
+    return keras.random.normal(shape, dtype=keras.config.dtype_policy().compute_dtype)
+
+
 def _bare_product(a, b, transposed):
-    product = tf.function(lambda: tf.reduce_sum(tf.matmul(a, b, transpose_a=transposed)[:1]))
-    return lambda: product().numpy()
+    product = compiled(lambda a, b: ops.sum(ops.matmul(ops.transpose(a) if transposed else a, b)[:1]))
+    return lambda: wait(product(a, b))

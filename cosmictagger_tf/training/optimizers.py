@@ -3,7 +3,6 @@
 import contextlib
 
 import keras
-import tensorflow as tf
 
 from cosmictagger_tf.config import OptimizerConfig
 
@@ -16,6 +15,8 @@ class OneOperation(keras.optimizers.Adam):
     """
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        import tensorflow as tf
+
         # What all variables share is computed once.
         step = tf.cast(self.iterations + 1, "float32")
         beta1, beta2, epsilon = (tf.constant(value) for value in (self.beta_1, self.beta_2, self.epsilon))
@@ -32,6 +33,8 @@ class OneOperation(keras.optimizers.Adam):
 
     def update_step(self, gradient, variable, learning_rate):
         """Changes the variable and its two moments in place; the rate is in what all variables share."""
+        import tensorflow as tf
+
         index = self._get_variable_index(variable)
         own = (variable, self._momentums[index], self._velocities[index])
         # Keras hands the trained ones over as TensorFlow's.
@@ -66,6 +69,10 @@ OPTIMIZERS = {
 }
 
 
+# Elsewhere than on TensorFlow.
+KERAS_ADAMS = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}
+
+
 def build_optimizer(config: OptimizerConfig, learning_rate, scale_loss: bool = False) -> keras.optimizers.Optimizer:
     """The Keras optimizer of an OptimizerConfig.
 
@@ -74,7 +81,9 @@ def build_optimizer(config: OptimizerConfig, learning_rate, scale_loss: bool = F
         scale_loss: for float16: the loss is multiplied by a scale that is doubled every 2,000 steps, and halved where
             a gradient is not finite; that step makes no update and does not count for the schedule.
     """
-    optimizer = OPTIMIZERS[config.optimizer](
+    on_tensorflow = keras.backend.backend() == "tensorflow"
+    kind = (OPTIMIZERS if on_tensorflow else OPTIMIZERS | KERAS_ADAMS)[config.optimizer]
+    optimizer = kind(
         learning_rate=learning_rate,
         gradient_accumulation_steps=config.gradient_accumulation if config.gradient_accumulation > 1 else None,
         global_clipnorm=config.clip_norm or None,

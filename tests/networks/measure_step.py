@@ -30,7 +30,7 @@ def main(argv: list[str]) -> None:
     from cosmictagger_tf.data.dataset import SyntheticReader
     from cosmictagger_tf.data.transforms import downsample_event
     from cosmictagger_tf.flags import parse
-    from cosmictagger_tf.measuring.bench import Bench
+    from cosmictagger_tf.measuring.bench import open_bench
     from cosmictagger_tf.measuring.clock import peak_memory
 
     config = parse(network_flags, (NetworkConfig,)).configs[0]
@@ -38,7 +38,7 @@ def main(argv: list[str]) -> None:
     execution.prepare(settings)
     reader = SyntheticReader()
     events = [downsample_event(reader.read(i), own.downsample) for i in range(own.minibatch_size)]
-    bench = Bench(config, OptimizerConfig(), settings, events[0].shape)
+    bench = open_bench(config, OptimizerConfig(), settings, events[0].shape)
     batch = bench.prepared(make_batch(events, own.minibatch_size, events[0].shape))
     call = bench.forward if own.infer else bench.step
     began = time.perf_counter()

@@ -63,6 +63,35 @@ def test_a_sparse_network_against_its_products_and_dense_ones(tmp_path, sample_f
     assert rows["forward of 2D at downsample 5", 1]["scaled_by_pixels"] == 16
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("network", [["--preset=a21"], ["--preset=sparse"]])
+def test_jax_measures_the_same_network(tmp_path, network):
+    pytest.importorskip("jax")
+    flags = [*network, *[flag for flag in SMALL if flag != "--noxla"], "--synthetic", "--downsample=5"]
+    found = {}
+    for backend in ("tensorflow", "jax"):
+        path = tmp_path / f"{backend}.json"
+        more = ["--reading_steps=0", f"--json={path}"]
+        run_door("benchmark", *flags, *more, KERAS_BACKEND=backend)
+        found[backend] = json.loads(path.read_text())
+        assert found[backend]["machine"]["backend"] == backend
+    rows = {backend: {row["what"]: row for row in what["rows"]} for backend, what in found.items()}
+    assert rows["jax"].keys() == rows["tensorflow"].keys()
+    assert rows["jax"]["training step"]["fastest_s"] > 0
+    if "training step: operations" in rows["jax"]:
+        counts = [rows[backend]["training step: operations"]["gflop"] for backend in ("tensorflow", "jax")]
+        assert counts[1] == pytest.approx(counts[0], rel=0.1)
+    else:
+        assert rows["jax"]["sites of each level"] == rows["tensorflow"]["sites of each level"]
+
+
+def test_jax_always_compiles(tmp_path):
+    pytest.importorskip("jax")
+    flags = ["--synthetic", "--downsample=5", *SMALL]
+    done = run_door("benchmark", *flags, check=False, KERAS_BACKEND="jax")
+    assert done.returncode == 2 and "--noxla: JAX compiles with XLA always" in done.stderr.splitlines()[-1]
+
+
 def test_mistakes_get_one_line():
     for flags, said in (
         (["--iterations=5"], "iterations"),

@@ -26,7 +26,7 @@ def open_door(
     *,
     in_flagfiles=(),
     with_given=False,
-    uses_tensorflow=True,
+    uses_keras=True,
 ) -> int:
     """Runs a door: `main` gets one config per class in `groups`, in that order.
 
@@ -38,7 +38,7 @@ def open_door(
         examples: command lines, for --help.
         argv: the arguments; None = the process's.
         in_flagfiles: config classes whose flags a flagfile may have as well, without effect (flags.parse).
-        uses_tensorflow: import Keras's backend, quietly, before main.
+        uses_keras: import Keras and its backend, quietly, before main.
         with_given: main takes, first, the names of the options that the user set (flags.Parsed.given).
 
     Returns:
@@ -52,7 +52,7 @@ def open_door(
             print(help_text(module, description, examples, groups), flush=True)
             return 0
         arguments = (parsed.given, *parsed.configs) if with_given else parsed.configs
-        if uses_tensorflow:
+        if uses_keras:
             _import_backend_quietly()
         return main(*arguments) or 0
     except UserError as error:
@@ -71,7 +71,7 @@ def open_door(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except ModuleNotFoundError as missing:
-        if missing.name is None or missing.name.startswith("cosmictagger_tf"):
+        if missing.name is None or find_spec(missing.name.partition(".")[0]):
             raise
         print(f"cosmictagger_tf.{module}: needs the package {missing.name}, which is not installed", file=sys.stderr)
         return UserError.exit_status

@@ -59,11 +59,18 @@ def _prepare_jax(config):
         raise ConfigError("--compute_mode=GPU: JAX sees no GPU here (pip install 'jax[cuda13]', or --compute_mode=CPU)")
 
 
-def has_gpu() -> bool:
-    """Whether this process computes on a GPU."""
+def accelerators() -> list[str]:
+    """The names of the GPUs that this process computes on, on TensorFlow or JAX; empty on a CPU."""
+    import keras
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return [device.device_kind for device in jax.devices() if device.platform == "gpu"]
     import tensorflow as tf
 
-    return bool(tf.config.get_visible_devices("GPU"))
+    gpus = tf.config.get_visible_devices("GPU")
+    return [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
 
 
 def pin_gpu(local_rank: int | None):

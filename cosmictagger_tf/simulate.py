@@ -33,4 +33,4 @@ def main(config) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(open_door("simulate", main, GROUPS, DESCRIPTION, EXAMPLES, uses_tensorflow=False))
+    sys.exit(open_door("simulate", main, GROUPS, DESCRIPTION, EXAMPLES, uses_keras=False))

@@ -1,8 +1,10 @@
 """Flags to configs: values, flagfiles, and one line for every mistake."""
 
+import importlib
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -128,6 +130,20 @@ def test_doors_print_one_line_and_exit_with_2(capsys):
     assert capsys.readouterr().err == "cosmictagger_tf.train: --network_depth=5: no\n"
     assert open_door("train", main, (NetworkConfig,), "", "", ["--nope"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_missing_package_is_one_line_and_a_missing_module_of_ours_is_not(capsys):
+    def main(name, config):
+        importlib.import_module(name)
+
+    def opened(name):
+        return open_door("train", partial(main, name), (NetworkConfig,), "", "", [])
+
+    assert opened("no_such_package.part") == 2
+    said = "cosmictagger_tf.train: needs the package no_such_package, which is not installed\n"
+    assert capsys.readouterr().err == said
+    with pytest.raises(ModuleNotFoundError):
+        opened("cosmictagger_tf.no_such_module")
 
 
 def test_every_option_explains_itself():

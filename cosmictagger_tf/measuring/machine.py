@@ -10,7 +10,7 @@ from keras import ops
 
 from cosmictagger_tf import execution
 from cosmictagger_tf.measuring.clock import timed
-from cosmictagger_tf.measuring.compiled import accelerators, compiled, wait
+from cosmictagger_tf.measuring.compiled import compiled, wait
 
 # Rows of the matrices and numbers of the list, without a GPU and with one, which is not busy with fewer.
 PRODUCT_SIZE = (2048, 8192)
@@ -36,7 +36,7 @@ class Limits(NamedTuple):
 @cache
 def measure_limits(repeats: int = 5) -> Limits:
     """Measures them once, the fastest of `repeats`; takes about a second and 0.5 GB: after the memory was looked at."""
-    size, count = (sizes[bool(accelerators())] for sizes in (PRODUCT_SIZE, COPIED_NUMBERS))
+    size, count = (sizes[bool(execution.accelerators())] for sizes in (PRODUCT_SIZE, COPIED_NUMBERS))
     square = keras.random.normal((size, size), dtype=keras.config.dtype_policy().compute_dtype)
     numbers = ops.zeros((count,), dtype="float32")
     product = compiled(lambda a: ops.matmul(a, a))
@@ -54,7 +54,7 @@ def describe() -> dict[str, object]:
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
-        "gpus": accelerators(),
+        "gpus": execution.accelerators(),
         "system": platform.platform(),
         **versions,
     }

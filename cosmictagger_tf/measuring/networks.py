@@ -4,6 +4,8 @@ import time
 from dataclasses import replace
 from itertools import pairwise
 
+import keras
+
 from cosmictagger_tf import execution
 from cosmictagger_tf.config import (
     BenchmarkConfig,
@@ -21,7 +23,7 @@ from cosmictagger_tf.data.throughput import read_through
 from cosmictagger_tf.data.transforms import downsample_event
 from cosmictagger_tf.measuring.bench import Bench, open_bench
 from cosmictagger_tf.measuring.clock import Timing, peak_memory, timing_of
-from cosmictagger_tf.measuring.compiled import accelerators, backend, peak_device_memory
+from cosmictagger_tf.measuring.compiled import peak_device_memory
 from cosmictagger_tf.measuring.machine import describe, measure_limits
 from cosmictagger_tf.measuring.products import products_of, time_products
 
@@ -90,7 +92,7 @@ def measure(
     machine = describe()
     say(", ".join(f"{name} {value}" for name, value in machine.items() if value))
     bench = open_bench(network, optimizer, settings, event.shape)
-    reading = bool(benchmark.reading_steps) and backend() == "tensorflow"
+    reading = bool(benchmark.reading_steps) and keras.backend.backend() == "tensorflow"
     if benchmark.reading_steps and not reading:
         say("reading: left out, it is tf.data's and measured with the TensorFlow backend")
     ones = {}
@@ -130,14 +132,14 @@ def _network_rows(
     records.add("forward", size, forward, images_per_second=size / forward.median)
     records.add("training step", size, step, images_per_second=size / step.median)
     records.add("peak memory", size, gigabytes=round(memory, 2))
-    if accelerators():
+    if execution.accelerators():
         records.add("peak memory of the GPU", size, gigabytes=round(peak_device_memory(), 2))
     if network.conv_mode == "sparse":
         sites = [len(prepared[f"images_{level}"]) for level in range(network.network_depth)]
         sites.append(len(prepared[f"children_{network.network_depth - 1}"]))
         records.add("sites of each level", size, sites=sites)
-    if network.conv_mode == "sparse" and not accelerators():
-        # Of a GPU, which is given one after the other here, this would tell how long it takes to start them.
+    if network.conv_mode == "sparse" and not execution.accelerators():
+        # On a GPU, timed one by one, they would tell how long it takes to start them.
         bare = time_products(products_of(bench.segmenter.network, sites), repeats)
         for name, whole, products in zip(("forward", "training step"), (forward, step), bare, strict=True):
             ratio = whole.fastest / products.fastest

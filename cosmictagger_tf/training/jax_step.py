@@ -7,7 +7,7 @@ import jax
 import keras
 
 from cosmictagger_tf.networks.segmentation import Segmenter
-from cosmictagger_tf.training.losses import mean_over_images, per_image_loss
+from cosmictagger_tf.training.losses import segmentation_loss
 
 
 class JaxStep:
@@ -23,20 +23,11 @@ class JaxStep:
         self.segmenter, self.optimizer, self.scheme = segmenter, optimizer, scheme
         optimizer.build(segmenter.network.trainable_variables)
 
-    @property
-    def _variables(self):
-        network = self.segmenter.network
-        return network.trainable_variables, network.non_trainable_variables, self.optimizer.variables
-
     def state(self) -> tuple:
         """The values of the trained weights, of the network's other variables, and of the optimizer's."""
-        return tuple([variable.value for variable in group] for group in self._variables)
-
-    def keep(self, state: tuple):
-        """Writes a state into network and optimizer."""
-        for group, values in zip(self._variables, state, strict=True):
-            for variable, value in zip(group, values, strict=True):
-                variable.assign(value)
+        network = self.segmenter.network
+        groups = network.trainable_variables, network.non_trainable_variables, self.optimizer.variables
+        return tuple([variable.value for variable in group] for group in groups)
 
     def __call__(self, state: tuple, batch: dict):
         """The state after one update, and the loss before it, penalties included; float32 []."""
@@ -55,6 +46,5 @@ class JaxStep:
         network = self.segmenter.network
         with self.holding(trained, others) as scope:
             found = self.segmenter(batch, training=True)
-            losses = per_image_loss(found.labels, found.logits, self.scheme, found.multiplicity)
-            loss = sum(network.losses, mean_over_images(losses, batch["weights"]))
+            loss = sum(network.losses, segmentation_loss(found, batch["weights"], self.scheme))
         return loss, [scope.get_current_value(variable) for variable in network.non_trainable_variables]

@@ -7,7 +7,7 @@ from keras import ops
 from cosmictagger_tf.networks.segmentation import Segmenter
 from cosmictagger_tf.training.distributed import Ranks
 from cosmictagger_tf.training.exchange import GradientExchange
-from cosmictagger_tf.training.losses import BalancedLoss, mean_over_images, per_image_loss
+from cosmictagger_tf.training.losses import BalancedLoss, segmentation_loss
 from cosmictagger_tf.training.metrics import SegmentationMetrics
 from cosmictagger_tf.training.optimizers import averaged_weights, inner_optimizer
 
@@ -81,8 +81,7 @@ class SegmentationModel(keras.Model):
     def loss_and_segmentation(self, batch, training):
         """The batch's loss, without penalties, and its Segmentation."""
         found = self.segmenter(batch, training=training)
-        losses = per_image_loss(found.labels, found.logits, self.balanced_loss.scheme, found.multiplicity)
-        return mean_over_images(losses, batch["weights"]), found
+        return segmentation_loss(found, batch["weights"], self.balanced_loss.scheme), found
 
     @property
     def balanced_loss(self) -> BalancedLoss:

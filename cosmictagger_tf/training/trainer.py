@@ -117,7 +117,7 @@ def train_in(folder: RunFolder, ranks: Ranks, config: RunConfig, say) -> Trainin
         total = total_steps(config, reader)
         model = build_model(config, reader, total, ranks, say)
         say(f"network: {config.network.conv_mode}, {model.network.count_params():,} weights, images of {model.shape}")
-        if config.execution.xla and config.network.conv_mode != "sparse" and not execution.has_gpu():
+        if config.execution.xla and config.network.conv_mode != "sparse" and not execution.accelerators():
             say("hint: on a CPU the steps of a dense network are quicker with --noxla (docs/networks.md)")
 
         store = CheckpointStore(folder.checkpoints, config.train.keep_checkpoints, architecture(config.network))

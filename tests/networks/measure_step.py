@@ -47,7 +47,7 @@ def main(argv: list[str]) -> None:
     memory = peak_memory() * 1e9 / 2**30
     print(
         f"{' '.join(argv)}: first {first:.1f} s, then {timing.fastest:.2f} s a step ({timing.cpu:.2f} s of CPU time), "
-        f"peak {memory:.2f} GiB, {bench.model.network.count_params():,} weights",
+        f"peak {memory:.2f} GiB, {bench.segmenter.network.count_params():,} weights",
         flush=True,
     )
 

@@ -1,0 +1,49 @@
+"""A network and its training step, compiled by JAX."""
+
+import jax
+
+from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.measuring.bench import Bench
+from cosmictagger_tf.measuring.jax_operations import count
+from cosmictagger_tf.training.jax_step import JaxStep
+from cosmictagger_tf.training.optimizers import build_optimizer
+
+
+class JaxBench(Bench):
+    """The same network, loss and optimizer as one function compiled by jax.jit; without metrics."""
+
+    def __init__(self, network, optimizer, settings, shape):
+        if not settings.xla:
+            raise ConfigError("--noxla: JAX compiles with XLA always; leave it out, or use the TensorFlow backend")
+        if settings.precision == "mixed":
+            raise ConfigError("--precision=mixed: not measured with JAX; use bfloat16, or the TensorFlow backend")
+        super().__init__(network, optimizer, settings, shape)
+        self.update = JaxStep(
+            self.segmenter, build_optimizer(optimizer, optimizer.learning_rate), optimizer.loss_balance_scheme
+        )
+        self.state = self.update.state()
+        self._forward = jax.jit(self._logits)
+        self._step = jax.jit(self.update, donate_argnums=0)
+
+    def _logits(self, state, batch):
+        with self.update.holding(*state[:2]):
+            return self.segmenter.pixel_logits(batch, training=False)
+
+    def prepared(self, batch) -> dict:
+        """Operation by operation, since how long the lists are follows from the numbers."""
+        # JAX takes no 64-bit integers unless told to; the step needs no entries.
+        batch = {name: jax.numpy.asarray(array) for name, array in batch.items() if name != "entries"}
+        return self.segmenter.prepare(batch) if self.segmenter.prepare else batch
+
+    def run_forward(self, batch):
+        """In inference mode."""
+        return self._forward(self.state, batch)
+
+    def run_step(self, batch):
+        """The state of before is gone."""
+        self.state, loss = self._step(self.state, batch)
+        return loss
+
+    def operations(self, batch) -> int:
+        """Of convolutions and matrix products."""
+        return count(jax.make_jaxpr(self.update)(self.state, batch).jaxpr)

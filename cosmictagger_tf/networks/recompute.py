@@ -1,7 +1,7 @@
 """Activation recomputation (arXiv:1604.06174): the backward pass computes again what the forward pass did not keep."""
 
 import keras
-from keras import tree
+from keras import ops, tree
 
 
 @keras.saving.register_keras_serializable(package="cosmictagger_tf")
@@ -59,14 +59,21 @@ class _Segment:
 
     def __call__(self, inputs):
         trainable, moving = self.model.trainable_variables, self.model.non_trainable_variables
+        if not self.model.variables:
+            # As cheap to keep as to recompute.
+            return self.model(inputs, training=True)
 
-        def pure(inputs, trainable_values, moving_values):
-            state = [*zip(trainable, trainable_values, strict=True), *zip(moving, moving_values, strict=True)]
-            with keras.StatelessScope(state) as scope:
-                found = self.model(inputs, training=True)
-            return [found, *(scope.get_current_value(variable) for variable in moving)]
+        # Only what has a gradient and is no variable is handed over: TensorFlow copies it, to compute with it later on.
+        features = [i for i, x in enumerate(inputs) if keras.backend.is_float_dtype(x.dtype)]
 
-        found, *moved = keras.remat(pure)(inputs, [v.value for v in trainable], [v.value for v in moving])
+        def pure(values, moving_values):
+            given = dict(zip(features, values, strict=True))
+            state = [(variable, variable.value) for variable in trainable]
+            with keras.StatelessScope([*state, *zip(moving, moving_values, strict=True)]) as scope:
+                found = self.model([given.get(i, x) for i, x in enumerate(inputs)], training=True)
+            return [found, *(ops.stop_gradient(scope.get_current_value(variable)) for variable in moving)]
+
+        found, *moved = keras.remat(pure)([inputs[i] for i in features], [v.value for v in moving])
         for variable, value in zip(moving, moved, strict=True):
             variable.assign(value)
         return found

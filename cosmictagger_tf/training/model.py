@@ -110,7 +110,8 @@ class SegmentationModel(keras.Model):
         return gradients, ops.where(ops.isfinite(total), self._fault_of(gradients), LOSS)
 
     def _fault_of(self, gradients):
-        finite = ops.all(ops.stack([ops.all(ops.isfinite(g)) for g in gradients if g is not None]))
+        # One operation a gradient; above 1e19, where its square is beyond float32, it is called not finite as well.
+        finite = tf.math.is_finite(tf.linalg.global_norm(gradients))
         if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             finite |= self.optimizer.dynamic_scale.value > LOWEST_SCALE
         return ops.cast(ops.where(finite, FINE, GRADIENT), "int64")

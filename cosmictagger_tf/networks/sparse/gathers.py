@@ -8,21 +8,30 @@ receives from i's gradient through the mirrored kernel. B. Graham, L. van der Ma
 
 from keras import ops
 
+from cosmictagger_tf.backend import take_rows
+
 
 def gather(x, sites, after=None):
     """Rows of x [n, channels] at `sites` [m, k], 0 where absent: [m, k * channels].
 
     Args:
         x, sites: see above.
-        after: a tensor that must be there before. What a backward pass gathers anew it would else gather too early: as
-            soon as x is there, or only once for both passes, and so keep k times the memory of the features.
+        after: a matrix that must be there before, see zero_after.
     """
     nothing = ops.zeros((1, x.shape[1]), dtype=x.dtype)
     if after is not None:
-        # Zero, but no compiler can tell: a dependency that survives common-subexpression elimination.
-        nothing = nothing + ops.minimum(ops.abs(ops.sum(after[:1, :1])), 0)
-    rows = ops.take(ops.concatenate([x, nothing]), sites, axis=0)
+        nothing = nothing + ops.cast(zero_after(after), x.dtype)
+    rows = take_rows(ops.concatenate([x, nothing]), sites)
     return ops.reshape(rows, (-1, sites.shape[1] * x.shape[1]))
+
+
+def zero_after(x):
+    """0, but only when the matrix x is there, and so that no compiler can tell.
+
+    What a backward pass computes anew from the features it would else compute too early: as soon as they are there, or
+    once for both passes, and so keep it in memory from the one to the other.
+    """
+    return ops.minimum(ops.abs(ops.sum(x[:1, :1])), 0)
 
 
 def submanifold(x, kernel, sites):
@@ -30,21 +39,24 @@ def submanifold(x, kernel, sites):
 
     Args:
         x: [n, in].
-        kernel: [taps, in, out], the taps of a window row by row.
+        kernel: [..., in, out], the taps of a window row by row.
         sites: int32 [n, taps], see rulebook.neighbours.
 
     Returns:
         [n, out]: y[i] = sum over t of x[sites[i, t]] @ kernel[t].
     """
-    taps, channels, filters = kernel.shape
+    taps, (channels, filters) = sites.shape[1], kernel.shape[-2:]
 
     @ops.custom_gradient
     def product(x, kernel):
         def gradient(*args, upstream=None):
             dy = upstream_of(args, upstream)
-            mirrored = ops.reshape(_transposed(ops.flip(kernel, axis=0)), (taps * filters, channels))
             dkernel = ops.matmul(ops.transpose(gather(x, sites, after=dy)), dy)
-            return ops.matmul(gather(dy, sites), mirrored), ops.reshape(dkernel, (taps, channels, filters))
+            mirrored = _transposed(ops.flip(ops.reshape(kernel, (taps, channels, filters)), axis=0))
+            # All that is left of the backward pass waits for dx: so only one gather, k times as long as the features,
+            # is there at a time.
+            dx = ops.matmul(gather(dy, sites, after=dkernel), ops.reshape(mirrored, (taps * filters, channels)))
+            return dx, ops.reshape(dkernel, kernel.shape)
 
         return ops.matmul(gather(x, sites), ops.reshape(kernel, (taps * channels, filters))), gradient
 
@@ -68,7 +80,7 @@ def strided(x, kernel, children, parents):
     def product(x, kernel):
         def gradient(*args, upstream=None):
             dy = upstream_of(args, upstream)
-            dkernel = ops.matmul(ops.transpose(gather(x, children)), dy)
+            dkernel = ops.matmul(ops.transpose(gather(x, children, after=dy)), dy)
             return _spread(dy, _transposed(kernel), parents), ops.reshape(dkernel, (4, channels, filters))
 
         return ops.matmul(gather(x, children), ops.reshape(kernel, (4 * channels, filters))), gradient
@@ -128,9 +140,9 @@ def max_pool(x, children, parents):
         winner = ops.broadcast_to(winner, ops.shape(greatest))
 
         def gradient(*args, upstream=None):
-            parent = parents[:, None] // 4
-            won = gather(winner, parent) == ops.arange(absent, dtype="int32")[:, None]
-            return ops.where(won, gather(upstream_of(args, upstream), parent), 0)
+            dy, parent = upstream_of(args, upstream), parents[:, None] // 4
+            won = gather(winner, parent, after=dy) == ops.arange(absent, dtype="int32")[:, None]
+            return ops.where(won, gather(dy, parent), 0)
 
         return greatest, gradient
 

@@ -44,10 +44,10 @@ class SubmanifoldConv(keras.layers.Layer):
 
     def call(self, features, neighbours=None):
         """[n, filters]."""
-        kernel = ops.reshape(self.kernel, (self.size**2, features.shape[1], self.filters))
         if self.size == 1:
-            return self.biased(ops.matmul(features, kernel[0]))
-        return self.biased(gathers.submanifold(features, kernel, neighbours))
+            return self.biased(ops.matmul(features, ops.reshape(self.kernel, (-1, self.filters))))
+        # Copied to a tensor: TensorFlow's custom gradients take no variables.
+        return self.biased(gathers.submanifold(features, ops.copy(self.kernel), neighbours))
 
     def biased(self, x):
         """x plus the bias, if there is one."""
@@ -62,6 +62,25 @@ class SubmanifoldConv(keras.layers.Layer):
         regularizer = keras.regularizers.serialize(self.kernel_regularizer)
         options = {"filters": self.filters, "size": self.size, "use_bias": self.use_bias}
         return {**super().get_config(), **options, "kernel_regularizer": regularizer}
+
+
+@keras.saving.register_keras_serializable(package="cosmictagger_tf")
+class JoiningConv(SubmanifoldConv):
+    """A convolution of size 1 of two features [n, ...] side by side, which are not copied to be joined."""
+
+    def build(self, features_shape, other_shape):
+        """Makes kernel and bias."""
+        super().build((features_shape[0], features_shape[1] + other_shape[1]))
+
+    def call(self, features, other):
+        """[n, filters]."""
+        kernel = ops.reshape(self.kernel, (-1, self.filters))
+        one, two = ops.split(kernel, [features.shape[1]])
+        return self.biased(ops.matmul(features, one) + ops.matmul(other, two))
+
+    def compute_output_shape(self, features_shape, other_shape):
+        """As many rows, other channels."""
+        return (features_shape[0], self.filters)
 
 
 @keras.saving.register_keras_serializable(package="cosmictagger_tf")

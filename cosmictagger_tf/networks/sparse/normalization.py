@@ -5,10 +5,12 @@ normalisation with its activation keeps its input and its output, an activation 
 slope can be told.
 """
 
+from typing import Any, NamedTuple
+
 import keras
 from keras import ops
 
-from cosmictagger_tf.networks.sparse.gathers import upstream_of
+from cosmictagger_tf.networks.sparse.gathers import upstream_of, zero_after
 
 
 @keras.saving.register_keras_serializable(package="cosmictagger_tf")
@@ -50,101 +52,138 @@ class LeakySum(keras.layers.Layer):
 
 def leaky_gradient(dy, y, slope: float):
     """The gradient of a leaky ReLU's input, from that of its output and the output."""
-    return dy if slope == 1 else ops.where(y > 0, dy, slope * dy)
+    return dy if slope == 1 else ops.where(y > zero_after(dy), dy, slope * dy)
+
+
+class Groups(NamedTuple):
+    """The groups of rows that have statistics in common; a row is of one group, or of none (padding).
+
+    Attributes:
+        rows: float32 [n, groups], 1 where a row is of a group.
+        share: float32 [groups, n], the same by the group's number of rows: share @ x is the mean.
+        size: float32 [groups, 1], that number.
+    """
+
+    rows: Any
+    share: Any
+    size: Any
+
+
+@keras.saving.register_keras_serializable(package="cosmictagger_tf")
+class SiteGroups(keras.layers.Layer):
+    """The sites of a level as Groups: all active ones, or plane by plane. Call with images int32 [n], -1 where padded.
+
+    Args:
+        planes: 1 pools all planes; the number of planes keeps them apart.
+    """
+
+    def __init__(self, planes: int = 1, **kwargs):
+        super().__init__(dtype="float32", **{k: v for k, v in kwargs.items() if k != "dtype"})
+        self.planes = planes
+
+    def call(self, images):
+        """Groups."""
+        rows = ops.cast(images[:, None] >= 0, "float32")
+        if self.planes > 1:
+            plane = ops.arange(self.planes, dtype="int32")
+            rows = rows * ops.cast(images[:, None] % self.planes == plane, "float32")
+        size = ops.sum(rows, axis=0)[:, None]
+        return Groups(rows, ops.transpose(rows) / ops.maximum(size, 1.0), size)
+
+    def compute_output_shape(self, images_shape):
+        """Those of Groups."""
+        n = images_shape[0]
+        return Groups((n, self.planes), (self.planes, n), (self.planes, 1))
+
+    def get_config(self):
+        """What from_config needs."""
+        return {**super().get_config(), "planes": self.planes}
 
 
 @keras.saving.register_keras_serializable(package="cosmictagger_tf")
 class SparseBatchNormalization(keras.layers.BatchNormalization):
     """Batch normalisation over active sites, pooled over the planes or plane by plane, and a leaky ReLU.
 
-    Call with features [n, channels] and images int32 [n], the image (event * planes + plane) of each site, -1 where
-    padded. Statistics are computed in float32. Where there is no site, nothing is updated. With planes > 1 the moving
-    statistics get one update a plane, in order, as the dense networks have it.
+    Call with features [n, channels] and the three arrays of their SiteGroups. Statistics are computed in float32. Where
+    there is no site, nothing is updated. With several groups the moving statistics get one update a group, in order, as
+    the dense networks have it.
 
     Args:
-        planes: 1 pools all planes; the number of planes keeps them apart.
         bessel: the moving variance takes the unbiased estimate.
         slope: of the leaky ReLU for negative values; 1 is none.
         momentum, epsilon: as in keras.layers.BatchNormalization.
     """
 
-    def __init__(self, planes: int = 1, bessel: bool = False, slope: float = 1.0, **kwargs):
-        super().__init__(axis=-1, **{k: v for k, v in kwargs.items() if k != "axis"})
-        self.planes, self.bessel, self.slope = planes, bessel, slope
+    def __init__(self, bessel: bool = False, slope: float = 1.0, **kwargs):
+        # No autocast: in half precision a number of sites would be a rough one.
+        super().__init__(axis=-1, autocast=False, **{k: v for k, v in kwargs.items() if k != "axis"})
+        self.bessel, self.slope = bessel, slope
 
-    def build(self, features_shape):
+    def build(self, features_shape, *groups_shapes):
         """Makes gamma, beta and the moving statistics."""
         super().build(features_shape)
         self.input_spec = None
 
-    def call(self, features, images, training=False):
+    def call(self, features, rows, share, size, training=False):
         """[n, channels]."""
         x = ops.cast(features, "float32")
         if training and self.trainable:
-            member = self._membership(images)
-            # Reshaped to tensors: TensorFlow's custom gradients take no variables.
-            gamma, beta = (ops.reshape(weight, (-1,)) for weight in (self.gamma, self.beta))
-            y = normalise(x, gamma, beta, member, self.epsilon, self.slope, self._move)
+            # Copied to tensors: TensorFlow's custom gradients take no variables.
+            gamma, beta = ops.copy(self.gamma), ops.copy(self.beta)
+            y = normalise(x, gamma, beta, Groups(rows, share, size), self.epsilon, self.slope, self._move)
         else:
             scale = ops.rsqrt(self.moving_variance + self.epsilon) * self.gamma
             y = ops.leaky_relu((x - self.moving_mean) * scale + self.beta, self.slope)
         return ops.cast(y, features.dtype)
 
-    def _membership(self, images):
-        """float32 [planes, n]: 1 where a site is of a plane."""
-        active = ops.cast(images >= 0, "float32")[None]
-        if self.planes == 1:
-            return active
-        planes = ops.arange(self.planes, dtype="int32")[:, None]
-        return active * ops.cast(images % self.planes == planes, "float32")
-
-    def _move(self, mean, variance, count):
+    def _move(self, mean, variance, size):
         if self.bessel:
-            variance = variance * (count / ops.maximum(count - 1.0, 1.0))
-        moving_mean, moving_variance = self.moving_mean.value, self.moving_variance.value
-        for plane in range(self.planes):
-            step = ops.where(count[plane] > 0, 1.0 - self.momentum, 0.0)
-            moving_mean = moving_mean + step * (mean[plane] - moving_mean)
-            moving_variance = moving_variance + step * (variance[plane] - moving_variance)
+            variance = variance * (size / ops.maximum(size - 1.0, 1.0))
+        # Where there is no site: by nothing.
+        step = ops.minimum(size, 1.0) * (1.0 - self.momentum)
+        moving_mean, moving_variance = ops.copy(self.moving_mean), ops.copy(self.moving_variance)
+        for by, m, v in zip(*map(ops.unstack, (step, mean, variance)), strict=True):
+            moving_mean, moving_variance = (
+                moving_mean + by * (m - moving_mean),
+                moving_variance + by * (v - moving_variance),
+            )
         self.moving_mean.assign(moving_mean)
         self.moving_variance.assign(moving_variance)
 
-    def compute_output_shape(self, features_shape):
+    def compute_output_shape(self, features_shape, *groups_shapes):
         """The features'."""
         return features_shape
 
     def get_config(self):
         """What from_config needs."""
-        options = {"planes": self.planes, "bessel": self.bessel, "slope": self.slope}
-        return {**super().get_config(), **options}
+        return {**super().get_config(), "bessel": self.bessel, "slope": self.slope}
 
 
-def normalise(x, gamma, beta, member, epsilon: float, slope: float = 1.0, report=None):
+def normalise(x, gamma, beta, groups: Groups, epsilon: float, slope: float = 1.0, report=None):
     """Batch normalisation by the statistics of groups of rows, and a leaky ReLU.
 
     Args:
         x: float32 [n, channels].
         gamma, beta: [channels].
-        member: float32 [groups, n], 1 where a row is of a group; a row is of one group, or of none (padding).
+        groups: of the rows.
         epsilon, slope: constants.
         report: called with each group's mean and variance [groups, channels] and number of rows [groups, 1].
 
     Returns:
         float32 [n, channels].
     """
-    count = ops.sum(member, axis=1, keepdims=True)
-    share = member / ops.maximum(count, 1.0)
-    groups = member.shape[0]
+    rows, share, size = groups
+    pooled = rows.shape[1] == 1
 
     def of_rows(statistics):
-        return statistics if groups == 1 else ops.matmul(ops.transpose(member), statistics)
+        return statistics if pooled else ops.matmul(rows, statistics)
 
-    fixed = ops.stop_gradient(x)
-    mean = ops.matmul(share, fixed)
-    variance = ops.matmul(share, ops.square(fixed - of_rows(mean)))
+    # Constants: what they owe to x is in the gradient below.
+    mean = ops.stop_gradient(ops.matmul(share, x))
+    variance = ops.stop_gradient(ops.matmul(share, ops.square(x - of_rows(mean))))
     deviation = ops.rsqrt(variance + epsilon)
     if report is not None:
-        report(mean, variance, count)
+        report(mean, variance, size)
 
     @ops.custom_gradient
     def normalised(x, gamma, beta):
@@ -155,10 +194,9 @@ def normalise(x, gamma, beta, member, epsilon: float, slope: float = 1.0, report
             centred = x - of_rows(mean)
             mean_dy, mean_product = ops.matmul(share, dy), ops.matmul(share, dy * centred)
             # What the statistics' own dependence on x takes away, from the rows that they are made of.
-            taken = centred * of_rows(deviation**3 * gamma * mean_product) + of_rows(deviation * gamma * mean_dy)
-            taken = taken * ops.transpose(ops.sum(member, axis=0, keepdims=True))
-            dgamma = ops.sum(count * deviation * mean_product, axis=0)
-            return dy * of_rows(deviation * gamma) - taken, dgamma, ops.sum(count * mean_dy, axis=0)
+            taken = centred * of_rows(ops.square(deviation) * mean_product) + of_rows(mean_dy)
+            dx = (dy - (taken * rows if pooled else taken)) * of_rows(deviation * gamma)
+            return dx, ops.sum(size * deviation * mean_product, axis=0), ops.sum(size * mean_dy, axis=0)
 
         return y, gradient
 

@@ -10,13 +10,19 @@ from cosmictagger_tf.config import NetworkConfig, check_image_shape
 from cosmictagger_tf.detector import N_CLASSES, ImageShape
 from cosmictagger_tf.networks.blocks import Parts
 from cosmictagger_tf.networks.sparse.layers import (
+    JoiningConv,
     RepeatedConv,
     SparseMaxPooling,
     StridedConv,
     SubmanifoldConv,
     TransposedConv,
 )
-from cosmictagger_tf.networks.sparse.normalization import LeakySum, SparseBatchNormalization, SparseGroupNormalization
+from cosmictagger_tf.networks.sparse.normalization import (
+    LeakySum,
+    SiteGroups,
+    SparseBatchNormalization,
+    SparseGroupNormalization,
+)
 from cosmictagger_tf.networks.sparse.rulebook import BLOCK_KERNEL, FIRST_KERNEL, grids
 from cosmictagger_tf.networks.uresnet import level
 
@@ -83,11 +89,19 @@ class SparseParts(Parts):
 
     def __init__(self, config: NetworkConfig, shape: ImageShape, tables: dict):
         super().__init__(replace(config, conv_mode="3D", data_format="channels_last"), shape.planes)
-        self.tables, self.depth, self.deepest = tables, 0, grids(config, shape)[-1]
+        self.tables, self.depth, self.deepest = dict(tables), 0, grids(config, shape)[-1]
 
     def table(self, name: str):
         """A table of the level that the U has reached."""
         return self.tables[f"{name}_{self.depth}"]
+
+    def groups(self, planes: int):
+        """The Groups of the sites of the level that the U has reached, computed once for all its normalisations."""
+        name = f"groups_{self.depth}_{planes}"
+        if name not in self.tables:
+            groups = SiteGroups(planes, name=name)(self.table("images"))
+            self.tables[name] = [self.keep(each) for each in groups]
+        return self.tables[name]
 
     def conv(self, x, filters, kernel, name, strides=1, **kwargs):
         """A submanifold convolution; with strides=2 one to the next level."""
@@ -136,10 +150,8 @@ class SparseParts(Parts):
         if len(x.shape) == 4 or kind in ("none", "layer"):
             return super().normalise(x, name, planes)
         if kind == "batch":
-            layer = SparseBatchNormalization(
-                planes or self.statistics_planes, slope=slope, name=name, **self.wiring.batch_norm
-            )
-            return layer(x, self.table("images"))
+            layer = SparseBatchNormalization(slope=slope, name=name, **self.wiring.batch_norm)
+            return layer(x, *self.groups(planes or self.statistics_planes))
         groups = -1 if kind == "instance" else math.gcd(8, x.shape[-1])
         cells = self.deepest.height * self.deepest.width
         layer = SparseGroupNormalization(groups, cells, epsilon=self.wiring.epsilon, name=name)
@@ -157,6 +169,13 @@ class SparseParts(Parts):
         if self.depth < self.config.network_depth:
             return x
         return ops.reshape(x, (-1, self.deepest.height, self.deepest.width, x.shape[-1]))
+
+    def connect(self, x, skip, name):
+        """Joins the way up with the way down; `none` keeps the way up."""
+        if self.config.connections != "concat":
+            return super().connect(x, skip, name)
+        x = JoiningConv(x.shape[-1], 1, name=f"{name}_conv", **self._options())(x, skip)
+        return self._finished(x, name)
 
     def up(self, x, filters, name):
         """To the level before."""

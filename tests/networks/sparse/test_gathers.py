@@ -6,7 +6,7 @@ import tensorflow as tf
 from keras import ops
 
 from cosmictagger_tf.networks.sparse import gathers
-from cosmictagger_tf.networks.sparse.normalization import LeakySum, normalise
+from cosmictagger_tf.networks.sparse.normalization import Groups, LeakySum, SiteGroups, normalise
 from tests.networks.sparse.examples import random_batch, rulebook
 
 RNG = np.random.default_rng(7)
@@ -87,17 +87,23 @@ def test_repeat(book):
     check_gradients(lambda x: gathers.repeat(x, children, parents), x)
 
 
-@pytest.mark.parametrize("groups", [1, 3])
-def test_normalisation(groups):
+@pytest.mark.parametrize("planes", [1, 3])
+def test_normalisation(planes):
     x, gamma, beta = RNG.normal(size=(50, 4)), RNG.normal(size=4), RNG.normal(size=4)
-    group = RNG.integers(-1, groups, 50)
-    member = (group == np.arange(groups)[:, None]).astype(np.float64)
+    images = RNG.integers(-1, 6, 50, dtype=np.int32)
+    group = np.where(images < 0, -1, images % planes)
+    groups = Groups(*(tf.cast(each, tf.float64) for each in SiteGroups(planes)(images)))
+    np.testing.assert_array_equal(groups.rows, (group[:, None] == np.arange(planes)))
+    np.testing.assert_array_equal(groups.size[:, 0], [(group == g).sum() for g in range(planes)])
+    np.testing.assert_allclose(tf.reduce_sum(groups.share, axis=1), np.ones(planes), rtol=1e-6)
 
     def call(x, gamma, beta):
-        return normalise(x, gamma, beta, tf.constant(member), 1e-3, 0.1)
+        # In float64 to the last digit, which the shares of a layer in float32 are not.
+        return normalise(x, gamma, beta, groups._replace(share=exact), 1e-3, 0.1)
 
+    exact = tf.transpose(groups.rows) / groups.size
     found = call(*map(tf.constant, (x, gamma, beta))).numpy()
-    for g in range(groups):
+    for g in range(planes):
         rows = x[group == g]
         expected = (rows - rows.mean(0)) / np.sqrt(rows.var(0) + 1e-3) * gamma + beta
         np.testing.assert_allclose(found[group == g], np.where(expected > 0, expected, 0.1 * expected), atol=1e-12)

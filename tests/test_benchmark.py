@@ -92,6 +92,13 @@ def test_jax_always_compiles(tmp_path):
     assert done.returncode == 2 and "--noxla: JAX compiles with XLA always" in done.stderr.splitlines()[-1]
 
 
+def test_jax_does_not_recompute_the_sparse_network():
+    pytest.importorskip("jax")
+    flags = ["--synthetic", "--downsample=5", *SMALL, "--preset=sparse", "--remat", "--xla"]
+    done = run_door("benchmark", *flags, check=False, KERAS_BACKEND="jax")
+    assert done.returncode == 2 and "--remat: the sparse network" in done.stderr.splitlines()[-1], done.stderr
+
+
 def test_mistakes_get_one_line():
     for flags, said in (
         (["--iterations=5"], "iterations"),

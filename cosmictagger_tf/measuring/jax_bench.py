@@ -17,6 +17,11 @@ class JaxBench(Bench):
             raise ConfigError("--noxla: JAX compiles with XLA always; leave it out, or use the TensorFlow backend")
         if settings.precision == "mixed":
             raise ConfigError("--precision=mixed: not measured with JAX; use bfloat16, or the TensorFlow backend")
+        if network.remat and network.conv_mode == "sparse":
+            # jax.checkpoint finds that the sparse layers' own gradients leak its tracers (JAX 0.7).
+            raise ConfigError(
+                "--remat: the sparse network does not recompute with JAX; leave it out, or use TensorFlow"
+            )
         super().__init__(network, optimizer, settings, shape)
         self.update = JaxStep(
             self.segmenter, build_optimizer(optimizer, optimizer.learning_rate), optimizer.loss_balance_scheme

@@ -63,7 +63,8 @@ class _Segment:
             # As cheap to keep as to recompute.
             return self.model(inputs, training=True)
 
-        # Only what has a gradient and is no variable is handed over: TensorFlow copies it, to compute with it later on.
+        # What is handed over TensorFlow copies, to compute with it later on: so no tables, which have no gradient, and
+        # no variables, whose gradients it finds by itself.
         features = [i for i, x in enumerate(inputs) if keras.backend.is_float_dtype(x.dtype)]
 
         def pure(values, moving_values):

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from cosmictagger_tf.backend import take_rows
 from cosmictagger_tf.networks.sparse.gathers import upstream_of, zero_after
 
 
@@ -143,10 +144,8 @@ class SparseBatchNormalization(keras.layers.BatchNormalization):
         step = ops.minimum(size, 1.0) * (1.0 - self.momentum)
         moving_mean, moving_variance = ops.copy(self.moving_mean), ops.copy(self.moving_variance)
         for by, m, v in zip(*map(ops.unstack, (step, mean, variance)), strict=True):
-            moving_mean, moving_variance = (
-                moving_mean + by * (m - moving_mean),
-                moving_variance + by * (v - moving_variance),
-            )
+            moving_mean = moving_mean + by * (m - moving_mean)
+            moving_variance = moving_variance + by * (v - moving_variance)
         self.moving_mean.assign(moving_mean)
         self.moving_variance.assign(moving_variance)
 
@@ -234,7 +233,7 @@ class SparseGroupNormalization(keras.layers.GroupNormalization):
         def mean_of_image(values):
             rows = ops.segment_sum(ops.ones_like(values[:, 0, 0]), image, number + 1)
             summed = ops.segment_sum(ops.mean(values, axis=2), image, number + 1)
-            return ops.take(summed / ops.maximum(rows, 1.0)[:, None], image, axis=0)[..., None]
+            return take_rows(summed / ops.maximum(rows, 1.0)[:, None], image)[..., None]
 
         centred = x - mean_of_image(x)
         x = centred * ops.rsqrt(mean_of_image(ops.square(centred)) + self.epsilon)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from keras import ops
 
+from cosmictagger_tf.backend import take_rows
 from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.detector import ImageShape
 
@@ -138,13 +139,13 @@ def distinct(keys, size=None):
     new = ops.cast((keys != before) & (keys < NOWHERE), "int32")
     rank, size = ops.cumsum(new), ops.sum(new) if size is None else size
     position = ops.searchsorted(rank, ops.arange(1, size + 1, dtype="int32"))
-    return ops.take(_and_nowhere(keys), position, axis=0)
+    return take_rows(_and_nowhere(keys), position)
 
 
 def find(keys, wanted):
     """Where the wanted keys stand in the sorted list `keys` [n]; n where they do not. int32, of wanted's shape."""
     position = ops.cast(ops.searchsorted(keys, wanted), "int32")
-    return ops.where(ops.take(_and_nowhere(keys), position) == wanted, position, ops.size(keys))
+    return ops.where(take_rows(_and_nowhere(keys), position) == wanted, position, ops.size(keys))
 
 
 def window(keys, corners, size: int, pitch: int):
@@ -165,7 +166,7 @@ def window(keys, corners, size: int, pitch: int):
         first = corners + row * pitch
         position = ops.cast(ops.searchsorted(keys, first), "int32")
         for column in range(size):
-            there = ops.take(followed, position) == first + column
+            there = take_rows(followed, position) == first + column
             sites.append(ops.where(there, position, absent))
             position = position + ops.cast(there, "int32")
     # Stacked as rows and turned: in TensorFlow twice as fast as stacked as columns. Its bits turned as float32, because

@@ -6,7 +6,13 @@ import tensorflow as tf
 from keras import ops
 
 from cosmictagger_tf.networks.sparse import gathers
-from cosmictagger_tf.networks.sparse.normalization import Groups, LeakySum, SiteGroups, normalise
+from cosmictagger_tf.networks.sparse.normalization import (
+    Groups,
+    LeakySum,
+    SiteGroups,
+    SparseBatchNormalization,
+    normalise,
+)
 from tests.networks.sparse.examples import random_batch, rulebook
 
 RNG = np.random.default_rng(7)
@@ -110,6 +116,15 @@ def test_normalisation(planes):
     # What padded rows get counts nowhere.
     used = tf.constant((group >= 0).astype(np.float64)[:, None])
     check_gradients(lambda x, gamma, beta: call(x, gamma, beta) * used, x, gamma, beta)
+
+
+def test_statistics_are_exact_in_half_precision():
+    # Of 515 sites: bfloat16 knows 514 and 516.
+    groups = SiteGroups()(np.zeros(515, np.int32))
+    layer = SparseBatchNormalization(momentum=0.9, bessel=True, dtype="mixed_bfloat16")
+    assert layer(tf.ones((515, 2), tf.bfloat16), *groups, training=True).dtype == tf.bfloat16
+    np.testing.assert_allclose(layer.moving_mean, 0.1, rtol=1e-5)
+    np.testing.assert_allclose(layer.moving_variance, 0.9, rtol=1e-5)
 
 
 def test_leaky_sum():

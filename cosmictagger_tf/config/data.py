@@ -52,6 +52,13 @@ class SimulateConfig(Config):
         "neutrino interactions in each event: 0 = cosmic rays alone; several = more to learn from in an image",
         minimum=0,
     )
+    neutral_currents: float = option(
+        0.25,
+        "share of the neutrino interactions that are by neutral current: often small and hard to find, so that a training "
+        "set may have more",
+        minimum=0.0,
+        maximum=1.0,
+    )
     workers: int = option(1, "processes that simulate at once; the file does not depend on it", minimum=1)
     compare: str = option(
         "", "a larcv3 file with labels: write no file, but print and draw how --events simulated events compare with it"

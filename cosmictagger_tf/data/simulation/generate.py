@@ -23,17 +23,23 @@ PRODUCER_IMAGE, PRODUCER_LABEL, PRODUCER_NEUTRINO = "sbndwire", "sbnd_cosmicseg"
 AHEAD = 4
 
 
-def simulate_event(seed: int, number: int, interactions: int = 1) -> tuple[Event, np.ndarray]:
+def simulate_event(
+    seed: int,
+    number: int,
+    interactions: int = SimulateConfig.neutrinos,
+    neutral_currents: float = SimulateConfig.neutral_currents,
+) -> tuple[Event, np.ndarray]:
     """Event `number` of the set that `seed` names, and its neutrinos' particles (rows of PARTICLE_DTYPE).
 
     Args:
         seed: of the set.
         number: of the event.
         interactions: how many neutrino interactions lie in the image; 0 = cosmic rays alone.
+        neutral_currents: the share of them that are by neutral current.
     """
     rng = np.random.default_rng([seed, number])
     shape = ImageShape()
-    neutrino = [neutrinos.interact(rng) for _ in range(interactions)]
+    neutrino = [neutrinos.interact(rng, neutral_currents) for _ in range(interactions)]
     # A group is a primary and all that comes of it: the neutrinos' are the first.
     followed = [neutrinos.follow(rng, one, group) for group, one in enumerate(neutrino)]
     others, times = cosmics.cosmics(rng, interactions)
@@ -75,9 +81,10 @@ def simulate_file(config: SimulateConfig, say=print):
 
 def events(config: SimulateConfig) -> Iterator[tuple[Event, np.ndarray]]:
     """The events in order, made by `workers` processes."""
+    asked = config.neutrinos, config.neutral_currents
     if config.workers == 1:
         for number in range(config.events):
-            yield simulate_event(config.simulation_seed, number, config.neutrinos)
+            yield simulate_event(config.simulation_seed, number, *asked)
         return
     with ProcessPoolExecutor(config.workers) as pool:
         ahead: deque[Future] = deque()
@@ -85,7 +92,7 @@ def events(config: SimulateConfig) -> Iterator[tuple[Event, np.ndarray]]:
             # Not more at once than keeps the workers busy: the events wait here until they are written.
             if len(ahead) >= AHEAD * config.workers:
                 yield ahead.popleft().result()
-            ahead.append(pool.submit(simulate_event, config.simulation_seed, number, config.neutrinos))
+            ahead.append(pool.submit(simulate_event, config.simulation_seed, number, *asked))
         while ahead:
             yield ahead.popleft().result()
 

@@ -17,9 +17,9 @@ NUCLEON = 0.939
 DELTA_MASS, DELTA_WIDTH = 1.232, 0.117
 BINDING = 0.0295  # GeV, as the sample's nuclear remnants have it
 FERMI = 0.225  # GeV/c, argon's Fermi momentum
-# What share of the interactions: muon-neutrino and electron-neutrino, and of them by neutral current. The beam has
-# far fewer electron neutrinos; they are as wanted in training as in the set that the sample is from.
-ELECTRON_SHARE, NEUTRAL_SHARE = 0.3, 0.25
+# Share of the interactions that are of electron neutrinos. The beam has far fewer; they are as wanted in training as in
+# the set that the sample is from.
+ELECTRON_SHARE = 0.3
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,15 @@ class Interaction:
     outgoing: list
 
 
-def interact(rng) -> Interaction:
-    """A random interaction, its vertex anywhere in the active volume.
+def interact(rng, neutral_currents: float) -> Interaction:
+    """A random interaction, its vertex anywhere in the active volume; a neutral current with the given probability.
 
     Energies are spread as those of the Booster beam's interactions, 0.2 to 3 GeV, most about 1. Quasielastic scattering
     and one-pion production by the Delta resonance, with their two-body kinematics; then, in a crude way, the nucleus:
     Fermi momentum, binding, pions absorbed or exchanged, nucleons knocked out.
     """
     pdg = ELECTRON_NEUTRINO if rng.random() < ELECTRON_SHARE else MUON_NEUTRINO
-    current = NEUTRAL if rng.random() < NEUTRAL_SHARE else CHARGED
+    current = NEUTRAL if rng.random() < neutral_currents else CHARGED
     lepton = pdg if current == NEUTRAL else pdg - 1
     vertex = rng.uniform(geometry.LOWER, geometry.UPPER)
     while True:

@@ -6,7 +6,7 @@ import pytest
 from cosmictagger_tf.data.simulation import argon, geometry, hadrons, noise, response
 from cosmictagger_tf.data.simulation.cosmics import downward, muon_energy
 from cosmictagger_tf.data.simulation.deposits import ELECTRON, PHOTON, Quanta
-from cosmictagger_tf.data.simulation.neutrinos import CHARGED, MASSES, interact
+from cosmictagger_tf.data.simulation.neutrinos import CHARGED, MASSES, NEUTRAL, interact
 from cosmictagger_tf.data.simulation.showers import fly, shower
 from cosmictagger_tf.data.simulation.tracks import MUON_MASS, PROTON_MASS, track
 
@@ -153,7 +153,7 @@ def test_recombination():
 
 
 def test_neutrino_interactions_conserve_what_they_must(rng):
-    found = [interact(rng) for _ in range(400)]
+    found = [interact(rng, 0.25) for _ in range(400)]
     assert {abs(i.pdg) for i in found} == {12, 14} and {i.current for i in found} == {0, 1}
     for one in found:
         lepton, momentum = one.outgoing[0]
@@ -161,6 +161,12 @@ def test_neutrino_interactions_conserve_what_they_must(rng):
         assert np.sqrt(momentum @ momentum + MASSES[lepton] ** 2) < one.energy
         assert np.all(one.vertex > geometry.LOWER) and np.all(one.vertex < geometry.UPPER)
         assert all(pdg in MASSES for pdg, _ in one.outgoing)
+
+
+def test_neutral_currents_come_as_often_as_asked(rng):
+    for share in (0.0, 0.25, 0.6, 1.0):
+        neutral = np.mean([interact(rng, share).current == NEUTRAL for _ in range(400)])
+        assert neutral == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / 400))
 
 
 def test_noise_exceedances_are_the_measured_ones(rng):

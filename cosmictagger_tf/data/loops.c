@@ -3,40 +3,68 @@
  * loops.py loads it with ctypes, which lets go of Python's lock once a call, so that reading threads do not wait for
  * each other.
  */
+#include "inflate_abreast.h"
+
 #include <math.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
 
 /* libdeflate.h: libdeflate_zlib_decompress, which this is not linked with. */
 typedef int (*decompress_function)(void *decompressor, const void *in, size_t in_bytes, void *out, size_t out_bytes,
                                    size_t *out_bytes_found);
 
-/* Inflates chunks that lie one after the other in `packed`, each of `length` bytes once inflated. Returns 0, or
- * libdeflate's status of the first chunk that is broken. */
-int inflate_chunks(decompress_function decompress, void *decompressor, const char *packed, const size_t *sizes,
-                   size_t chunks, char *out, size_t length) {
+struct inflater {
+    decompress_function decompress;
+    void *decompressor;
+    adler32_function adler32;
+};
+
+/* How many chunks are inflated at the same time, for loops.py. */
+const int chunks_abreast = ABREAST;
+
+/* Inflates at most ABREAST chunks that lie one after the other from *packed on, each of `length` bytes once inflated, and
+ * steps over them. Returns 0, or libdeflate's status of the first chunk that is broken. */
+static int inflate_next(const struct inflater *with, const char **packed, const size_t *sizes, size_t chunks, char *out,
+                        size_t length) {
+    struct packed found[ABREAST];
     for (size_t chunk = 0; chunk < chunks; chunk++) {
+        found[chunk] = (struct packed){(const uint8_t *)*packed, sizes[chunk], (uint8_t *)out + chunk * length, length};
+        *packed += sizes[chunk];
+    }
+    if (chunks == ABREAST && inflate_abreast(found, with->adler32))
+        return 0;
+    for (size_t chunk = 0; chunk < chunks; chunk++) {
+        const struct packed *one = found + chunk;
         /* Without the last argument libdeflate accepts no other length than the one asked for. */
-        int status = decompress(decompressor, packed, sizes[chunk], out, length, NULL);
+        int status = with->decompress(with->decompressor, one->in, one->in_bytes, one->out, one->out_bytes, NULL);
         if (status)
             return status;
-        packed += sizes[chunk];
-        out += length;
+    }
+    return 0;
+}
+
+static size_t at_most_abreast(size_t chunks) { return chunks < ABREAST ? chunks : ABREAST; }
+
+/* The same for any number of chunks. */
+int inflate_chunks(const struct inflater *with, const char *packed, const size_t *sizes, size_t chunks, char *out,
+                   size_t length) {
+    for (size_t chunk = 0; chunk < chunks; chunk += ABREAST) {
+        size_t next = at_most_abreast(chunks - chunk);
+        int status = inflate_next(with, &packed, sizes + chunk, next, out + chunk * length, length);
+        if (status)
+            return status;
     }
     return 0;
 }
 
 /* Rows of a voxel table, in compressed chunks. */
 struct packed_voxels {
-    decompress_function decompress;
-    void *decompressor;
+    struct inflater inflater;
     const char *packed;
     const size_t *sizes;
     size_t chunks, chunk_rows;
     size_t row_bytes, id_at, value_at;
-    /* Room for one inflated chunk. It stays in the processor's cache from its inflating to its last row. */
-    char *chunk;
+    /* Room for ABREAST inflated chunks. They stay in the processor's cache from their inflating to their last row. */
+    char *room;
     /* Where in the first chunk the voxels begin, and how many there are. */
     size_t begin, voxels;
 };
@@ -47,14 +75,17 @@ struct stretch {
     size_t first, end;
 };
 
-/* Inflates chunk number `chunk`, whose packed bytes begin at *packed, and steps over them; 0 where it is broken. */
+/* The rows of chunk number `chunk`, asked for in order; inflates it and those after it from *packed on where it is the
+ * first of ABREAST, and steps over them. 0 where one is broken. */
 static int next_stretch(const struct packed_voxels *from, size_t chunk, const char **packed, struct stretch *found) {
     size_t bytes = from->chunk_rows * from->row_bytes;
-    if (from->decompress(from->decompressor, *packed, from->sizes[chunk], from->chunk, bytes, NULL))
-        return 0;
-    *packed += from->sizes[chunk];
+    if (chunk % ABREAST == 0) {
+        size_t next = at_most_abreast(from->chunks - chunk);
+        if (inflate_next(&from->inflater, packed, from->sizes + chunk, next, from->room, bytes))
+            return 0;
+    }
     size_t skip = chunk ? 0 : from->begin, end = (chunk + 1) * from->chunk_rows - from->begin;
-    found->rows = from->chunk + skip * from->row_bytes;
+    found->rows = from->room + chunk % ABREAST * bytes + skip * from->row_bytes;
     found->first = chunk ? chunk * from->chunk_rows - from->begin : 0;
     found->end = end < from->voxels ? end : from->voxels;
     return 1;
@@ -80,32 +111,40 @@ int split_voxels(const struct packed_voxels *from, const size_t *bounds, int32_t
     const char *packed = from->packed;
     const uint64_t pixels = (uint64_t)width * (uint64_t)height;
     size_t plane = 0;
-    int64_t last = -1, top = 0;
+    /* The least id that may come next, and the column that the last one was in and the id where it begins. */
+    uint64_t least = 0, top = 0;
     int32_t column = 0;
     for (size_t chunk = 0; chunk < from->chunks; chunk++) {
         struct stretch part;
         if (!next_stretch(from, chunk, &packed, &part))
             return 0;
         const char *row = part.rows;
-        for (size_t i = part.first; i < part.end; i++, row += from->row_bytes) {
+        for (size_t i = part.first; i < part.end;) {
             while (i == bounds[plane + 1]) {
                 plane++;
-                last = -1;
-                top = column = 0;
+                least = top = 0;
+                column = 0;
             }
-            uint64_t id = id_at(from, row);
-            float value = value_at(from, row);
-            if (id >= pixels || (int64_t)id <= last || !isfinite(value))
+            size_t stop = bounds[plane + 1] < part.end ? bounds[plane + 1] : part.end;
+            int wrong = 0;
+            for (; i < stop; i++, row += from->row_bytes) {
+                uint64_t id = id_at(from, row);
+                float value = value_at(from, row);
+                if (id < least || id >= pixels)
+                    return 0;
+                least = id + 1;
+                while (id - top >= (uint64_t)height) {
+                    top += (uint64_t)height;
+                    column++;
+                }
+                wrong |= !isfinite(value);
+                ids[i] = (int32_t)id;
+                values[i] = value;
+                rows[i] = (int32_t)(id - top);
+                columns[i] = column;
+            }
+            if (wrong)
                 return 0;
-            last = (int64_t)id;
-            while (last - top >= height) {
-                top += height;
-                column++;
-            }
-            ids[i] = (int32_t)id;
-            values[i] = value;
-            rows[i] = (int32_t)(last - top);
-            columns[i] = column;
         }
     }
     return 1;

@@ -1,4 +1,4 @@
-"""Loads loops.c, which is compiled where the package is installed with a C compiler at hand (setup.py)."""
+"""Loads loops.c and inflate_abreast.c, compiled where a C compiler is at hand at installation (setup.py)."""
 
 import ctypes
 import importlib.util
@@ -8,12 +8,17 @@ import numpy as np
 _POINTER, _SIZE, _INT32 = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int32
 
 
+class Inflater(ctypes.Structure):
+    """`struct inflater` of loops.c."""
+
+    _fields_ = (("decompress", _POINTER), ("decompressor", _POINTER), ("adler32", _POINTER))
+
+
 class PackedVoxels(ctypes.Structure):
     """`struct packed_voxels` of loops.c."""
 
     _fields_ = (
-        ("decompress", _POINTER),
-        ("decompressor", _POINTER),
+        ("inflater", Inflater),
         ("packed", _POINTER),
         ("sizes", _POINTER),
         ("chunks", _SIZE),
@@ -21,7 +26,7 @@ class PackedVoxels(ctypes.Structure):
         ("row_bytes", _SIZE),
         ("id_at", _SIZE),
         ("value_at", _SIZE),
-        ("chunk", _POINTER),
+        ("room", _POINTER),
         ("begin", _SIZE),
         ("voxels", _SIZE),
     )
@@ -29,7 +34,7 @@ class PackedVoxels(ctypes.Structure):
 
 _VOXELS = ctypes.POINTER(PackedVoxels)
 _ARGUMENTS = {
-    "inflate_chunks": (_POINTER, _POINTER, _POINTER, _POINTER, _SIZE, _POINTER, _SIZE),
+    "inflate_chunks": (ctypes.POINTER(Inflater), _POINTER, _POINTER, _SIZE, _POINTER, _SIZE),
     "split_voxels": (_VOXELS, _POINTER, _INT32, _INT32, _POINTER, _POINTER, _POINTER, _POINTER),
     "copy_values": (_VOXELS, _POINTER, _POINTER),
     "pair_coordinates": (_POINTER, _POINTER, _SIZE, _SIZE, _INT32, _POINTER),
@@ -57,6 +62,8 @@ def _load():
 
 # The functions of loops.c; None where it was not compiled.
 LOOPS = _load()
+# How many chunks these inflate at the same time.
+ABREAST: int = ctypes.c_int.in_dll(LOOPS, "chunks_abreast").value if LOOPS else 1
 
 
 def pair_coordinates(rows: np.ndarray, columns: np.ndarray, padding: int, out: np.ndarray):

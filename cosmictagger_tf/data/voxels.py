@@ -12,8 +12,8 @@ from itertools import pairwise
 import numpy as np
 
 from cosmictagger_tf.data.event import PlanePixels
-from cosmictagger_tf.data.inflate import inflating_tool
-from cosmictagger_tf.data.loops import LOOPS, PackedVoxels, address
+from cosmictagger_tf.data.inflate import inflater
+from cosmictagger_tf.data.loops import ABREAST, LOOPS, PackedVoxels, address
 from cosmictagger_tf.data.tables import Table, scratch
 from cosmictagger_tf.detector import ImageShape
 
@@ -61,7 +61,7 @@ def read_quickly(
         library makes it, the planes do not lie one after the other, ids do not ascend or lie outside of the image, a
         value is not finite, or a chunk is broken.
     """
-    tool = inflating_tool()
+    tool = inflater()
     columns = table.dtype.fields
     if not LOOPS or not tool or not follow_each_other(ranges) or not _usual(table.dtype):
         return None
@@ -72,10 +72,10 @@ def read_quickly(
     except ValueError:
         return None
     sizes = np.array(packed.sizes, np.uintp)
-    chunk = scratch("chunk", packed.length)
+    room = scratch("room", ABREAST * packed.length)
     here = address(packed.data), address(sizes), len(sizes), table.chunk_rows
     layout = table.dtype.itemsize, columns["id"][1], columns["value"][1]
-    source = ctypes.byref(PackedVoxels(*tool, *here, *layout, address(chunk), packed.begin, n))
+    source = ctypes.byref(PackedVoxels(tool, *here, *layout, address(room), packed.begin, n))
     values = np.empty(n, np.float32)
     if like is not None and known == like.bounds and LOOPS.copy_values(source, address(like.ids), address(values)):
         return EntryVoxels(like.ids, values, known, like.coordinates)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cosmictagger_tf.data import loops, voxels
-from cosmictagger_tf.data.inflate import inflating_tool
+from cosmictagger_tf.data.inflate import inflater
 from cosmictagger_tf.data.larcv_h5 import LarcvFile
 from cosmictagger_tf.data.larcv_writer import LarcvWriter
 from cosmictagger_tf.detector import ImageShape
@@ -81,7 +81,7 @@ def test_both_ways_say_the_same_of_an_unusual_file(tmp_path, kind, numpy_alone):
 
 
 def test_the_quick_way_is_taken(long_file):
-    if not loops.LOOPS or not inflating_tool():
+    if not loops.LOOPS or not inflater():
         pytest.skip("loops.c was not compiled, or libdeflate is not installed")
     file = LarcvFile(str(long_file), "sbndwire", "sbnd_cosmicseg")
     for entry in (0, 1, 2, 4, 5, 6, 7, 8):

@@ -54,8 +54,8 @@ class SimulateConfig(Config):
     )
     neutral_currents: float = option(
         0.25,
-        "share of the neutrino interactions that are by neutral current: often small and hard to find, so that a training "
-        "set may have more",
+        "share of the neutrino interactions that are by neutral current: often small and hard to find, so that a "
+        "training set may have more",
         minimum=0.0,
         maximum=1.0,
     )

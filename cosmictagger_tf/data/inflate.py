@@ -57,11 +57,15 @@ _libdeflate = _load_libdeflate()
 
 def inflater() -> Inflater | None:
     """libdeflate for this thread, as loops.c takes it; None without it."""
+    return _own_inflater() if _libdeflate else None
+
+
+def _own_inflater() -> Inflater:
+    # One a thread, for as long as the process lives.
     found = getattr(_local, "inflater", None)
-    if found is None and _libdeflate:
+    if found is None:
         functions = _libdeflate.libdeflate_zlib_decompress, _libdeflate.libdeflate_adler32
         decompress, adler32 = (ctypes.cast(function, _POINTER) for function in functions)
-        # For as long as the process lives.
         found = _local.inflater = Inflater(decompress, _libdeflate.libdeflate_alloc_decompressor(), adler32)
     return found
 
@@ -69,11 +73,11 @@ def inflater() -> Inflater | None:
 def _abreast(packed, sizes, out):
     lengths = np.array(sizes, np.uintp)
     where = address(packed), address(lengths), len(lengths), address(out), out.shape[1]
-    _raise_if_broken(LOOPS.inflate_chunks(inflater(), *where))
+    _raise_if_broken(LOOPS.inflate_chunks(_own_inflater(), *where))
 
 
 def _chunk_by_chunk(packed, sizes, out):
-    call, decompressor, length = _libdeflate.libdeflate_zlib_decompress, inflater().decompressor, out.shape[1]
+    call, decompressor, length = _libdeflate.libdeflate_zlib_decompress, _own_inflater().decompressor, out.shape[1]
     source, target = address(packed), address(out)
     for size in sizes:
         # Without the last argument libdeflate accepts no other length than the one asked for.

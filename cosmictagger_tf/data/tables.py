@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import h5py
@@ -22,6 +23,8 @@ from cosmictagger_tf.errors import DataError
 _local = threading.local()
 # What h5py raises for a broken file, by what is broken: nothing of it is an error of this package.
 BROKEN = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, AttributeError, NotImplementedError)
+# Bytes of inflated chunks that a table looked up row by row keeps: those of the longest one of 43,000 events.
+MOST_KEPT = 16 << 20
 # zlib makes nothing shorter than a 1032nd: a table that claims more than this many times the file's size lies.
 MOST_COMPRESSED = 1100
 
@@ -47,18 +50,19 @@ class Hdf5File:
         self.h5.close()
         os.close(self.descriptor)
 
-    def table(self, name: str, columns: dict[str, str]) -> "Table":
+    def table(self, name: str, columns: dict[str, str], keep: bool = False) -> "Table":
         """The one-dimensional table `name`.
 
         Args:
             name: HDF5 path.
             columns: the columns it must have -> the kinds of number each may be, as in numpy.dtype.kind.
+            keep: see Table.
 
         Raises:
             DataError: there is no such table, or a column is missing or of another kind.
         """
         with self.sound():
-            return self._table(name, columns)
+            return self._table(name, columns, keep)
 
     def has(self, name: str) -> bool:
         """Whether there is a group or table `name`; raises DataError where a link is in its place."""
@@ -85,7 +89,7 @@ class Hdf5File:
             reason = (str(error).splitlines() or [type(error).__name__])[0].strip("'\"")
             raise DataError(self.path, f"is broken: {reason}: copy or make it again") from None
 
-    def _table(self, name, columns) -> "Table":
+    def _table(self, name, columns, keep) -> "Table":
         found = self.h5.get(name) if self.has(name) else None
         if not isinstance(found, h5py.Dataset):
             raise DataError(self.path, f"has no table {name}: is it a larcv3 file?")
@@ -98,7 +102,7 @@ class Hdf5File:
                 raise DataError(self.path, f"table {name} has no column {column}: is it a larcv3 file?")
             if found.dtype[column].base.kind not in kinds:
                 raise DataError(self.path, f"table {name}: column {column} holds {found.dtype[column]}, not numbers")
-        table = Table(self, found)
+        table = Table(self, found, keep)
         if table.rows and max(table.rows, table.chunk_rows) * table.dtype.itemsize > MOST_COMPRESSED * self.size:
             raise DataError(self.path, f"table {name} claims {table.rows} rows, which the file is too small for")
         return table
@@ -124,18 +128,24 @@ class PackedRows:
 class Table:
     """A one-dimensional table of an open file.
 
+    Args:
+        file: the open file.
+        dataset: the table in it.
+        keep: whether chunks stay inflated, up to MOST_KEPT bytes: for tables that are read a few rows at a time.
+
     Attributes:
         rows: its length.
         direct: whether its chunks are read past HDF5.
     """
 
-    def __init__(self, file: Hdf5File, dataset: h5py.Dataset):
+    def __init__(self, file: Hdf5File, dataset: h5py.Dataset, keep: bool = False):
         self.file, self.dataset, self.name = file, dataset, dataset.name
         self.rows: int = dataset.shape[0]
         self.dtype = dataset.dtype
         self.chunk_rows: int = dataset.chunks[0] if dataset.chunks else 0
         self.direct = bool(self.chunk_rows) and _is_plain_deflate(dataset)
         self.index: ChunkIndex | None = None
+        self.kept = lru_cache(max(1, MOST_KEPT // max(1, self._chunk_bytes)))(self._chunk) if keep else None
 
     def __len__(self) -> int:
         return self.rows
@@ -157,8 +167,10 @@ class Table:
                 return self.dataset[first : first + count]
             except BROKEN as error:
                 raise ValueError(f"{self.name}: {(str(error).splitlines() or ['cannot be read'])[0]}") from None
-        raw = self._chunks(first, count)
-        return raw.reshape(-1).view(self.dtype)[first % self.chunk_rows :][:count]
+        chunk, begin = divmod(first, self.chunk_rows)
+        if self.kept and begin + count <= self.chunk_rows:
+            return self.kept(chunk)[begin : begin + count]
+        return self._chunks(first, count)[begin : begin + count]
 
     def packed(self, first: int, count: int) -> PackedRows:
         """The compressed chunks that hold the rows `first` to `first + count`, of which there is at least one.
@@ -180,8 +192,14 @@ class Table:
     def _places(self, first, count) -> list[Place]:
         return self._index().find(first // self.chunk_rows, (first + count - 1) // self.chunk_rows + 1)
 
+    def _chunk(self, number) -> np.ndarray:
+        # All rows of a chunk.
+        rows = self._chunks(number * self.chunk_rows, 1).copy()
+        rows.setflags(write=False)
+        return rows
+
     def _chunks(self, first, count) -> np.ndarray:
-        # uint8 [chunks, bytes of a chunk], inflated.
+        # All rows of the chunks that hold `count` rows from `first` on.
         length = self._chunk_bytes
         try:
             places = self._places(first, count)
@@ -193,7 +211,7 @@ class Table:
                 inflate_chunks(packed, [place.size for place in places], out)
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from None
-        return out
+        return out.reshape(-1).view(self.dtype)
 
     def _index(self) -> ChunkIndex:
         # Made when it is first needed: many tables are opened for their length alone. Two threads may both make it.
@@ -203,15 +221,18 @@ class Table:
 
     def _read_packed(self, places) -> np.ndarray:
         # uint8, the chunks as they are in the file, one after the other. Neighbouring ones are read at once.
+        # zlib makes incompressible data longer by less than 1 part in 1000.
+        most, end = self._chunk_bytes + self._chunk_bytes // 8 + 64, self.file.size
         runs: list[list[int]] = []
+        after = -1
         for offset, size, _ in places:
-            # zlib makes incompressible data longer by less than 1 part in 1000.
-            if size > self._chunk_bytes + self._chunk_bytes // 8 + 64 or offset + size > self.file.size:
+            if size > most or offset + size > end:
                 raise ValueError("a part of it lies beyond the end of the file: it is cut short")
-            if runs and offset == runs[-1][0] + runs[-1][1]:
+            if offset == after:
                 runs[-1][1] += size
             else:
                 runs.append([offset, size])
+            after = offset + size
         packed, position = scratch("packed", sum(size for _, size in runs)), 0
         for offset, size in runs:
             if os.preadv(self.file.descriptor, [packed[position : position + size].data], offset) != size:

@@ -306,6 +306,8 @@ INLINE enum state step(struct stream *s, int three) {
     return match(s, entry, 0);
 }
 
+_Static_assert(ABREAST == 3, "take_turns knows three streams by name");
+
 /* Steps of all streams, until one comes near its end; their states after that. */
 INLINE void take_turns(struct stream *streams, enum state *states, int three) {
     /* In variables of their own, which the compiler keeps in registers. */

@@ -42,9 +42,7 @@ class LarcvFile:
                 self.image = Sparse2d(self.file, producer_image)
                 self.has_labels = bool(producer_label) and self.file.has(group_name("sparse2d", producer_label))
                 self.label = Sparse2d(self.file, producer_label) if self.has_labels else None
-                self.event_ids = self.file.table(
-                    "/Events/event_id", {"run": "iu", "subrun": "iu", "event": "iu"}, keep=True
-                )
+                self.event_ids = self.file.table("/Events/event_id", {"run": "iu", "subrun": "iu", "event": "iu"})
                 self._check_lengths()
                 self.shape = self.image.first_shape()
         except BaseException:
@@ -109,10 +107,10 @@ class Sparse2d:
                 f"has no sparse2d product '{producer}' (it has: {', '.join(there) or 'none'}); "
                 "see --producer_image and --producer_label",
             )
-        self.extents = file.table(f"{group}/extents", {"first": "u", "N": "u"}, keep=True)
-        self.plane_extents = file.table(f"{group}/voxel_extents", {"first": "u", "N": "u", "ID": "u"}, keep=True)
+        self.extents = file.table(f"{group}/extents", {"first": "u", "N": "u"})
+        self.plane_extents = file.table(f"{group}/voxel_extents", {"first": "u", "N": "u", "ID": "u"})
         self.voxels = file.table(f"{group}/voxels", {"id": "u", "value": "f"})
-        self.meta = file.table(f"{group}/image_meta", {"projection_id": "u", "number_of_voxels": "u"}, keep=True)
+        self.meta = file.table(f"{group}/image_meta", {"projection_id": "u", "number_of_voxels": "u"})
         if self.meta.dtype["number_of_voxels"].shape != (2,):
             raise DataError(file.path, f"{producer}: image_meta is not that of two-dimensional images")
 

@@ -23,7 +23,7 @@ from cosmictagger_tf.errors import DataError
 _local = threading.local()
 # What h5py raises for a broken file, by what is broken: nothing of it is an error of this package.
 BROKEN = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, AttributeError, NotImplementedError)
-# Bytes of inflated chunks that a table looked up row by row keeps: those of the longest one of 43,000 events.
+# Bytes of inflated chunks that a table keeps: those of the longest one, voxels aside, of 43,000 events.
 MOST_KEPT = 16 << 20
 # zlib makes nothing shorter than a 1032nd: a table that claims more than this many times the file's size lies.
 MOST_COMPRESSED = 1100
@@ -50,19 +50,18 @@ class Hdf5File:
         self.h5.close()
         os.close(self.descriptor)
 
-    def table(self, name: str, columns: dict[str, str], keep: bool = False) -> "Table":
+    def table(self, name: str, columns: dict[str, str]) -> "Table":
         """The one-dimensional table `name`.
 
         Args:
             name: HDF5 path.
             columns: the columns it must have -> the kinds of number each may be, as in numpy.dtype.kind.
-            keep: see Table.
 
         Raises:
             DataError: there is no such table, or a column is missing or of another kind.
         """
         with self.sound():
-            return self._table(name, columns, keep)
+            return self._table(name, columns)
 
     def has(self, name: str) -> bool:
         """Whether there is a group or table `name`; raises DataError where a link is in its place."""
@@ -89,7 +88,7 @@ class Hdf5File:
             reason = (str(error).splitlines() or [type(error).__name__])[0].strip("'\"")
             raise DataError(self.path, f"is broken: {reason}: copy or make it again") from None
 
-    def _table(self, name, columns, keep) -> "Table":
+    def _table(self, name, columns) -> "Table":
         found = self.h5.get(name) if self.has(name) else None
         if not isinstance(found, h5py.Dataset):
             raise DataError(self.path, f"has no table {name}: is it a larcv3 file?")
@@ -102,7 +101,7 @@ class Hdf5File:
                 raise DataError(self.path, f"table {name} has no column {column}: is it a larcv3 file?")
             if found.dtype[column].base.kind not in kinds:
                 raise DataError(self.path, f"table {name}: column {column} holds {found.dtype[column]}, not numbers")
-        table = Table(self, found, keep)
+        table = Table(self, found)
         if table.rows and max(table.rows, table.chunk_rows) * table.dtype.itemsize > MOST_COMPRESSED * self.size:
             raise DataError(self.path, f"table {name} claims {table.rows} rows, which the file is too small for")
         return table
@@ -128,24 +127,22 @@ class PackedRows:
 class Table:
     """A one-dimensional table of an open file.
 
-    Args:
-        file: the open file.
-        dataset: the table in it.
-        keep: whether chunks stay inflated, up to MOST_KEPT bytes: for tables that are read a few rows at a time.
+    A chunk that alone holds the rows of a read stays inflated, up to MOST_KEPT bytes of them: most tables are looked up
+    a few rows at a time.
 
     Attributes:
         rows: its length.
         direct: whether its chunks are read past HDF5.
     """
 
-    def __init__(self, file: Hdf5File, dataset: h5py.Dataset, keep: bool = False):
+    def __init__(self, file: Hdf5File, dataset: h5py.Dataset):
         self.file, self.dataset, self.name = file, dataset, dataset.name
         self.rows: int = dataset.shape[0]
         self.dtype = dataset.dtype
         self.chunk_rows: int = dataset.chunks[0] if dataset.chunks else 0
         self.direct = bool(self.chunk_rows) and _is_plain_deflate(dataset)
         self.index: ChunkIndex | None = None
-        self.kept = lru_cache(max(1, MOST_KEPT // max(1, self._chunk_bytes)))(self._chunk) if keep else None
+        self.kept = lru_cache(max(1, MOST_KEPT // max(1, self._chunk_bytes)))(self._chunk)
 
     def __len__(self) -> int:
         return self.rows
@@ -153,7 +150,7 @@ class Table:
     def read(self, first: int, count: int) -> np.ndarray:
         """Rows `first` to `first + count`, as the file's structured dtype.
 
-        The result may lie in a buffer that this thread's next read, of whatever table, overwrites.
+        The result may lie in a buffer that this thread's next read, of whatever table, overwrites, or be read-only.
 
         Raises:
             ValueError: the rows lie beyond the table, or cannot be read.
@@ -168,7 +165,7 @@ class Table:
             except BROKEN as error:
                 raise ValueError(f"{self.name}: {(str(error).splitlines() or ['cannot be read'])[0]}") from None
         chunk, begin = divmod(first, self.chunk_rows)
-        if self.kept and begin + count <= self.chunk_rows:
+        if begin + count <= self.chunk_rows:
             return self.kept(chunk)[begin : begin + count]
         return self._chunks(first, count)[begin : begin + count]
 
@@ -193,8 +190,8 @@ class Table:
         return self._index().find(first // self.chunk_rows, (first + count - 1) // self.chunk_rows + 1)
 
     def _chunk(self, number) -> np.ndarray:
-        # All rows of a chunk.
-        rows = self._chunks(number * self.chunk_rows, 1).copy()
+        # All rows of a chunk; copied as bytes, since numpy leaves out those between the columns of structured arrays.
+        rows = self._chunks(number * self.chunk_rows, 1).view(np.uint8).copy().view(self.dtype)
         rows.setflags(write=False)
         return rows
 

@@ -50,6 +50,12 @@ class NetworkConfig(Config):
         choices=("tensorflow", "pytorch"),
     )
     weight_decay: float = option(0.0, "L2 penalty on the convolutions' kernels", minimum=0.0)
+    descend_charge: float = option(
+        0.0,
+        "sparse: ADC that the 3x3 window around a pixel must hold for its 2x2 block to go down to the coarser levels; "
+        "what stays above is judged by its near neighbours alone. 15 leaves most of the noise there: twice as fast",
+        minimum=0.0,
+    )
     data_format: str = option(
         "channels_last", "memory layout of the dense convolutions", choices=("channels_last", "channels_first")
     )
@@ -66,6 +72,8 @@ class NetworkConfig(Config):
             )
         if self.conv_mode == "sparse" and self.data_format != "channels_last":
             raise ConfigError("--data_format: is for the dense networks; --conv_mode=sparse has lists, not images")
+        if self.descend_charge and self.conv_mode != "sparse":
+            raise ConfigError("--descend_charge: is for --conv_mode=sparse; a dense network computes every pixel")
 
     def blocks_at(self, depth: int) -> int:
         """How many blocks a level has, on the way down and on the way up alike."""

@@ -10,8 +10,10 @@ from keras import ops
 
 from cosmictagger_tf.config import NetworkConfig
 
-# Sites of a level for each site of the finest, with some room: three SBND events have 0.59, 0.41, 0.29, 0.18, 0.08.
+# Sites of a level for each site of the finest, with some room: three SBND events have 0.58, 0.39, 0.28, 0.17, 0.07.
 SHARES = (1.0, 0.65, 0.45, 0.32, 0.20, 0.09, 0.04, 0.015)
+# The same where only charged ones go down (descend_charge=15): 0.26, 0.12, 0.07, 0.04, 0.03, 0.01, 0.005.
+SHARES_CHARGED = (1.0, 0.32, 0.15, 0.09, 0.055, 0.035, 0.02, 0.01)
 SMALLEST, STEP, STEPS = 512, 1.25, 64
 
 
@@ -19,7 +21,8 @@ def bucket_sizes(book: dict, config: NetworkConfig):
     """The lengths to which a rulebook is filled up: int32, one for each level but the deepest."""
     depth = config.network_depth
     scales = SMALLEST * STEP ** np.arange(STEPS)
-    table = np.minimum(np.ceil(scales[:, None] * SHARES[:depth]), 2.0**30).astype(np.int32)
+    shares = SHARES_CHARGED if config.descend_charge else SHARES
+    table = np.minimum(np.ceil(scales[:, None] * shares[:depth]), 2.0**30).astype(np.int32)
     counts = [ops.shape(book[f"images_{level}"])[0] for level in range(depth)]
     steps = [
         ops.cast(ops.searchsorted(table[:, level], ops.reshape(n, (1,))), "int32") for level, n in enumerate(counts)

@@ -79,14 +79,16 @@ def build_rulebook(coordinates, values, config: NetworkConfig, shape: ImageShape
     Args:
         coordinates: int32 [batch, planes, P, 2] (row, column), negative where padded. A pixel may be there twice.
         values: float32 [batch, planes, P], 0 where padded.
-        config: the architecture, of which the depth matters.
+        config: the architecture, of which network_depth and descend_charge matter.
         shape: of the images.
         sizes: None: each level is as long as it has sites (shapes known only when it runs). Or a sequence of
             network_depth integers: the length of each level's list, for compilers that need static shapes; where a
             level has more sites, the last ones are lost, so take level_bounds or sizes seen to suffice.
 
     Returns:
-        A dict of arrays, n_l being the sites of level l and D = network_depth, whose sites are all pixels:
+        A dict of arrays, n_l being the sites of level l and D = network_depth, whose sites are all pixels. Level 1 has
+        a site where one of the up to 4 pixels that it covers has a charge of descend_charge in its 3x3 window; each
+        other level has one where any is active:
             values          float32 [n_0, 1]  the sum of the pixels of a site
             pixel_sites     int32 [batch, planes, P]  site of each pixel; n_0 where padded
             neighbours_first    int32 [n_0, 25]  sites of the 5x5 window around each site
@@ -94,7 +96,7 @@ def build_rulebook(coordinates, values, config: NetworkConfig, shape: ImageShape
             images_{l}      int32 [n_l]       event * planes + plane of each site; -1 where padded; l < D
             children_{l}    int32 [n_l+1, 4]  the sites of level l that each site of level l + 1 covers; l < D
             parents_{l}     int32 [n_l]       4 * (covering site of level l + 1) + (which of its children); 4 n_l+1
-                                              where padded; l < D
+                                              where padded or not covered; l < D
     """
     grids(config, shape)[0].check_batch(coordinates.shape[0])
     keys = pixel_keys(coordinates, shape)
@@ -123,7 +125,8 @@ def rulebook_of_keys(pixel_keys, values, batch, config: NetworkConfig, shape: Im
     book["neighbours_first"], book["neighbours_0"] = first_neighbours(keys, levels[0])
     for depth, grid in enumerate(levels[:-1]):
         deepest = depth + 1 == len(levels) - 1
-        coarse_keys = _all_keys(levels[-1], batch) if deepest else _parent_keys(keys, grid, sizes and sizes[depth + 1])
+        going = keys if depth else charged(keys, summed[:-1], book["neighbours_0"], config.descend_charge)
+        coarse_keys = _all_keys(levels[-1], batch) if deepest else _parent_keys(going, grid, sizes and sizes[depth + 1])
         if depth > 0:
             book[f"neighbours_{depth}"] = neighbours(keys, grid, BLOCK_KERNEL)
         book[f"images_{depth}"] = ops.where(keys < NOWHERE, grid.place(keys)[0], -1)
@@ -190,6 +193,21 @@ def first_neighbours(keys, grid: Grid):
     return wide, ops.reshape(middle, (-1, BLOCK_KERNEL**2))
 
 
+def charged(keys, values, square, least: float):
+    """The keys of the sites around which enough charge lies; NOWHERE for the others.
+
+    Args:
+        keys: int32 [n].
+        values: float32 [n], in ADC.
+        square: int32 [n, 9], the 3x3 window around each.
+        least: the absolute values of the window's sites, summed; 0: all stay.
+    """
+    if not least:
+        return keys
+    sizes = ops.concatenate([ops.abs(values), ops.zeros((1,), dtype=values.dtype)])
+    return ops.where(ops.sum(take_rows(sizes, square), axis=1) >= least, keys, NOWHERE)
+
+
 def family(keys, coarse_keys, grid: Grid):
     """(children, parents) between a level and the next; see build_rulebook."""
     coarse = grid.coarser()
@@ -198,10 +216,9 @@ def family(keys, coarse_keys, grid: Grid):
     children = window(keys, corners, 2, grid.pitch)
 
     image, row, column = grid.place(keys)
-    here = keys < NOWHERE
-    parent = find(coarse_keys, coarse.key(image, row // 2, column // 2))
-    which = 2 * (row % 2) + column % 2
-    return children, ops.where(here, 4 * parent + which, 4 * ops.size(coarse_keys))
+    parent = find(coarse_keys, ops.where(keys < NOWHERE, coarse.key(image, row // 2, column // 2), BEFORE_ALL))
+    which, absent = 2 * (row % 2) + column % 2, ops.size(coarse_keys)
+    return children, ops.where(parent < absent, 4 * parent + which, 4 * absent)
 
 
 def _parent_keys(keys, grid, size):

@@ -88,7 +88,7 @@ class SparseParts(Parts):
     """
 
     def __init__(self, config: NetworkConfig, shape: ImageShape, tables: dict):
-        super().__init__(replace(config, conv_mode="3D", data_format="channels_last"), shape.planes)
+        super().__init__(replace(config, conv_mode="3D", data_format="channels_last", descend_charge=0.0), shape.planes)
         self.tables, self.depth, self.deepest = dict(tables), 0, grids(config, shape)[-1]
 
     def table(self, name: str):

@@ -19,6 +19,7 @@ class Reference:
     def __call__(self, images, active):
         """Logits [images, height, width, classes] of images and masks [images, height, width]."""
         x = (images[..., None].astype(float), active[..., None].astype(float))
+        self.charged = x[1] * (charge_around(images)[..., None] >= self.config.descend_charge)
         x = self.unit(x, "initial")
         x = self.level(x, 0)
         x = self.blocks(x, "final", self.config.blocks_final)
@@ -29,7 +30,8 @@ class Reference:
             return self.deepest(x)
         name = f"level{depth}"
         skip = self.blocks(x, f"{name}_down", self.config.blocks_at(depth))
-        x = self.unit(self.pool(skip, dense=depth + 1 == self.config.network_depth), f"{name}_downsample")
+        going = self.charged if depth == 0 else skip[1]
+        x = self.unit(self.pool(skip, going, dense=depth + 1 == self.config.network_depth), f"{name}_downsample")
         features, _ = self.conv(self.level(x, depth + 1), f"{name}_upsample_conv")
         x = self.masked(features.repeat(2, axis=1).repeat(2, axis=2), skip[1])
         x = self.relu(self.normalise(x, f"{name}_upsample_norm"))
@@ -73,12 +75,19 @@ class Reference:
     def relu(self, x):
         return np.where(x[0] > 0, x[0], self.wiring.slope * x[0]), x[1]
 
-    def pool(self, x, dense):
+    def pool(self, x, going, dense):
         images, height, width = x[0].shape[:3]
         fours = (images, height // 2, 2, width // 2, 2, -1)
-        there = x[1].reshape(fours).max(axis=(2, 4))
+        there = (x[1] if dense else going).reshape(fours).max(axis=(2, 4))
         least = np.where(x[1] > 0, x[0], -np.inf).reshape(fours).max(axis=(2, 4))
         return np.where(there > 0, least, 0.0), np.ones_like(there) if dense else there
 
     def masked(self, features, mask):
         return features * mask, mask
+
+
+def charge_around(images):
+    """The absolute values in the 3x3 window around each pixel, summed: [..., height, width] -> the same shape."""
+    padded = np.pad(np.abs(images), [(0, 0)] * (images.ndim - 2) + [(1, 1), (1, 1)])
+    height, width = images.shape[-2:]
+    return sum(padded[..., i : i + height, j : j + width] for i, j in np.ndindex(3, 3))

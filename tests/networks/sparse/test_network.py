@@ -77,7 +77,7 @@ def test_where_all_is_active_it_is_the_3d_network(options):
     assert float(sum(sparse.losses)) == pytest.approx(float(sum(dense.losses)), rel=1e-5)
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=name_of)
+@pytest.mark.parametrize("options", [*OPTIONS, {"descend_charge": 2.0}], ids=name_of)
 def test_every_weight_learns_from_a_sparse_image(options):
     network = sparse_network(with_changes(SMALL, **options))
     book = rulebook(random_batch(2), with_changes(SMALL, **options))
@@ -91,15 +91,17 @@ def test_every_weight_learns_from_a_sparse_image(options):
         assert (normalised and "bias" in weight.path) or np.abs(gradient).max() > 0, weight.path
 
 
+@pytest.mark.parametrize("charge", [0.0, 1.0, 3.0, 1e6])
 @pytest.mark.parametrize("pixels", [1, 12, 40, 200])
-def test_on_a_sparse_image_it_is_plain_submanifold_arithmetic(pixels):
-    network, batch = sparse_network(TWICE, seed=3), random_batch(9, pixels=pixels + 3)
+def test_on_a_sparse_image_it_is_plain_submanifold_arithmetic(pixels, charge):
+    config = with_changes(TWICE, descend_charge=charge)
+    network, batch = sparse_network(config, seed=3), random_batch(9, pixels=pixels + 3)
     images = dense_images(batch)
     active = dense_images({**batch, "image_values": np.float32(batch["image_coordinates"][..., 0] >= 0)}) > 0
-    reference = Reference(network, TWICE, SHAPE.planes)
+    reference = Reference(network, config, SHAPE.planes)
     expected = reference(*(array.reshape(-1, *array.shape[2:]) for array in (images, active)))
     expected = at_pixels(expected.reshape(*images.shape, 3), batch)
-    book = rulebook(batch, TWICE)
+    book = rulebook(batch, config)
     found = site_logits(network, book)
     here = batch["image_coordinates"][..., 0] >= 0
     np.testing.assert_allclose(found[book["pixel_sites"][here]], expected[here], atol=1e-5, rtol=1e-5)
@@ -107,7 +109,11 @@ def test_on_a_sparse_image_it_is_plain_submanifold_arithmetic(pixels):
 
 
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("options", [{}, {"normalization": "group"}, {"norm_statistics": "per_plane"}], ids=name_of)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"normalization": "group"}, {"norm_statistics": "per_plane"}, {"descend_charge": 1.0}],
+    ids=name_of,
+)
 def test_filled_up_lists_give_the_same(options, training):
     config = with_changes(SMALL, **options)
     batch = random_batch(10)

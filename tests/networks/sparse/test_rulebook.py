@@ -11,6 +11,7 @@ from cosmictagger_tf.networks.sparse.buckets import bucket_sizes, fill_up
 from cosmictagger_tf.networks.sparse.rulebook import build_rulebook, level_bounds
 from cosmictagger_tf.networks.sparse.segmentation import SparseSegmenter
 from tests.networks.sparse.examples import SHAPE, SMALL, dense_images, random_batch, rulebook, sparse_network
+from tests.networks.sparse.reference import charge_around
 
 
 def searched(batch, config, shape):
@@ -19,6 +20,7 @@ def searched(batch, config, shape):
         {**batch, "image_values": (batch["image_coordinates"][..., 0] >= 0).astype(np.float32)}, shape
     )
     active = images.reshape(-1, shape.height, shape.width) > 0
+    charge = charge_around(dense_images(batch, shape)).reshape(active.shape)
     book = {}
     for level in range(config.network_depth):
         sites = [tuple(site) for site in np.argwhere(active)]
@@ -30,7 +32,8 @@ def searched(batch, config, shape):
             return np.array([[number.get((m, y + i, x + j), len(sites)) for i, j in steps] for m, y, x in sites])
 
         height, width = active.shape[1:]
-        coarse = active.reshape(-1, height // 2, 2, width // 2, 2).any((2, 4))
+        going = active & (charge >= config.descend_charge) if level == 0 else active
+        coarse = going.reshape(-1, height // 2, 2, width // 2, 2).any((2, 4))
         coarse |= level + 1 == config.network_depth
         parents = [tuple(site) for site in np.argwhere(coarse)]
         corners = [(i, j) for i in range(2) for j in range(2)]
@@ -41,16 +44,21 @@ def searched(batch, config, shape):
         book[f"neighbours_{level}"] = window(3)
         book[f"images_{level}"] = np.array([m for m, _, _ in sites])
         book[f"children_{level}"] = np.array(children)
-        book[f"parents_{level}"] = np.array([4 * above[m, y // 2, x // 2] + 2 * (y % 2) + x % 2 for m, y, x in sites])
+        places = [(above.get((m, y // 2, x // 2)), 2 * (y % 2) + x % 2) for m, y, x in sites]
+        book[f"parents_{level}"] = np.array(
+            [4 * len(parents) if parent is None else 4 * parent + which for parent, which in places]
+        )
         active = coarse
     return book
 
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("pixels", [3, 40, 300])
-def test_it_holds_what_a_search_finds(seed, pixels):
+@pytest.mark.parametrize("charge", [0.0, 2.0])
+def test_it_holds_what_a_search_finds(seed, pixels, charge):
+    config = with_changes(SMALL, descend_charge=charge)
     batch = random_batch(seed, pixels=pixels)
-    book, expected = rulebook(batch), searched(batch, SMALL, SHAPE)
+    book, expected = rulebook(batch, config), searched(batch, config, SHAPE)
     for name, table in expected.items():
         np.testing.assert_array_equal(book[name], table.reshape(book[name].shape), err_msg=name)
     sites = np.append(book["values"][:, 0], 0)[book["pixel_sites"]]
@@ -88,6 +96,19 @@ def test_a_row_that_begins_at_the_edge_is_walked_from_its_first_site():
     assert book["neighbours_0"][1].tolist() == [3, 3, 3, 0, 1, 3, 3, 3, 3]
 
 
+def test_the_charge_that_counts_is_that_of_the_window_whatever_its_sign():
+    # A pair whose window holds 3 + 4 ADC, over the border of two blocks, and a lone pixel of 6.
+    coordinates = np.array([[[[1, 1], [2, 2], [5, 6]]]], np.int32)
+    batch = {"image_coordinates": coordinates, "image_values": np.array([[[3.0, -4.0, 6.0]]], np.float32)}
+    blocks = {}
+    for charge in (0.0, 6.0, 6.5, 7.0, 7.5):
+        book = rulebook(batch, with_changes(SMALL, descend_charge=charge), ImageShape(1, 8, 8))
+        blocks[charge] = (len(book["children_0"]), (book["parents_0"] < 4 * len(book["children_0"])).tolist())
+    assert blocks[0.0] == blocks[6.0] == (3, [True] * 3)
+    assert blocks[6.5] == blocks[7.0] == (2, [True, True, False])
+    assert blocks[7.5] == (0, [False] * 3)
+
+
 def test_an_empty_batch_has_no_sites_but_the_deepest():
     book = rulebook({"image_coordinates": np.full((1, 3, 8, 2), -1), "image_values": np.zeros((1, 3, 8), np.float32)})
     assert len(book["values"]) == len(book["parents_1"]) == 0
@@ -115,14 +136,16 @@ def test_in_the_pipeline_it_is_the_same():
         np.testing.assert_array_equal(prepared[name], table, err_msg=name)
 
 
+@pytest.mark.parametrize("charge", [0.0, 2.0])
 @pytest.mark.parametrize("pixels", [0, 40, 300])
-def test_filled_up_it_says_the_same_of_the_same_sites(pixels):
+def test_filled_up_it_says_the_same_of_the_same_sites(pixels, charge):
+    config = with_changes(SMALL, descend_charge=charge)
     batch = random_batch(5, pixels=max(pixels, 4), labels=False)
     if not pixels:
         batch["image_coordinates"][:] = -1
         batch["image_values"][:] = 0
-    book = rulebook(batch)
-    filled = fill_up(book, ops.convert_to_numpy(bucket_sizes(book, SMALL)), SMALL)
+    book = rulebook(batch, config)
+    filled = fill_up(book, ops.convert_to_numpy(bucket_sizes(book, config)), config)
     filled = {name: ops.convert_to_numpy(table) for name, table in filled.items()}
     for name, table in book.items():
         n = len(table)
@@ -138,12 +161,14 @@ def test_filled_up_it_says_the_same_of_the_same_sites(pixels):
         assert name == "pixel_sites" or (filled[name][n:] == {"v": 0.0, "i": -1}.get(name[0], now_absent)).all(), name
 
 
-def test_lengths_given_beforehand_give_the_same_as_filling_up():
+@pytest.mark.parametrize("charge", [0.0, 2.0])
+def test_lengths_given_beforehand_give_the_same_as_filling_up(charge):
+    config = with_changes(SMALL, descend_charge=charge)
     batch = random_batch(6, labels=False)
-    sizes = level_bounds(batch["image_values"].size, 2, SMALL, SHAPE)
+    sizes = level_bounds(batch["image_values"].size, 2, config, SHAPE)
     assert sizes == [270, 270]
-    static = build_rulebook(batch["image_coordinates"], batch["image_values"], SMALL, SHAPE, sizes)
-    filled = fill_up(rulebook(batch), sizes, SMALL)
+    static = build_rulebook(batch["image_coordinates"], batch["image_values"], config, SHAPE, sizes)
+    filled = fill_up(rulebook(batch, config), sizes, config)
     for name, table in filled.items():
         np.testing.assert_array_equal(static[name], table, err_msg=name)
 

@@ -23,6 +23,11 @@ class WeightsConfig(Config):
         -1, "step of the run's checkpoint; -1 = the newest, -2 = the best by validation", minimum=-2
     )
     weights_location: str = option("", "a Keras .weights.h5 file to use instead of the run's checkpoint")
+    background_shift: float = option(
+        0.0,
+        "added to the background's logit: the working point. Below 0 more pixels are called cosmic or neutrino, and "
+        "fewer of the true ones are missed. Weights that come with the package have their own, unless this is given",
+    )
 
     def check(self):
         if self.weights != "run" and (self.weights_location or self.checkpoint_step != -1):

@@ -53,6 +53,7 @@ def describe(found: Evaluation, options: EvaluateConfig) -> dict:
         "events": len(found.table.entries),
         "weights": str(found.trained.weights),
         "step": found.trained.step,
+        "background_shift": found.trained.background_shift,
         "downsample": found.trained.data.downsample,
         "metrics": found.table.summary(),
         "intervals_95": {name: list(ends) for name, ends in found.intervals.items()},

@@ -58,7 +58,12 @@ def export_run(
         return path
     downsample = trained.data.downsample
     served = ServedNetwork(segmenter, downsample if export.export_preprocessing else 0)
-    record = {"network": trained.network.to_dict(), "downsample": downsample, "step": trained.step}
+    record = {
+        "network": trained.network.to_dict(),
+        "downsample": downsample,
+        "step": trained.step,
+        "background_shift": trained.background_shift,
+    }
     export_saved_model(served, path, record)
     return path
 

@@ -108,6 +108,7 @@ def describe_work(reader: FilesReader, trained: TrainedModel, settings: Executio
         "data": trained.data.to_dict(),
         "network": trained.network.to_dict(),
         "weights": sha256(trained.weights),
+        "background_shift": trained.background_shift,
         "execution": {"precision": settings.precision, "xla": settings.xla},
         "versions": execution.describe()["versions"],
     }

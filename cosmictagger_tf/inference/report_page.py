@@ -53,6 +53,7 @@ def _head(found):
         ("files", ", ".join(found.reader.files)),
         ("events", f"{len(found.table.entries)}"),
         ("weights", f"{trained.weights}" + (f" (step {trained.step})" if trained.step is not None else "")),
+        ("shift of the background's logit", f"{trained.background_shift:g}"),
         (
             "network",
             f"{trained.network.conv_mode}, depth {trained.network.network_depth}, input {found.segmenter.shape}",

@@ -3,8 +3,12 @@
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+import keras
+import numpy as np
+from keras import ops
+
 from cosmictagger_tf.config import DataConfig, NetworkConfig, OptimizerConfig, WeightsConfig, check_image_shape
-from cosmictagger_tf.detector import ImageShape
+from cosmictagger_tf.detector import BACKGROUND, N_CLASSES, ImageShape
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.runs import RunFolder, architecture
 from cosmictagger_tf.training.checkpoints import BEST, WEIGHTS_FILE, CheckpointError, CheckpointStore, load_weights
@@ -24,6 +28,7 @@ class TrainedModel:
         scheme: the loss balance scheme of the run.
         weights: the .weights.h5 file.
         step: the checkpoint's step, None where the weights came from elsewhere.
+        background_shift: what is added to the background's logit.
     """
 
     network: NetworkConfig
@@ -31,12 +36,13 @@ class TrainedModel:
     scheme: str
     weights: Path
     step: int | None
+    background_shift: float = 0.0
 
     def segmenter(self, shape: ImageShape, static: bool = False):
         """The segmenter for full-resolution images of `shape`, weights loaded; `static` for XLA (see build_segmenter).
 
         Raises:
-            ConfigError: the images do not fit the architecture.
+            ConfigError: the images do not fit the architecture, or its logits have no bias to shift.
             CheckpointError: the weights do not.
         """
         from cosmictagger_tf.networks.segmentation import build_segmenter
@@ -44,7 +50,23 @@ class TrainedModel:
         check_image_shape(shape, self.data.downsample, self.network.network_depth)
         segmenter = build_segmenter(self.network, shape.downsampled(self.data.downsample), static)
         load_weights(self.weights, segmenter.network)
+        shift_background(segmenter.network, self.background_shift)
         return segmenter
+
+
+def shift_background(network: keras.Model, shift: float):
+    """Adds to the bias of the background's logit: a prior on the class, in log-odds (A. K. Menon et al.,
+    arXiv:2007.07314, section 4.1).
+
+    Raises:
+        ConfigError: the network has no biases.
+    """
+    if not shift:
+        return
+    bias = network.get_layer("logits").bias
+    if bias is None:
+        raise ConfigError(f"--background_shift={shift:g}: is added to a bias, and this network has none (--nobias)")
+    bias.assign(ops.convert_to_numpy(bias) + shift * np.eye(N_CLASSES, dtype="float32")[BACKGROUND])
 
 
 def find_trained(
@@ -58,8 +80,10 @@ def find_trained(
     Args:
         given: names of the options that the user set.
     """
+    shift = weights.background_shift
     if weights.weights_location:
-        return TrainedModel(network, data, OptimizerConfig().loss_balance_scheme, Path(weights.weights_location), None)
+        scheme = OptimizerConfig().loss_balance_scheme
+        return TrainedModel(network, data, scheme, Path(weights.weights_location), None, shift)
     shipped = ShippedModel(weights.weights) if weights.weights != "run" else None
     source = shipped or folder
     recorded = source.config(NetworkConfig)
@@ -72,10 +96,11 @@ def find_trained(
     data = replace(data, **{n: getattr(run_data, n) for n in INHERITED_DATA if n not in given})
     scheme = source.config(OptimizerConfig).loss_balance_scheme
     if shipped:
-        return TrainedModel(recorded, data, scheme, shipped.path, shipped.step)
+        shift = shift if "background_shift" in given else shipped.background_shift
+        return TrainedModel(recorded, data, scheme, shipped.path, shipped.step, shift)
     store = CheckpointStore(folder.checkpoints, architecture=architecture(recorded))
     step = find_step(store, weights.checkpoint_step, say)
-    return TrainedModel(recorded, data, scheme, store.path(step) / WEIGHTS_FILE, step)
+    return TrainedModel(recorded, data, scheme, store.path(step) / WEIGHTS_FILE, step, shift)
 
 
 def find_step(store: CheckpointStore, wanted: int, say=print) -> int:

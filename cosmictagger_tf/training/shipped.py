@@ -21,6 +21,7 @@ class ShippedModel:
     Attributes:
         path: the file of weights.
         step: how many steps they were trained.
+        background_shift: what inference adds to the background's logit unless told otherwise.
 
     Raises:
         CheckpointError: a file is missing or damaged.
@@ -37,19 +38,21 @@ class ShippedModel:
         if not whole:
             raise CheckpointError(f"--weights={name}: {self.path} is missing or damaged: install the package again")
         self.step = int(self.record["step"])
+        self.background_shift = float(self.record["background_shift"])
 
     def config(self, kind: type[AnyConfig]) -> AnyConfig:
         """What the network was trained with."""
         return kind.from_dict(self.record["config"][SECTIONS[kind]])
 
 
-def ship(folder: RunFolder, step: int, name: str, into: Path = FOLDER):
+def ship(folder: RunFolder, step: int, name: str, background_shift: float = 0.0, into: Path = FOLDER):
     """Copies a checkpoint of a run to the weights that come with the package.
 
     Args:
         folder: the run's.
         step: of an intact checkpoint.
         name: what it will be called.
+        background_shift: its working point, see WeightsConfig; the weights stay as they are.
         into: the folder of both files.
 
     Raises:
@@ -67,6 +70,7 @@ def ship(folder: RunFolder, step: int, name: str, into: Path = FOLDER):
     content = {
         "config": config,
         "step": step,
+        "background_shift": background_shift,
         "events": record.get("events"),
         "git_commit": record.get("git_commit"),
         "sha256": sha256(into / f"{name}.weights.h5"),

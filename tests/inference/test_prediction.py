@@ -51,6 +51,21 @@ def test_the_file_has_the_inputs_products_and_a_score_for_every_stored_pixel(sco
     assert np.ptp(scores_of(scored, 0)[0].values) > 0
 
 
+def test_a_shift_of_the_background_moves_its_odds_and_nothing_else(run, scored, simulated_file, tmp_path):
+    path = tmp_path / "shifted.h5"
+    run_door("predict", *run, f"--file={simulated_file}", f"--output={path}", "--background_shift=-1.5")
+    for plane in range(3):
+        (n0, c0), (n1, c1) = (
+            [scores_of(file, 3, f"{kind}_prediction")[plane].values.astype(float) for kind in ("neutrino", "cosmic")]
+            for file in (scored, path)
+        )
+        clear = (n0 > 1e-3) & (c0 > 1e-3) & (n0 + c0 < 0.999)
+        assert clear.any()
+        odds = [np.log((n + c) / (1 - n - c))[clear] for n, c in ((n0, c0), (n1, c1))]
+        np.testing.assert_allclose(odds[1] - odds[0], 1.5, atol=1e-3)
+        np.testing.assert_allclose((n1 / c1)[clear], (n0 / c0)[clear], rtol=1e-4)
+
+
 @pytest.fixture(scope="module")
 def long_work(run, simulated_file, tmp_path_factory):
     """The flags of 80 events, so that a signal sent after the first part finds most of them left, and their scores."""

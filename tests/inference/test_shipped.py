@@ -1,16 +1,23 @@
 """The weights that come with the package: found, whole, and as good as the model card says."""
 
 import json
+import shutil
 
+import numpy as np
 import pytest
 
-from cosmictagger_tf.config import SHIPPED_WEIGHTS, NetworkConfig, OutputConfig, WeightsConfig
+from cosmictagger_tf.config import SHIPPED_WEIGHTS, DataConfig, NetworkConfig, OutputConfig, WeightsConfig
+from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import sha256
+from cosmictagger_tf.inference.trained import find_trained, shift_background
+from cosmictagger_tf.networks.build import build_network
 from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.training import shipped
 from cosmictagger_tf.training.checkpoints import CheckpointError
 from tests.doors import ROOT, TINY, run_door
+
+SMALL = {"n_initial_filters": 2, "network_depth": 2, "blocks_per_layer": 0, "blocks_final": 0, "bottleneck_deepest": 4}
 
 
 @pytest.mark.parametrize("name", SHIPPED_WEIGHTS)
@@ -38,17 +45,44 @@ def test_a_run_has_no_place_beside_them():
             WeightsConfig(weights="sparse_small", **other)
 
 
+def test_their_working_point_is_theirs_unless_another_is_given(tmp_path, monkeypatch):
+    for file in shipped.FOLDER.glob("sparse_small.*"):
+        shutil.copy(file, tmp_path)
+    record = json.loads((tmp_path / "sparse_small.json").read_text())
+    (tmp_path / "sparse_small.json").write_text(json.dumps(record | {"background_shift": -0.25}))
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+
+    def shift(given, **weights):
+        others = (RunFolder(OutputConfig()), DataConfig(synthetic=True), NetworkConfig())
+        options = WeightsConfig(weights="sparse_small", **weights)
+        return find_trained(frozenset(given), *others, options).background_shift
+
+    assert shift([]) == -0.25
+    assert shift(["background_shift"], background_shift=0.0) == 0.0
+    assert shift(["background_shift"], background_shift=-1.0) == -1.0
+
+
+def test_a_shift_is_of_the_backgrounds_bias_alone():
+    shape = ImageShape(3, 16, 16)
+    network = build_network(NetworkConfig(**SMALL), shape)
+    shift_background(network, -0.75)
+    np.testing.assert_array_equal(network.get_layer("logits").bias, [-0.75, 0, 0])
+    with pytest.raises(ConfigError, match=r"--background_shift=-0.75: .*--nobias"):
+        shift_background(build_network(NetworkConfig(**SMALL, bias=False), shape), -0.75)
+
+
 @pytest.mark.slow
 def test_a_run_is_shipped_and_used(tmp_path, monkeypatch):
     run_door("simulate", f"--output={tmp_path}/a.h5", "--events=4")
     flags = [*TINY, f"--file={tmp_path}/a.h5", f"--output_dir={tmp_path}", "--run_id=tiny", "--noxla"]
     run_door("train", *flags, "--iterations=2")
     folder = RunFolder(OutputConfig(output_dir=str(tmp_path), run_id="tiny"))
-    shipped.ship(folder, 2, "sparse_small", tmp_path / "weights")
+    shipped.ship(folder, 2, "sparse_small", -0.5, tmp_path / "weights")
     monkeypatch.setattr(shipped, "FOLDER", tmp_path / "weights")
     model = shipped.ShippedModel("sparse_small")
     assert model.step == 2 and model.config(NetworkConfig) == folder.config(NetworkConfig)
     assert model.record["config"]["data"]["file"] == ["a.h5"] and model.record["events"] == 4
+    assert model.background_shift == -0.5
 
 
 @pytest.mark.slow

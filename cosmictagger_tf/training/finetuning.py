@@ -1,9 +1,11 @@
 """Beginning with weights that were trained before, and training only a part of them."""
 
+import re
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import keras
+from keras import ops
 
 from cosmictagger_tf.config import SHIPPED_WEIGHTS
 from cosmictagger_tf.errors import ConfigError
@@ -41,7 +43,8 @@ def init_from(source: str, network: keras.Model, new_layers: bool = False, say=p
     Args:
         source: see find_weights.
         network: of the same layers; takes the weights.
-        new_layers: the network may have layers that those weights lack, which stay as they are.
+        new_layers: the network may have layers that those weights lack, which stay as they are, but for
+            begin_as_identities.
         say: takes a line that names the file, and one that names the new layers.
 
     Raises:
@@ -50,8 +53,29 @@ def init_from(source: str, network: keras.Model, new_layers: bool = False, say=p
     file = find_weights(source, say)
     new = load_weights(file, network, new_layers)
     say(f"begins with the weights {file}")
+    begin_as_identities(network, new)
     if new:
         say(f"begin fresh: {len(new)} layers: {', '.join(new)}")
+
+
+def begin_as_identities(network: keras.Model, new: list[str]):
+    """Residual blocks among the new layers begin by adding nothing, so that the network goes on from what it computed.
+
+    The second normalisation of such a block begins with a scale of 0 (P. Goyal et al., arXiv:1706.02677, section 5.1);
+    without normalisation its second convolution begins with a kernel of 0.
+
+    Args:
+        network: whose blocks are named as networks/blocks.py names them.
+        new: the names of its new layers.
+    """
+    there = {layer.name: layer for layer in network.layers if layer.weights}
+    for name in new:
+        if not (second := re.fullmatch(r"(.*_\d+_2)_(norm|conv)", name)):
+            continue
+        if second[2] == "norm":
+            there[name].gamma.assign(ops.zeros_like(there[name].gamma))
+        elif f"{second[1]}_norm" not in there:
+            there[name].kernel.assign(ops.zeros_like(there[name].kernel))
 
 
 def freeze_layers(network: keras.Model, patterns: tuple[str, ...]) -> list[str]:

@@ -63,10 +63,10 @@ def shift_background(network: keras.Model, shift: float):
     """
     if not shift:
         return
-    bias = network.get_layer("logits").bias
-    if bias is None:
+    layer = network.get_layer("logits")
+    if not layer.use_bias:
         raise ConfigError(f"--background_shift={shift:g}: is added to a bias, and this network has none (--nobias)")
-    bias.assign(ops.convert_to_numpy(bias) + shift * np.eye(N_CLASSES, dtype="float32")[BACKGROUND])
+    layer.bias.assign(ops.convert_to_numpy(layer.bias) + shift * np.eye(N_CLASSES, dtype="float32")[BACKGROUND])
 
 
 def find_trained(

@@ -6,8 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from cosmictagger_tf.config import SHIPPED_WEIGHTS, DataConfig, NetworkConfig, OutputConfig, WeightsConfig
-from cosmictagger_tf.detector import ImageShape
+from cosmictagger_tf.config import SHIPPED_WEIGHTS, DataConfig, NetworkConfig, OutputConfig, WeightsConfig, with_changes
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import sha256
 from cosmictagger_tf.inference.trained import find_trained, shift_background
@@ -16,8 +15,7 @@ from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.training import shipped
 from cosmictagger_tf.training.checkpoints import CheckpointError
 from tests.doors import ROOT, TINY, run_door
-
-SMALL = {"n_initial_filters": 2, "network_depth": 2, "blocks_per_layer": 0, "blocks_final": 0, "bottleneck_deepest": 4}
+from tests.networks.sparse.examples import SHAPE, SMALL
 
 
 @pytest.mark.parametrize("name", SHIPPED_WEIGHTS)
@@ -63,12 +61,11 @@ def test_their_working_point_is_theirs_unless_another_is_given(tmp_path, monkeyp
 
 
 def test_a_shift_is_of_the_backgrounds_bias_alone():
-    shape = ImageShape(3, 16, 16)
-    network = build_network(NetworkConfig(**SMALL), shape)
+    network = build_network(SMALL, SHAPE)
     shift_background(network, -0.75)
     np.testing.assert_array_equal(network.get_layer("logits").bias, [-0.75, 0, 0])
     with pytest.raises(ConfigError, match=r"--background_shift=-0.75: .*--nobias"):
-        shift_background(build_network(NetworkConfig(**SMALL, bias=False), shape), -0.75)
+        shift_background(build_network(with_changes(SMALL, bias=False), SHAPE), -0.75)
 
 
 @pytest.mark.slow

@@ -28,6 +28,11 @@ class NetworkConfig(Config):
         "3D: how the deepest level mixes the planes; bottleneck = the reference code's [3,1,1] around [1,5,5]",
         choices=("kernel_3x3x3", "bottleneck"),
     )
+    row_exchange: tuple[str, ...] = option(
+        (),
+        "levels, full resolution being 0, at which the planes tell each other on the way up what lies in each row, "
+        "which is the same drift time on all of them; none = they meet at the deepest level alone",
+    )
     residual: bool = option(True, "residual blocks (two convolutions and a shortcut) instead of plain ones")
     growth_rate: str = option(
         "additive", "filters grow by n_initial_filters a level, or double", choices=("additive", "multiplicative")
@@ -70,6 +75,11 @@ class NetworkConfig(Config):
                 f"--blocks_by_level={','.join(levels)}: must be {self.network_depth} numbers, one for each level of "
                 f"--network_depth={self.network_depth}"
             )
+        if not all(text.isdecimal() and int(text) < self.network_depth for text in self.row_exchange):
+            raise ConfigError(
+                f"--row_exchange={','.join(self.row_exchange)}: must be levels from 0 to {self.network_depth - 1}, one "
+                f"less than --network_depth={self.network_depth}"
+            )
         if self.conv_mode == "sparse" and self.data_format != "channels_last":
             raise ConfigError("--data_format: is for the dense networks; --conv_mode=sparse has lists, not images")
         if self.descend_charge and self.conv_mode != "sparse":
@@ -78,6 +88,10 @@ class NetworkConfig(Config):
     def blocks_at(self, depth: int) -> int:
         """How many blocks a level has, on the way down and on the way up alike."""
         return int(self.blocks_by_level[depth]) if self.blocks_by_level else self.blocks_per_layer
+
+    def exchanges_rows_at(self, depth: int) -> bool:
+        """Whether the planes tell each other of their rows at a level."""
+        return str(depth) in map(str, map(int, self.row_exchange))
 
 
 def check_image_shape(shape: ImageShape, downsample: int, network_depth: int, flag: str = "downsample"):

@@ -16,6 +16,9 @@ from cosmictagger_tf.networks.interpolation import Doubling
 from cosmictagger_tf.networks.normalization import PlaneBatchNormalization
 from cosmictagger_tf.networks.recompute import RecomputingModel
 
+# Rows that a row learns from in an exchange: itself and two on either side.
+ROW_KERNEL = 5
+
 
 class Wiring(NamedTuple):
     """In what the reference's two implementations differ (read in their sources).
@@ -200,6 +203,36 @@ class Parts:
         for i in range(count):
             x = self.keep(self.block(x, kernel, f"{name}_{i}", planes))
         return x
+
+    def exchange(self, x, name):
+        """A residual block in which a pixel learns what lies in its row, and those beside it, on all planes."""
+        filters = x.shape[self.channels]
+        y = self.unit(x, filters, 1, f"{name}_1")
+        y = self.spread_rows(self.mix_rows(self.row_maxima(y, name), name), y, name)
+        y = self.unit(y, filters, 1, f"{name}_2", activation=False)
+        return self.activate_sum(y, x, name)
+
+    def mix_rows(self, rows, name):
+        """A convolution along the rows of all planes side by side: [batch * planes, height, channels] -> the same."""
+        _, height, filters = rows.shape
+        x = ops.transpose(unfold(rows, self.planes), (0, 2, 1, 3))
+        x = ops.reshape(x, (-1, height, self.planes * filters))
+        options = {**self.conv_options(), "data_format": "channels_last"}
+        x = layers.Conv1D(x.shape[-1], ROW_KERNEL, name=f"{name}_rows", **options)(x)
+        x = self.activate(x, f"{name}_rows_relu")
+        return fold(ops.transpose(ops.reshape(x, (-1, height, self.planes, filters)), (0, 2, 1, 3)))
+
+    def row_maxima(self, x, name):
+        """The greatest value in each row, channel by channel: [batch * planes, height, channels]."""
+        if self.channels == -1:
+            return ops.max(x, axis=2)
+        return ops.transpose(ops.max(x, axis=3), (0, 2, 1))
+
+    def spread_rows(self, rows, like, name):
+        """Every pixel of a row gets the row's channels: [batch * planes, height, channels] -> the shape of `like`."""
+        if self.channels == -1:
+            return ops.repeat(ops.expand_dims(rows, 2), like.shape[2], axis=2)
+        return ops.repeat(ops.expand_dims(ops.transpose(rows, (0, 2, 1)), 3), like.shape[3], axis=3)
 
     def keep(self, x):
         """x, noted as one of the kept tensors."""

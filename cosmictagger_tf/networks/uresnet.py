@@ -66,6 +66,7 @@ def level(parts: Parts, x, depth: int):
     x = level(parts, x, depth + 1)
     x = parts.keep(parts.up(x, filters_at(config, depth), f"{name}_upsample"))
     x = parts.keep(parts.connect(x, skip, f"{name}_connect")) if early else x
+    x = parts.keep(parts.exchange(x, f"{name}_exchange_0")) if config.exchanges_rows_at(depth) else x
     x = parts.blocks(x, config.blocks_at(depth), BLOCK_KERNEL, f"{name}_up")
     return x if early else parts.keep(parts.connect(x, skip, f"{name}_connect"))
 

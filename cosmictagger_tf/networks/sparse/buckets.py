@@ -57,6 +57,8 @@ def fill_up(book: dict, sizes, config: NetworkConfig) -> dict:
     for level in range(config.network_depth):
         found[f"neighbours_{level}"] = filled(book[f"neighbours_{level}"], level, level)
         found[f"images_{level}"] = _longer(book[f"images_{level}"], sizes[level] - counts[level], -1)
+        if config.exchanges_rows_at(level):
+            found[f"rows_{level}"] = _longer(book[f"rows_{level}"], sizes[level] - counts[level], -1)
         found[f"children_{level}"] = filled(book[f"children_{level}"], level + 1, level)
         found[f"parents_{level}"] = filled(book[f"parents_{level}"], level, level + 1, times=4)
     return found

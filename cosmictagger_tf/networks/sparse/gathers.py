@@ -149,6 +149,36 @@ def max_pool(x, children, parents):
     return pooled(x)
 
 
+def row_max(x, rows, number):
+    """The greatest value in each row of the images, channel by channel; 0 where a row has no site.
+
+    Args:
+        x: [n, channels].
+        rows: int32 [n], the row of each site; `number` where padded.
+        number: of rows.
+
+    Returns:
+        [number, channels]. Equal sites share the gradient.
+    """
+
+    @ops.custom_gradient
+    def greatest(x):
+        ones = ops.ones_like(x[:, :1])
+        there = ops.segment_sum(ones, rows, number + 1) > 0
+        most = ops.where(there, ops.segment_max(x, rows, number + 1), 0)
+
+        def gradient(*args, upstream=None):
+            dy = upstream_of(args, upstream)
+            dy = ops.concatenate([dy, ops.zeros_like(dy[:1])])
+            won = ops.cast(x == take_rows(most, rows), x.dtype)
+            winners = ops.maximum(ops.segment_sum(won, rows, number + 1), 1)
+            return won * take_rows(dy / winners, rows)
+
+        return most[:-1], gradient
+
+    return greatest(x)
+
+
 def repeat(x, children, parents):
     """Interpolation to the nearest pixel: every child gets its parent's channels. [m, channels] -> [n, channels]."""
 

@@ -145,3 +145,45 @@ class SparseMaxPooling(keras.layers.Layer):
     def compute_output_shape(self, features_shape, children_shape):
         """A row for each coarse site."""
         return (children_shape[0], features_shape[1])
+
+
+@keras.saving.register_keras_serializable(package="cosmictagger_tf")
+class RowMaxima(keras.layers.Layer):
+    """The greatest value in each row of each image. Call with features, rows and a row for each deepest pixel.
+
+    Args:
+        height: rows of an image at this level.
+        cells: pixels of an image at the deepest level.
+    """
+
+    def __init__(self, height: int, cells: int, **kwargs):
+        super().__init__(**kwargs)
+        self.height, self.cells = height, cells
+
+    def call(self, features, rows, deepest):
+        """[images, height, channels]."""
+        number = ops.shape(deepest)[0] // self.cells * self.height
+        found = gathers.row_max(features, ops.where(rows < 0, number, rows), number)
+        return ops.reshape(found, (-1, self.height, features.shape[1]))
+
+    def compute_output_shape(self, features_shape, rows_shape, deepest_shape):
+        """An image's rows."""
+        return (None, self.height, features_shape[1])
+
+    def get_config(self):
+        """What from_config needs."""
+        return {**super().get_config(), "height": self.height, "cells": self.cells}
+
+
+@keras.saving.register_keras_serializable(package="cosmictagger_tf")
+class RowSpreading(keras.layers.Layer):
+    """Gives each site the channels of its row. Call with [images, height, channels] and rows."""
+
+    def call(self, features, rows):
+        """[n, channels]."""
+        flat = ops.reshape(features, (-1, features.shape[2]))
+        return gathers.gather(flat, ops.where(rows < 0, ops.shape(flat)[0], rows)[:, None])
+
+    def compute_output_shape(self, features_shape, rows_shape):
+        """A row for each site."""
+        return (rows_shape[0], features_shape[2])

@@ -79,7 +79,7 @@ def build_rulebook(coordinates, values, config: NetworkConfig, shape: ImageShape
     Args:
         coordinates: int32 [batch, planes, P, 2] (row, column), negative where padded. A pixel may be there twice.
         values: float32 [batch, planes, P], 0 where padded.
-        config: the architecture, of which network_depth and descend_charge matter.
+        config: the architecture, of which network_depth, descend_charge and row_exchange matter.
         shape: of the images.
         sizes: None: each level is as long as it has sites (shapes known only when it runs). Or a sequence of
             network_depth integers: the length of each level's list, for compilers that need static shapes; where a
@@ -97,6 +97,8 @@ def build_rulebook(coordinates, values, config: NetworkConfig, shape: ImageShape
             children_{l}    int32 [n_l+1, 4]  the sites of level l that each site of level l + 1 covers; l < D
             parents_{l}     int32 [n_l]       4 * (covering site of level l + 1) + (which of its children); 4 n_l+1
                                               where padded or not covered; l < D
+            rows_{l}        int32 [n_l]       image * (rows of an image) + row of each site; -1 where padded; for l of
+                                              row_exchange
     """
     grids(config, shape)[0].check_batch(coordinates.shape[0])
     keys = pixel_keys(coordinates, shape)
@@ -129,7 +131,10 @@ def rulebook_of_keys(pixel_keys, values, batch, config: NetworkConfig, shape: Im
         coarse_keys = _all_keys(levels[-1], batch) if deepest else _parent_keys(going, grid, sizes and sizes[depth + 1])
         if depth > 0:
             book[f"neighbours_{depth}"] = neighbours(keys, grid, BLOCK_KERNEL)
-        book[f"images_{depth}"] = ops.where(keys < NOWHERE, grid.place(keys)[0], -1)
+        image, row, _ = grid.place(keys)
+        book[f"images_{depth}"] = ops.where(keys < NOWHERE, image, -1)
+        if config.exchanges_rows_at(depth):
+            book[f"rows_{depth}"] = ops.where(keys < NOWHERE, image * grid.height + row, -1)
         book[f"children_{depth}"], book[f"parents_{depth}"] = family(keys, coarse_keys, grid)
         keys = coarse_keys
     return book

@@ -12,6 +12,8 @@ from cosmictagger_tf.networks.blocks import Parts
 from cosmictagger_tf.networks.sparse.layers import (
     JoiningConv,
     RepeatedConv,
+    RowMaxima,
+    RowSpreading,
     SparseMaxPooling,
     StridedConv,
     SubmanifoldConv,
@@ -69,6 +71,7 @@ def _inputs(config):
     for depth in range(config.network_depth):
         columns |= {f"neighbours_{depth}": BLOCK_KERNEL**2, f"images_{depth}": None}
         columns |= {f"children_{depth}": 4, f"parents_{depth}": None}
+        columns |= {f"rows_{depth}": None} if config.exchanges_rows_at(depth) else {}
     return {
         name: keras.Input((n,) if n else (), dtype="float32" if name == "values" else "int32", name=name)
         for name, n in columns.items()
@@ -89,7 +92,8 @@ class SparseParts(Parts):
 
     def __init__(self, config: NetworkConfig, shape: ImageShape, tables: dict):
         super().__init__(replace(config, conv_mode="3D", data_format="channels_last", descend_charge=0.0), shape.planes)
-        self.tables, self.depth, self.deepest = dict(tables), 0, grids(config, shape)[-1]
+        self.tables, self.depth, self.grids = dict(tables), 0, grids(config, shape)
+        self.deepest = self.grids[-1]
 
     def table(self, name: str):
         """A table of the level that the U has reached."""
@@ -153,9 +157,27 @@ class SparseParts(Parts):
             layer = SparseBatchNormalization(slope=slope, name=name, **self.wiring.batch_norm)
             return layer(x, *self.groups(planes or self.statistics_planes))
         groups = -1 if kind == "instance" else math.gcd(8, x.shape[-1])
-        cells = self.deepest.height * self.deepest.width
-        layer = SparseGroupNormalization(groups, cells, epsilon=self.wiring.epsilon, name=name)
-        return layer(x, self.table("images"), self.tables[f"children_{self.config.network_depth - 1}"])
+        layer = SparseGroupNormalization(groups, self.cells, epsilon=self.wiring.epsilon, name=name)
+        return layer(x, self.table("images"), self.pixels_of_deepest)
+
+    @property
+    def cells(self) -> int:
+        """Pixels of an image at the deepest level."""
+        return self.deepest.height * self.deepest.width
+
+    @property
+    def pixels_of_deepest(self):
+        """A table with a row for every pixel of the deepest level, which tells how many images there are."""
+        return self.tables[f"children_{self.config.network_depth - 1}"]
+
+    def row_maxima(self, x, name):
+        """The greatest value of a row's active pixels."""
+        layer = RowMaxima(self.grids[self.depth].height, self.cells, name=f"{name}_maxima")
+        return layer(x, self.table("rows"), self.pixels_of_deepest)
+
+    def spread_rows(self, rows, like, name):
+        """Every active pixel of a row gets the row's channels."""
+        return RowSpreading(name=f"{name}_spread")(rows, self.table("rows"))
 
     def down(self, x, filters, name):
         """To the next level."""

@@ -35,9 +35,29 @@ class Reference:
         features, _ = self.conv(self.level(x, depth + 1), f"{name}_upsample_conv")
         x = self.masked(features.repeat(2, axis=1).repeat(2, axis=2), skip[1])
         x = self.relu(self.normalise(x, f"{name}_upsample_norm"))
+        x = self.exchange(x, f"{name}_exchange_0") if str(depth) in self.config.row_exchange else x
         x = self.blocks(x, f"{name}_up", self.config.blocks_at(depth))
         joined = self.masked(np.concatenate([x[0], skip[0]], axis=-1), x[1])
         return self.unit(joined, f"{name}_connect")
+
+    def exchange(self, x, name):
+        y, mask = self.unit(x, f"{name}_1")
+        rows = np.where(mask > 0, y, -np.inf).max(axis=2)
+        rows = np.where(mask.max(axis=2) > 0, rows, 0.0)
+        images, height, filters = rows.shape
+        rows = (
+            rows.reshape(-1, self.planes, height, filters)
+            .transpose(0, 2, 1, 3)
+            .reshape(-1, height, self.planes * filters)
+        )
+        weights = self.layers[f"{name}_rows"]
+        size = len(weights["kernel"])
+        padded = np.pad(rows, [(0, 0), (size // 2,) * 2, (0, 0)])
+        rows = sum(padded[:, i : i + height] @ weights["kernel"][i] for i in range(size)) + weights["bias"]
+        rows = np.where(rows > 0, rows, self.wiring.slope * rows)
+        rows = rows.reshape(-1, height, self.planes, filters).transpose(0, 2, 1, 3).reshape(images, height, 1, filters)
+        y = self.unit(self.masked(np.broadcast_to(rows, y.shape), mask), f"{name}_2", activation=False)
+        return self.relu(self.masked(x[0] + y[0], mask))
 
     def deepest(self, x):
         x = self.unit(x, "deepest_bottleneck")

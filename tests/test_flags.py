@@ -94,6 +94,8 @@ def test_flagfiles_nest_relative_to_themselves_and_yield_to_the_command_line(tmp
         (["--network_depth=2", "--blocks_by_level=1,-2"], NetworkConfig, "must be 2 numbers"),
         (["--network_depth=2", "--blocks_by_level=1,many"], NetworkConfig, "must be 2 numbers"),
         (["--conv_mode=sparse", "--data_format=channels_first"], NetworkConfig, "--data_format"),
+        (["--network_depth=2", "--row_exchange=1,2"], NetworkConfig, "must be levels from 0 to 1"),
+        (["--row_exchange=all"], NetworkConfig, "must be levels from 0 to 5"),
         (["--conv_mode=3D", "--descend_charge=15"], NetworkConfig, "--descend_charge: is for --conv_mode=sparse"),
         (["3"], NetworkConfig, "'3' is no flag"),
         (["--weight_decay=nan"], NetworkConfig, "weight_decay"),

@@ -91,7 +91,7 @@ class NetworkConfig(Config):
 
     def exchanges_rows_at(self, depth: int) -> bool:
         """Whether the planes tell each other of their rows at a level."""
-        return str(depth) in map(str, map(int, self.row_exchange))
+        return depth in map(int, self.row_exchange)
 
 
 def check_image_shape(shape: ImageShape, downsample: int, network_depth: int, flag: str = "downsample"):

@@ -30,6 +30,7 @@ OPTIONS = {
     "growth_rate": ("additive", "multiplicative"),
     "bias": (True, False),
     "block_concat": (False, True),
+    "row_exchange": ((), ("0",)),
     "deepest_3d": ("kernel_3x3x3", "bottleneck"),
     "weight_decay": (0.0, 0.01),
     "remat": (False, True),
@@ -107,7 +108,9 @@ def test_battery(name, tmp_path):
     run_battery(lambda: as_model(build_network(config, SHAPE), SHAPE), images(), tmp_path)
 
 
-@pytest.mark.parametrize("options", [{}, {"conv_mode": "3D"}, {"upsampling": "convolutional", "block_concat": True}])
+@pytest.mark.parametrize(
+    "options", [{}, {"conv_mode": "3D", "row_exchange": ("0",)}, {"upsampling": "convolutional", "block_concat": True}]
+)
 def test_channels_first_is_channels_last(options):
     last = as_model(build_network(with_changes(TINY, **options), SHAPE), SHAPE)
     first = build_network(with_changes(TINY, data_format="channels_first", **options), SHAPE)
@@ -120,11 +123,30 @@ def test_channels_first_is_channels_last(options):
     np.testing.assert_allclose(first(images()), last(images()), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("mode", ["2D", "3D"])
+def test_rows_learn_from_the_same_rows_of_the_other_planes(mode):
+    # Apart at the deepest level, and without blocks.
+    apart = with_changes(TINY, conv_mode=mode, block_concat=True, blocks_per_layer=0, blocks_deepest_layer=0)
+    apart = with_changes(apart, blocks_final=0)
+    one = images()
+    other = one.copy()
+    other[:, 1, 7, 20] += 5.0
+    for exchange in ((), ("0",)):
+        network = build_network(with_changes(apart, row_exchange=exchange), SHAPE)
+        changed = np.abs(network(one).numpy() - network(other).numpy()).max(axis=(0, 3, 4)) > 0
+        assert changed[1].any()
+        # Its own plane hears of the pixel in rows 3 to 10, through the coarse level; the others two rows further.
+        expected = set(range(1, 13)) if exchange else set()
+        for plane in (0, 2):
+            assert set(np.flatnonzero(changed[plane])) <= expected
+            assert changed[plane].any() == bool(exchange)
+
+
 @pytest.mark.parametrize("planes", [1, 2, 3, 4])
 @pytest.mark.parametrize("mode", ["2D", "3D"])
 def test_any_number_of_planes(planes, mode):
     shape = ImageShape(planes, 8, 8)
-    for changes in ({}, {"deepest_3d": "bottleneck"}, {"block_concat": True}):
+    for changes in ({}, {"deepest_3d": "bottleneck"}, {"block_concat": True}, {"row_exchange": ("0",)}):
         network = build_network(with_changes(TINY, conv_mode=mode, **changes), shape)
         assert network(images(shape), training=True).shape == (2, planes, 8, 8, 3)
 

@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from cosmictagger_tf.config import NetworkConfig
+from cosmictagger_tf.config import NetworkConfig, with_changes
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.networks.sparse.rulebook import build_rulebook
 from cosmictagger_tf.networks.sparse.uresnet import build_sparse_uresnet
@@ -18,6 +18,7 @@ SMALL = NetworkConfig(
     blocks_final=1,
     bottleneck_deepest=5,
 )
+EXCHANGING = with_changes(SMALL, row_exchange=("0", "1"))
 
 
 def random_batch(seed=0, events=2, pixels=40, shape=SHAPE, labels=True) -> dict:

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from tests.doors import ROOT
-from tests.networks.sparse.examples import random_batch, rulebook, site_logits, sparse_network
+from tests.networks.sparse.examples import EXCHANGING, random_batch, rulebook, site_logits, sparse_network
 
 ELSEWHERE = """
 import sys
 import numpy as np
 import keras
-from tests.networks.sparse.examples import random_batch, rulebook, site_logits, sparse_network
+from tests.networks.sparse.examples import EXCHANGING, random_batch, rulebook, site_logits, sparse_network
 assert keras.backend.backend() == sys.argv[1]
-network, book = sparse_network(seed=5), rulebook(random_batch(30))
+network, book = sparse_network(EXCHANGING, seed=5), rulebook(random_batch(30), EXCHANGING)
 np.savez(sys.argv[2], evaluated=site_logits(network, book), trained=site_logits(network, book, training=True), **book)
 """
 
@@ -30,7 +30,7 @@ def test_another_backend_gives_the_same(backend, tmp_path):
     command = [sys.executable, "-c", ELSEWHERE, backend, str(tmp_path / "found.npz")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=600)
     assert done.returncode == 0, done.stderr
-    network, book = sparse_network(seed=5), rulebook(random_batch(30))
+    network, book = sparse_network(EXCHANGING, seed=5), rulebook(random_batch(30), EXCHANGING)
     with np.load(tmp_path / "found.npz") as found:
         for name, table in book.items():
             np.testing.assert_array_equal(found[name], table, err_msg=name)

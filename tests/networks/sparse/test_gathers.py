@@ -86,6 +86,24 @@ def test_the_first_of_equal_children_gets_the_gradient():
     assert tape.gradient(y, x).numpy().ravel().tolist() == [0, 1, 0, 0]
 
 
+def test_row_max():
+    rows = np.array([0, 0, 2, 2, 2, 5, 6, 6], np.int32)
+    x = RNG.normal(size=(8, 3)) - 1.0
+    expected = np.zeros((6, 3))
+    for row in (0, 2, 5):
+        expected[row] = x[rows == row].max(axis=0)
+    np.testing.assert_array_equal(gathers.row_max(ops.convert_to_tensor(x), rows, 6), expected)
+    check_gradients(lambda x: gathers.row_max(x, rows, 6), x)
+
+
+def test_equal_sites_of_a_row_share_the_gradient():
+    x = tf.constant([[1.0], [5.0], [5.0], [2.0]])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = gathers.row_max(x, np.zeros(4, np.int32), 1)
+    assert tape.gradient(y, x).numpy().ravel().tolist() == [0, 0.5, 0.5, 0]
+
+
 def test_repeat(book):
     children, parents = book["children_0"], book["parents_0"]
     x = RNG.normal(size=(len(children), 3))

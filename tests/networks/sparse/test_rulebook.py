@@ -10,7 +10,15 @@ from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.networks.sparse.buckets import bucket_sizes, fill_up
 from cosmictagger_tf.networks.sparse.rulebook import build_rulebook, level_bounds
 from cosmictagger_tf.networks.sparse.segmentation import SparseSegmenter
-from tests.networks.sparse.examples import SHAPE, SMALL, dense_images, random_batch, rulebook, sparse_network
+from tests.networks.sparse.examples import (
+    EXCHANGING,
+    SHAPE,
+    SMALL,
+    dense_images,
+    random_batch,
+    rulebook,
+    sparse_network,
+)
 from tests.networks.sparse.reference import charge_around
 
 
@@ -43,6 +51,8 @@ def searched(batch, config, shape):
             book["neighbours_first"] = window(5)
         book[f"neighbours_{level}"] = window(3)
         book[f"images_{level}"] = np.array([m for m, _, _ in sites])
+        if str(level) in config.row_exchange:
+            book[f"rows_{level}"] = np.array([m * len(active[0]) + y for m, y, _ in sites])
         book[f"children_{level}"] = np.array(children)
         places = [(above.get((m, y // 2, x // 2)), 2 * (y % 2) + x % 2) for m, y, x in sites]
         book[f"parents_{level}"] = np.array(
@@ -56,7 +66,7 @@ def searched(batch, config, shape):
 @pytest.mark.parametrize("pixels", [3, 40, 300])
 @pytest.mark.parametrize("charge", [0.0, 2.0])
 def test_it_holds_what_a_search_finds(seed, pixels, charge):
-    config = with_changes(SMALL, descend_charge=charge)
+    config = with_changes(SMALL, descend_charge=charge, row_exchange=("1",))
     batch = random_batch(seed, pixels=pixels)
     book, expected = rulebook(batch, config), searched(batch, config, SHAPE)
     for name, table in expected.items():
@@ -139,7 +149,7 @@ def test_in_the_pipeline_it_is_the_same():
 @pytest.mark.parametrize("charge", [0.0, 2.0])
 @pytest.mark.parametrize("pixels", [0, 40, 300])
 def test_filled_up_it_says_the_same_of_the_same_sites(pixels, charge):
-    config = with_changes(SMALL, descend_charge=charge)
+    config = with_changes(EXCHANGING, descend_charge=charge)
     batch = random_batch(5, pixels=max(pixels, 4), labels=False)
     if not pixels:
         batch["image_coordinates"][:] = -1
@@ -154,16 +164,17 @@ def test_filled_up_it_says_the_same_of_the_same_sites(pixels, charge):
         absent, now_absent = (
             times * (len(b[f"images_{of}"]) if of < 2 else len(b["children_1"])) for b in (book, filled)
         )
-        if "values" in name or "images" in name:
+        if name.startswith(("values", "images", "rows")):
             absent = now_absent = None
         found = filled[name][:n]
         np.testing.assert_array_equal(np.where(found == now_absent, absent, found), table, err_msg=name)
-        assert name == "pixel_sites" or (filled[name][n:] == {"v": 0.0, "i": -1}.get(name[0], now_absent)).all(), name
+        padding = {"v": 0.0, "i": -1, "r": -1}.get(name[0], now_absent)
+        assert name == "pixel_sites" or (filled[name][n:] == padding).all(), name
 
 
 @pytest.mark.parametrize("charge", [0.0, 2.0])
 def test_lengths_given_beforehand_give_the_same_as_filling_up(charge):
-    config = with_changes(SMALL, descend_charge=charge)
+    config = with_changes(EXCHANGING, descend_charge=charge)
     batch = random_batch(6, labels=False)
     sizes = level_bounds(batch["image_values"].size, 2, config, SHAPE)
     assert sizes == [270, 270]

@@ -44,6 +44,7 @@ def test_a_sparse_network_against_its_products_and_dense_ones(tmp_path, sample_f
     flags = [
         "--preset=sparse",
         *SMALL,
+        "--row_exchange=1",
         f"--file={sample_file}",
         "--downsample=3",
         "--batch_sizes=1,5",

@@ -141,7 +141,7 @@ def _network_rows(
         records.add("sites of each level", size, sites=sites)
     if network.conv_mode == "sparse" and not execution.accelerators():
         # On a GPU, timed one by one, they would tell how long it takes to start them.
-        bare = time_products(products_of(bench.segmenter.network, sites), repeats)
+        bare = time_products(products_of(bench.segmenter.network, sites, size), repeats)
         for name, whole, products in zip(("forward", "training step"), (forward, step), bare, strict=True):
             ratio = whole.fastest / products.fastest
             records.add(f"{name}: its matrix products", size, products, ratio=ratio)

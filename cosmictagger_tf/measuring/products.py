@@ -21,8 +21,8 @@ class Product(NamedTuple):
     outer: int
 
 
-def products_of(network: keras.Model, sites: list[int]) -> Counter:
-    """How often each product is in a forward pass, given the sites of each level, the deepest included."""
+def products_of(network: keras.Model, sites: list[int], events: int) -> Counter:
+    """How often each product is in a forward pass, given the sites of each level, the deepest included, of `events`."""
     found: Counter[Product] = Counter()
     for layer in network.layers:
         kernel = getattr(layer, "kernel", None)
@@ -34,7 +34,10 @@ def products_of(network: keras.Model, sites: list[int]) -> Counter:
             taps *= size
         if isinstance(layer, TransposedConv):
             taps, inner, outer = 1, outer, taps * inner
-        found[Product(sites[_level(layer.name, len(sites) - 1)], taps, inner, outer)] += 1
+        # Those of a row exchange run over the rows of an event.
+        exchanging = isinstance(layer, keras.layers.Conv1D)
+        rows = events * layer.output.shape[1] if exchanging else sites[_level(layer.name, len(sites) - 1)]
+        found[Product(rows, taps, inner, outer)] += 1
     return found
 
 

@@ -30,8 +30,9 @@ from cosmictagger_tf.inference.progress import Progress
 from cosmictagger_tf.inference.trained import TrainedModel, find_trained
 from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.training.bad_events import BadEvents
-from cosmictagger_tf.training.distributed import Ranks, run
+from cosmictagger_tf.training.distributed import run
 from cosmictagger_tf.training.evaluation import EventTable, join
+from cosmictagger_tf.training.ranks import Ranks
 
 
 @dataclass(frozen=True)

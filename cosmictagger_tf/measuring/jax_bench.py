@@ -10,7 +10,7 @@ from cosmictagger_tf.training.optimizers import build_optimizer
 
 
 class JaxBench(Bench):
-    """The same network, loss and optimizer as one function compiled by jax.jit; without metrics."""
+    """The same network, loss and optimizer as one function compiled by jax.jit, as jax_trainer.py trains with."""
 
     def __init__(self, network, optimizer, settings, shape):
         if not settings.xla:
@@ -46,8 +46,8 @@ class JaxBench(Bench):
 
     def run_step(self, batch):
         """The state of before is gone."""
-        self.state, loss = self._step(self.state, batch)
-        return loss
+        self.state, found = self._step(self.state, batch)
+        return found.loss
 
     def operations(self, batch) -> int:
         """Of convolutions and matrix products."""

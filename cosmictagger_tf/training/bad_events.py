@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from cosmictagger_tf.errors import DataError
-from cosmictagger_tf.training.distributed import Ranks
+from cosmictagger_tf.training.ranks import Ranks
 
 
 class BadEvents:

@@ -5,14 +5,14 @@ import signal
 import time
 
 import keras
-import numpy as np
 
 from cosmictagger_tf.errors import NonFiniteError
 from cosmictagger_tf.training.bad_events import BadEvents
 from cosmictagger_tf.training.checkpoints import CheckpointStore
-from cosmictagger_tf.training.distributed import Ranks
+from cosmictagger_tf.training.clean_stop import CaughtSignals
 from cosmictagger_tf.training.evaluation import join
 from cosmictagger_tf.training.model import ELSEWHERE, FINE, LOSS
+from cosmictagger_tf.training.ranks import Ranks
 
 
 class Progress:
@@ -253,9 +253,6 @@ class Checkpoints(StepCallback):
             if model.exchange:
                 model.collect_metrics()
             if self.ranks.rank == 0:
-                wrong = [w.path for w in model.network.weights if not np.isfinite(np.asarray(w.value)).all()]
-                if wrong:
-                    raise NonFiniteError(f"step {step}: {wrong[0]} is not finite: no checkpoint is written")
                 record = self.record | {"skipped": self.skipped.bad.record, "best": best}
                 self.store.save(step, model.network, model.state_variables, record, model.averaged_weights())
         self.saved = step
@@ -298,45 +295,39 @@ class WholeValidation(StepCallback):
 
 
 class CleanStop(keras.callbacks.Callback):
-    """Turns SIGTERM and SIGINT into a stop after the present step, so that the last checkpoint is of that step.
-
-    Attributes:
-        exit_status: None, or 128 + the signal's number once one came (143 for SIGTERM, 130 for SIGINT).
-    """
+    """Turns SIGTERM and SIGINT into a stop after the present step, so that the last checkpoint is of that step."""
 
     def __init__(self):
         super().__init__()
-        self.exit_status = None
-        self.handlers = {}
+        self.caught = CaughtSignals()
+        self.granted: int | None = None
+
+    @property
+    def exit_status(self) -> int | None:
+        """None, or 128 + a signal's number once one came, to this rank or another (143 for SIGTERM, 130 for SIGINT)."""
+        return self.granted or self.caught.exit_status
 
     def on_train_begin(self, logs=None):
         """Takes over the signals."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self.handlers[number] = signal.signal(number, self._stop)
-
-    def _stop(self, number, frame):
-        self.exit_status = 128 + number
-        # A second signal acts at once.
-        signal.signal(number, self.handlers[number])
+        self.caught.take()
 
     def on_train_batch_begin(self, batch, logs=None):
         """With other ranks: tells them."""
-        if self.model.exchange and self.exit_status is not None:
-            self.model.exchange.wish(signal.Signals(self.exit_status - 128).name)
+        if self.model.exchange and self.caught.number is not None:
+            self.model.exchange.wish(self.caught.number.name)
 
     def on_train_batch_end(self, batch, logs=None):
         """Stops fit where a signal has come, with other ranks where one of them got it: after the same step."""
         if self.model.exchange:
             granted = [name for name in self.model.exchange.granted_wishes() if name in signal.Signals.__members__]
-            self.exit_status = 128 + signal.Signals[granted[0]] if granted else self.exit_status
+            self.granted = 128 + signal.Signals[granted[0]] if granted else self.granted
             self.model.stop_training = bool(granted)
         elif self.exit_status is not None:
             self.model.stop_training = True
 
     def on_train_end(self, logs=None):
         """Gives the signals back."""
-        for number, handler in self.handlers.items():
-            signal.signal(number, handler)
+        self.caught.give_back()
 
 
 class RanksChange(keras.callbacks.Callback):

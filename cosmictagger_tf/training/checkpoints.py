@@ -23,7 +23,7 @@ import keras
 import numpy as np
 
 from cosmictagger_tf.data.tables import BROKEN
-from cosmictagger_tf.errors import UserError
+from cosmictagger_tf.errors import NonFiniteError, UserError
 from cosmictagger_tf.files import replaced_folder, sha256, write_json
 
 WEIGHTS_FILE, STATE_FILE, MANIFEST_FILE = "network.weights.h5", "state.npz", "manifest.json"
@@ -68,7 +68,14 @@ class CheckpointStore:
             record: what the manifest says beside the checksums (JSON values).
             averaged: optional context manager, in which the network holds the weights to save; the state is saved
                 outside it.
+
+        Raises:
+            NonFiniteError: a weight is not finite; the checkpoints before it stay.
+            WriteError: the disk is full.
         """
+        wrong = [weight.path for weight in network.weights if not np.isfinite(np.asarray(weight.value)).all()]
+        if wrong:
+            raise NonFiniteError(f"step {step}: {wrong[0]} is not finite: no checkpoint is written")
         self.folder.mkdir(parents=True, exist_ok=True)
         with replaced_folder(self.path(step)) as beside:
             with averaged or contextlib.nullcontext():
@@ -155,6 +162,36 @@ class CheckpointStore:
             except CheckpointError as error:
                 say(f"skipped: {error}")
         return None
+
+    def restore(self, network: keras.Model, state: list, say=print) -> dict | None:
+        """Loads the newest intact checkpoint, with which the training goes on; what is later than it is set aside.
+
+        Args:
+            network, state: as given to save.
+            say: takes a line of news.
+
+        Returns:
+            Its manifest; None where there is no checkpoint at all.
+
+        Raises:
+            CheckpointError: there are checkpoints, but none is intact.
+        """
+        manifest = self.newest_valid(say)
+        if manifest is None:
+            if self.steps():
+                raise CheckpointError(
+                    f"{self.folder}: no checkpoint in it can be used: use another --run_id to begin anew"
+                )
+            return None
+        step = manifest["step"]
+        self.load_network(step, network)
+        self.load_state(step, state)
+        for path in self.set_aside_after(step):
+            say(f"set aside: {path}")
+        self.forget_best_after(step)
+        self.remember_best(manifest)
+        say(f"resumed from {self.path(step)}")
+        return manifest
 
     def set_aside_after(self, step: int) -> list[Path]:
         """Renames the checkpoints of later steps, which cannot be used, so that they neither count nor get lost."""

@@ -7,9 +7,9 @@ import numpy as np
 from keras import ops
 
 from cosmictagger_tf.networks.segmentation import Segmentation, Segmenter
-from cosmictagger_tf.training.distributed import Ranks
 from cosmictagger_tf.training.losses import per_image_loss
 from cosmictagger_tf.training.metrics import METRICS, confusion_counts, metrics_from_counts, plane_key
+from cosmictagger_tf.training.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,22 @@ class EventTable:
                 result[plane_key(name, plane)] = float(value)
                 result[f"pooled/{plane_key(name, plane)}"] = float(pooled[name][plane])
         return result
+
+
+def measures(found: Segmentation, scheme: str) -> dict:
+    """Of each image the loss and the confusion matrices.
+
+    Args:
+        found: labels and logits of a batch.
+        scheme: the loss's balance scheme.
+
+    Returns:
+        {"losses": float32 [batch], "counts": int32 [batch, planes, true, predicted]}.
+    """
+    return {
+        "losses": per_image_loss(found.labels, found.logits, scheme, found.multiplicity),
+        "counts": confusion_counts(found.labels, ops.argmax(found.logits, axis=-1), found.multiplicity),
+    }
 
 
 def join(tables: list[EventTable]) -> EventTable:
@@ -88,11 +104,7 @@ class Evaluator(keras.Model):
 
     def measures(self, found: Segmentation) -> dict:
         """What call gives, of a Segmentation."""
-        predictions = ops.argmax(found.logits, axis=-1)
-        return {
-            "losses": per_image_loss(found.labels, found.logits, self.scheme, found.multiplicity),
-            "counts": confusion_counts(found.labels, predictions, found.multiplicity),
-        }
+        return measures(found, self.scheme)
 
     def table(self, batch) -> EventTable:
         """The table of one Batch, without its fillers."""

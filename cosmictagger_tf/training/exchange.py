@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from cosmictagger_tf.config import DistributedConfig
-from cosmictagger_tf.training.distributed import HorovodRanks, Ranks
+from cosmictagger_tf.training.distributed import HorovodRanks
+from cosmictagger_tf.training.ranks import Ranks
 
 
 class GradientExchange:

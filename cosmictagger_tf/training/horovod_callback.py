@@ -5,8 +5,9 @@ import numpy as np
 import tensorflow as tf
 
 from cosmictagger_tf.config import DistributedConfig
-from cosmictagger_tf.training.distributed import Ranks, connect
+from cosmictagger_tf.training.distributed import connect
 from cosmictagger_tf.training.exchange import GradientExchange
+from cosmictagger_tf.training.ranks import Ranks
 from cosmictagger_tf.training.schedules import scaling_factor
 
 

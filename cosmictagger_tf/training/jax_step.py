@@ -3,11 +3,37 @@
 For machines with a GPU whose TensorFlow does not see it, or where only JAX is installed (`KERAS_BACKEND=jax`).
 """
 
+from typing import NamedTuple
+
 import jax
 import keras
+from keras import ops
 
 from cosmictagger_tf.networks.segmentation import Segmenter
-from cosmictagger_tf.training.losses import segmentation_loss
+from cosmictagger_tf.training.evaluation import measures
+from cosmictagger_tf.training.losses import mean_over_images
+
+
+class StepState(NamedTuple):
+    """The values of the trained weights, of the network's other variables, and of the optimizer's."""
+
+    trained: list
+    others: list
+    optimizer: list
+
+
+class StepResult(NamedTuple):
+    """What a step found before its update.
+
+    Attributes:
+        loss: float32 [], penalties included.
+        gradient: float32 [], the norm of all gradients together.
+        measures: of each image; see evaluation.measures.
+    """
+
+    loss: jax.Array
+    gradient: jax.Array
+    measures: dict
 
 
 class JaxStep:
@@ -23,18 +49,26 @@ class JaxStep:
         self.segmenter, self.optimizer, self.scheme = segmenter, optimizer, scheme
         optimizer.build(segmenter.network.trainable_variables)
 
-    def state(self) -> tuple:
-        """The values of the trained weights, of the network's other variables, and of the optimizer's."""
+    def _variables(self) -> StepState:
         network = self.segmenter.network
-        groups = network.trainable_variables, network.non_trainable_variables, self.optimizer.variables
-        return tuple([variable.value for variable in group] for group in groups)
+        return StepState(network.trainable_variables, network.non_trainable_variables, self.optimizer.variables)
 
-    def __call__(self, state: tuple, batch: dict):
-        """The state after one update, and the loss before it, penalties included; float32 []."""
-        trained, others, optimizer = state
-        (loss, others), gradients = jax.value_and_grad(self._loss, has_aux=True)(trained, others, batch)
-        trained, optimizer = self.optimizer.stateless_apply(optimizer, gradients, trained)
-        return (trained, others, optimizer), loss
+    def state(self) -> StepState:
+        """The values that the variables have."""
+        return StepState(*([variable.value for variable in group] for group in self._variables()))
+
+    def assign(self, state: StepState):
+        """Gives the variables copies of a state's values."""
+        for variables, values in zip(self._variables(), state, strict=True):
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(jax.numpy.array(value))
+
+    def __call__(self, state: StepState, batch: dict) -> tuple[StepState, StepResult]:
+        """The state after one update, and what was found before it."""
+        (loss, (others, found)), gradients = jax.value_and_grad(self._loss, has_aux=True)(*state[:2], batch)
+        trained, optimizer = self.optimizer.stateless_apply(state.optimizer, gradients, state.trained)
+        squares = sum(ops.sum(ops.square(ops.cast(gradient, "float32"))) for gradient in gradients)
+        return StepState(trained, others, optimizer), StepResult(loss, ops.sqrt(squares), found)
 
     def holding(self, trained, others):
         """A context in which the network's variables have these values; keras.StatelessScope."""
@@ -45,6 +79,7 @@ class JaxStep:
     def _loss(self, trained, others, batch):
         network = self.segmenter.network
         with self.holding(trained, others) as scope:
-            found = self.segmenter(batch, training=True)
-            loss = sum(network.losses, segmentation_loss(found, batch["weights"], self.scheme))
-        return loss, [scope.get_current_value(variable) for variable in network.non_trainable_variables]
+            found = measures(self.segmenter(batch, training=True), self.scheme)
+            penalties = [ops.cast(penalty, "float32") for penalty in network.losses]
+            loss = sum(penalties, mean_over_images(found["losses"], batch["weights"]))
+        return loss, ([scope.get_current_value(variable) for variable in network.non_trainable_variables], found)

@@ -5,11 +5,11 @@ import tensorflow as tf
 from keras import ops
 
 from cosmictagger_tf.networks.segmentation import Segmenter
-from cosmictagger_tf.training.distributed import Ranks
 from cosmictagger_tf.training.exchange import GradientExchange
 from cosmictagger_tf.training.losses import BalancedLoss, segmentation_loss
 from cosmictagger_tf.training.metrics import SegmentationMetrics
 from cosmictagger_tf.training.optimizers import averaged_weights, inner_optimizer
+from cosmictagger_tf.training.ranks import Ranks
 
 # What SegmentationModel.fault says.
 FINE, ELSEWHERE, LOSS, GRADIENT = 0, 1, 2, 3

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from cosmictagger_tf.files import replaced_file, write_errors
+from cosmictagger_tf.training.metrics import METRICS, plane_key
 
 SHOWN = ("loss", "accuracy", "nonbackground_accuracy", "cosmic_iou", "neutrino_iou", "mean_iou")
 SHORT = {"nonbackground_accuracy": "non-bkg", "accuracy": "acc", "cosmic_iou": "cosmic IoU"}
@@ -95,6 +96,14 @@ def clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}"
+
+
+def history_columns(planes: int) -> list[str]:
+    """The columns of history.csv, for images of so many planes."""
+    by_plane = [plane_key(name, plane) for name in METRICS for plane in range(planes)]
+    pooled = [f"pooled/{name}" for name in METRICS]
+    speed = ["images_per_second", "waiting", "exchanging", "learning_rate"]
+    return ["split", "step", *speed, "loss", *METRICS, *pooled, *by_plane]
 
 
 class CsvHistory:

@@ -1,21 +1,11 @@
 """The training run, from configs to trained weights, in the order in which it happens."""
 
 import contextlib
-import math
-from dataclasses import dataclass, field
 from functools import partial
 
 from cosmictagger_tf import execution
 from cosmictagger_tf.config import (
-    Config,
     DataConfig,
-    DistributedConfig,
-    ExecutionConfig,
-    NetworkConfig,
-    OptimizerConfig,
-    OutputConfig,
-    SkipConfig,
-    TrainConfig,
     check_image_shape,
     with_changes,
 )
@@ -27,58 +17,23 @@ from cosmictagger_tf.networks.segmentation import build_segmenter
 from cosmictagger_tf.runs import RunFolder, architecture, flag_lines
 from cosmictagger_tf.training import callbacks, distributed, dry_run, recorders, tensorboard
 from cosmictagger_tf.training.bad_events import BadEvents
-from cosmictagger_tf.training.checkpoints import CheckpointError, CheckpointStore
-from cosmictagger_tf.training.distributed import HorovodRanks, Ranks
+from cosmictagger_tf.training.checkpoints import CheckpointStore
+from cosmictagger_tf.training.distributed import HorovodRanks
 from cosmictagger_tf.training.evaluation import Evaluator, EventTable, evaluate_all
 from cosmictagger_tf.training.exchange import GradientExchange
 from cosmictagger_tf.training.finetuning import freeze_layers, init_from
 from cosmictagger_tf.training.losses import BalancedLoss
-from cosmictagger_tf.training.metrics import METRICS, plane_key
 from cosmictagger_tf.training.model import SegmentationModel
 from cosmictagger_tf.training.optimizers import build_optimizer
-from cosmictagger_tf.training.schedules import Scaled, build_schedule, scaling_factor
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """The configs of a training run."""
-
-    data: DataConfig
-    network: NetworkConfig
-    optimizer: OptimizerConfig
-    execution: ExecutionConfig
-    output: OutputConfig
-    train: TrainConfig
-    distributed: DistributedConfig = field(default_factory=DistributedConfig)
-    skip: SkipConfig = field(default_factory=SkipConfig)
-
-    @property
-    def sections(self) -> dict[str, Config]:
-        """The configs that run.json records, by section."""
-        names = ("output", "data", "skip", "network", "optimizer", "train", "execution", "distributed")
-        return {name: getattr(self, name) for name in names}
-
-    @property
-    def compared_sections(self) -> dict[str, Config]:
-        """Those whose changes a resumed run refuses, or names."""
-        return {name: config for name, config in self.sections.items() if name != "output"}
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """How a training ended.
-
-    Attributes:
-        step: training steps done in all.
-        total: steps that were asked for.
-        exit_status: None, or the status that a signal asks for.
-        rank: of this process; rank 0 speaks for all.
-    """
-
-    step: int
-    total: int
-    exit_status: int | None
-    rank: int = 0
+from cosmictagger_tf.training.ranks import Ranks
+from cosmictagger_tf.training.run_config import (
+    RunConfig,
+    TrainingResult,
+    learning_rate,
+    say_changes,
+    steps_per_epoch,
+    total_steps,
+)
 
 
 def train(config: RunConfig, say=print) -> TrainingResult:
@@ -123,7 +78,7 @@ def train_in(folder: RunFolder, ranks: Ranks, config: RunConfig, say) -> Trainin
         store = CheckpointStore(folder.checkpoints, config.train.keep_checkpoints, architecture(config.network))
         known: list = []
         if ranks.rank == 0:
-            manifest = restore(model, store, say)
+            manifest = store.restore(model.network, model.state_variables, say)
             if manifest is None and config.train.init_from:
                 init_from(config.train.init_from, model.network, config.train.init_new_layers, say)
             known = (manifest or {}).get("skipped", [])
@@ -143,12 +98,6 @@ def train_in(folder: RunFolder, ranks: Ranks, config: RunConfig, say) -> Trainin
     if step < total and exit_status is None:
         raise RuntimeError(f"training ended at step {step} of {total} without a reason")
     return TrainingResult(step, total, exit_status, ranks.rank)
-
-
-def say_changes(folder: RunFolder, config: RunConfig, facts: dict, say):
-    """Names what differs from the run's last start; raises ConfigError where it may not."""
-    for change in folder.check_resumable(config.compared_sections, facts):
-        say(f"changed since this run began: {change}")
 
 
 def describe(config: RunConfig, say=print):
@@ -176,24 +125,6 @@ def describe(config: RunConfig, say=print):
     say(f"{len(reader)} events, {steps_per_epoch(reader, config.data):.4g} steps a pass, {total} steps in all")
 
 
-def total_steps(config: RunConfig, reader: Reader) -> int:
-    """Steps of the whole training."""
-    return config.train.iterations or math.ceil(config.train.epochs * steps_per_epoch(reader, config.data))
-
-
-def steps_per_epoch(reader: Reader, data: DataConfig) -> float:
-    """Steps of a pass over the data; no integer where a batch straddles two passes."""
-    return len(reader) / data.minibatch_size
-
-
-def learning_rate(config: RunConfig, reader: Reader, total: int, ranks: Ranks):
-    """The schedule of the learning rate."""
-    epoch = steps_per_epoch(reader, config.data)
-    schedule = build_schedule(config.optimizer, epoch, total)
-    factor = scaling_factor(config.distributed.lr_scaling, ranks.size)
-    return schedule if factor == 1.0 else Scaled(schedule, factor, config.distributed.lr_scaling_epochs * epoch)
-
-
 def build_model(config: RunConfig, reader: Reader, total: int, ranks: Ranks, say=print) -> SegmentationModel:
     """The compiled Keras model, its optimizer's variables made."""
     data, optimizer = config.data, config.optimizer
@@ -203,7 +134,7 @@ def build_model(config: RunConfig, reader: Reader, total: int, ranks: Ranks, say
     if optimizer.freeze:
         frozen = freeze_layers(model.network, optimizer.freeze)
         say(f"frozen: {len(frozen)} layers: {', '.join(frozen)}")
-    schedule = learning_rate(config, reader, total, ranks)
+    schedule = learning_rate(config, reader, total, ranks.size)
     many = isinstance(ranks, HorovodRanks)
     model.compile(
         optimizer=build_optimizer(optimizer, schedule, scale_loss=config.execution.precision == "mixed"),
@@ -220,30 +151,6 @@ def build_model(config: RunConfig, reader: Reader, total: int, ranks: Ranks, say
         exchange = GradientExchange(ranks, config.distributed)
         model.distribute(exchange, xla=config.execution.xla and not synchronised)
     return model
-
-
-def restore(model: SegmentationModel, store: CheckpointStore, say=print) -> dict | None:
-    """Loads the newest intact checkpoint; returns its manifest, None for a new run.
-
-    Raises:
-        CheckpointError: there are checkpoints, but none is intact.
-    """
-    manifest = store.newest_valid(say)
-    if manifest is None:
-        if store.steps():
-            raise CheckpointError(
-                f"{store.folder}: no checkpoint in it can be used: use another --run_id to begin anew"
-            )
-        return None
-    step = manifest["step"]
-    store.load_network(step, model.network)
-    store.load_state(step, model.state_variables)
-    for path in store.set_aside_after(step):
-        say(f"set aside: {path}")
-    store.forget_best_after(step)
-    store.remember_best(manifest)
-    say(f"resumed from {store.path(step)}")
-    return manifest
 
 
 def fit(
@@ -288,20 +195,16 @@ def fit(
 
 def open_recorders(folder: RunFolder, config: RunConfig, progress, planes: int) -> list[recorders.RecordSink]:
     """Where the run's numbers go: terminal, history.csv, TensorBoard."""
-    by_plane = [plane_key(name, plane) for name in METRICS for plane in range(planes)]
-    pooled = [f"pooled/{name}" for name in METRICS]
-    speed = ["images_per_second", "waiting", "exchanging", "learning_rate"]
-    columns = ["split", "step", *speed, "loss", *METRICS, *pooled, *by_plane]
     return [
         recorders.Terminal(progress.total, config.train.logging_iteration),
-        recorders.CsvHistory(folder.history, columns, progress.start),
+        recorders.CsvHistory(folder.history, recorders.history_columns(planes), progress.start),
         tensorboard.Scalars(folder.logs, config.train.summary_iteration),
     ]
 
 
 def build_recorder(sinks, dataset, reader, config: RunConfig, progress, ranks: Ranks) -> callbacks.Recorder:
     """The callback that records the training."""
-    schedule = learning_rate(config, reader, progress.total, ranks)
+    schedule = learning_rate(config, reader, progress.total, ranks.size)
     intervals = {config.train.logging_iteration, config.train.summary_iteration}
     return callbacks.Recorder(progress, sinks, intervals, config.data.minibatch_size, dataset.waited, schedule)
 

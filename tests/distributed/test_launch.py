@@ -8,7 +8,8 @@ import pytest
 from cosmictagger_tf.config import RanksConfig
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.launch import Launch, launched
-from cosmictagger_tf.training.distributed import Ranks, is_distributed
+from cosmictagger_tf.training.distributed import is_distributed
+from cosmictagger_tf.training.ranks import Ranks
 from cosmictagger_tf.training.schedules import Flat, Scaled, scaling_factor
 from tests.distributed.launching import MPI, needs_mpi, run_ranks, said
 from tests.doors import ROOT, TINY, run_door

@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from cosmictagger_tf.errors import NonFiniteError, StoppedElsewhere
 from cosmictagger_tf.training.callbacks import FiniteStop
-from cosmictagger_tf.training.distributed import Ranks
 from cosmictagger_tf.training.model import ELSEWHERE, FINE, GRADIENT, LOSS, LOWEST_SCALE
+from cosmictagger_tf.training.ranks import Ranks
 from tests.training.small import make_batches, make_model, train_on, weights_of
 
 PLAIN = {"normalization": "none"}

@@ -1,0 +1,269 @@
+"""The training run on Keras's JAX backend: one process, one device; needs no TensorFlow.
+
+The same data in the same order, network, loss, optimizer and files as trainer.py, whose checkpoints other commands take
+alike. What it has not, it refuses by name: other ranks, validation, TensorBoard, mixed precision.
+"""
+
+import time
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+
+from cosmictagger_tf import execution
+from cosmictagger_tf.config import check_image_shape
+from cosmictagger_tf.data.batch import Batch
+from cosmictagger_tf.data.dataset import Reader, open_reader
+from cosmictagger_tf.data.pipeline import BatchStream, training_dataset
+from cosmictagger_tf.data.sampling import training_entries
+from cosmictagger_tf.detector import PADDING_COORDINATE
+from cosmictagger_tf.errors import ConfigError, NonFiniteError
+from cosmictagger_tf.launch import launched
+from cosmictagger_tf.networks.segmentation import build_segmenter
+from cosmictagger_tf.runs import RunFolder, architecture
+from cosmictagger_tf.training.bad_events import BadEvents
+from cosmictagger_tf.training.checkpoints import CheckpointStore
+from cosmictagger_tf.training.clean_stop import CaughtSignals
+from cosmictagger_tf.training.evaluation import EventTable, join
+from cosmictagger_tf.training.finetuning import freeze_layers, init_from
+from cosmictagger_tf.training.jax_step import JaxStep, StepResult
+from cosmictagger_tf.training.optimizers import build_optimizer
+from cosmictagger_tf.training.ranks import Ranks
+from cosmictagger_tf.training.recorders import CsvHistory, Terminal, history_columns
+from cosmictagger_tf.training.run_config import RunConfig, TrainingResult, learning_rate, say_changes, total_steps
+
+# Steps that are under way at any time: while one computes, the next one is being handed over.
+UNDER_WAY = 2
+# What the lists of a Batch are filled up with.
+PADDING = {"image_coordinates": PADDING_COORDINATE, "image_values": 0}
+PADDING |= {"label_coordinates": PADDING_COORDINATE, "label_values": 0}
+
+
+def train(config: RunConfig, say=print) -> TrainingResult:
+    """Trains a network, or goes on with a run of the same id.
+
+    Args:
+        config: of the run.
+        say: takes one line of news for the user.
+
+    Raises:
+        UserError: whatever the user can mend, before or during the training.
+    """
+    refuse(config)
+    execution.prepare(config.execution)
+    folder = RunFolder(config.output)
+    folder.prepare()
+    with folder.locked(say):
+        return train_in(folder, config, say)
+
+
+def refuse(config: RunConfig):
+    """Raises ConfigError where an option asks for what a training with JAX has not."""
+    run, optimizer, settings = config.train, config.optimizer, config.execution
+    sparse = config.network.conv_mode == "sparse"
+    refused = {
+        "aux_file": (run.aux_file, "does not validate; evaluate the run afterwards"),
+        "dry_run": (run.dry_run, "cannot tell beforehand what a step will take"),
+        "profile": (run.profile, "writes no profile"),
+        "steps_per_execution": (run.steps_per_execution > 1, "takes one step at a time"),
+        "ema_momentum": (optimizer.ema_momentum, "keeps no moving average of the weights"),
+        "gradient_accumulation": (optimizer.gradient_accumulation > 1, "updates at each step"),
+        "noxla": (not settings.xla, "compiles with XLA always"),
+        "precision=mixed": (settings.precision == "mixed", "scales no losses; use bfloat16"),
+        "deterministic": (settings.deterministic, "leaves that to XLA_FLAGS=--xla_gpu_deterministic_ops=true"),
+        "inter_op_parallelism_threads": (settings.inter_op_parallelism_threads, "sets no threads"),
+        "intra_op_parallelism_threads": (settings.intra_op_parallelism_threads, "sets no threads"),
+        "remat": (config.network.remat and sparse, "does not recompute in the sparse network"),
+        "distributed=true": (config.distributed.distributed == "true", "is of one process"),
+    }
+    for name, (asked, reason) in refused.items():
+        if asked:
+            raise ConfigError(f"--{name}: a training with KERAS_BACKEND=jax {reason}: leave it out, or use TensorFlow")
+    if launched().many:
+        raise ConfigError(
+            f"{launched().launcher} started {launched().size} ranks, and a training with KERAS_BACKEND=jax is of one "
+            "process: start it without the launcher, or use TensorFlow"
+        )
+
+
+def train_in(folder: RunFolder, config: RunConfig, say) -> TrainingResult:
+    """What `train` does in a folder that is locked for it."""
+    reader = open_reader(config.data)
+    facts = {"events": len(reader), "ranks": 1}
+    say_changes(folder, config, facts, say)
+    total = total_steps(config, reader)
+    step = build_step(config, reader, total, say)
+    network, shape = step.segmenter.network, step.segmenter.shape
+    say(f"network: {config.network.conv_mode}, {network.count_params():,} weights, images of {shape}")
+    say("JAX: records go to the terminal and to history.csv; there is no TensorBoard and no validation")
+
+    store = CheckpointStore(folder.checkpoints, config.train.keep_checkpoints, architecture(config.network))
+    manifest = store.restore(network, step.optimizer.variables, say)
+    if manifest is None and config.train.init_from:
+        init_from(config.train.init_from, network, config.train.init_new_layers, say)
+    start = manifest["step"] if manifest else 0
+    facts |= {"parameters": network.count_params()} | execution.describe()
+    folder.write_record(config.sections, facts)
+    if start >= total:
+        say(f"nothing to do: the run has done {start} of {total} steps")
+        return TrainingResult(start, total, None)
+
+    known = (manifest or {}).get("skipped", [])
+    fit = JaxFit(config, reader, step, store, BadEvents(config.skip.skip_bad_events, Ranks(), say, known))
+    sinks = [
+        Terminal(total, config.train.logging_iteration),
+        CsvHistory(folder.history, history_columns(shape.planes), start),
+    ]
+    try:
+        return fit.run(start, total, sinks)
+    finally:
+        for sink in sinks:
+            sink.close()
+
+
+def build_step(config: RunConfig, reader: Reader, total: int, say) -> JaxStep:
+    """The network and its optimizer, at their beginning."""
+    check_image_shape(reader.shape, config.data.downsample, config.network.network_depth)
+    shape = reader.shape.downsampled(config.data.downsample)
+    segmenter = build_segmenter(config.network, shape, static=True)
+    if config.optimizer.freeze:
+        frozen = freeze_layers(segmenter.network, config.optimizer.freeze)
+        say(f"frozen: {len(frozen)} layers: {', '.join(frozen)}")
+    optimizer = build_optimizer(config.optimizer, learning_rate(config, reader, total))
+    return JaxStep(segmenter, optimizer, config.optimizer.loss_balance_scheme)
+
+
+class LongestLists:
+    """Fills the lists of Batches up to the longest length so far: a step is then compiled anew only for a longer one.
+
+    Compiling takes minutes on a GPU; a longer list costs the scattering of what is dropped.
+    """
+
+    def __init__(self):
+        self.length = 0
+
+    def __call__(self, batch: Batch) -> Batch:
+        """The same Batch, its lists filled up."""
+        self.length = max(self.length, *(batch[name].shape[2] for name in PADDING))
+        return batch | {name: self._filled(batch[name], value) for name, value in PADDING.items()}
+
+    def _filled(self, array, value):
+        widths = [(0, 0)] * array.ndim
+        widths[2] = (0, self.length - array.shape[2])
+        return np.pad(array, widths, constant_values=value)
+
+
+class JaxFit:
+    """What happens step by step.
+
+    Args:
+        config: of the run.
+        reader: of the training data.
+        step: what is trained, as it stands at the first step.
+        store: where its checkpoints go.
+        bad: counts bad events.
+    """
+
+    def __init__(self, config: RunConfig, reader: Reader, step: JaxStep, store: CheckpointStore, bad: BadEvents):
+        self.config, self.reader, self.step, self.store, self.bad = config, reader, step, store, bad
+        self.update = jax.jit(step, donate_argnums=0)
+        self.state = step.state()
+        # Steps under way; and those done since the last record.
+        self.results: list[tuple[int, StepResult]] = []
+        self.tables: list[EventTable] = []
+
+    def run(self, start: int, total: int, sinks: list) -> TrainingResult:
+        """Trains from step `start` to `total`, or until a signal comes.
+
+        Args:
+            sinks: take the records; see recorders.py.
+        """
+        config = self.config
+        stream = self.open_stream(start, total - start)
+        schedule = learning_rate(config, self.reader, total)
+        due = config.train.logging_iteration, config.train.summary_iteration
+        saved, recorded, mark = start, start, (time.perf_counter(), 0.0)
+        signals = CaughtSignals()
+        signals.take()
+        try:
+            for number, batch in enumerate(self.batches(stream), start + 1):
+                self.state, result = self.update(self.state, batch)
+                self.results.append((number, result))
+                self.finish(UNDER_WAY - 1)
+                self.bad.count(stream.met(number - start))
+                stopping = signals.exit_status is not None or number == total
+                if stopping or any(number % every == 0 for every in due):
+                    self.finish()
+                    now = (time.perf_counter(), stream.waited())
+                    seconds, waited = (new - old for new, old in zip(now, mark, strict=True))
+                    speed = {
+                        "learning_rate": float(schedule(number - 1)),
+                        "images_per_second": (number - recorded) * config.data.minibatch_size / seconds,
+                        "waiting": min(1.0, waited / seconds),
+                        "exchanging": 0.0,
+                        "seconds_left": (total - number) * seconds / (number - recorded),
+                    }
+                    self.record(number, speed, sinks)
+                    recorded, mark = number, now
+                if stopping or number % config.train.checkpoint_iteration == 0:
+                    self.save(number)
+                    saved, mark = number, (time.perf_counter(), stream.waited())
+                if stopping:
+                    break
+        finally:
+            signals.give_back()
+        return TrainingResult(saved, total, signals.exit_status)
+
+    def open_stream(self, start: int, steps: int) -> BatchStream:
+        """The Batches of the steps after `start`."""
+        config = self.config
+        chosen = {"augment": config.train.augment, "skip": self.bad.most}
+        return training_dataset(self.reader, config.data, config.execution.seed, start, steps, **chosen)
+
+    def batches(self, stream: BatchStream) -> Iterator[dict]:
+        """The Batches on the device, with all that the network needs; each is there when it is asked for."""
+        longest, prepare = LongestLists(), self.step.segmenter.prepare
+        for batch in stream.generate():
+            # JAX takes no 64-bit integers unless told to; the step needs no entries.
+            lists = {name: array for name, array in longest(batch).items() if name != "entries"}
+            arrays = jax.device_put(lists)
+            yield prepare(arrays) if prepare else arrays
+
+    def finish(self, left: int = 0):
+        """Waits for steps until so many are left, and takes in what they found.
+
+        Raises:
+            NonFiniteError: the loss or a gradient of one is not finite.
+        """
+        while len(self.results) > left:
+            number, result = self.results.pop(0)
+            for value, what in ((result.loss, "the loss"), (result.gradient, "a gradient")):
+                if not np.isfinite(value):
+                    raise NonFiniteError(f"step {number}: {what} is not finite, of the events {self.events(number)}")
+            counts = np.asarray(result.measures["counts"]).astype(np.int64)
+            losses = np.asarray(result.measures["losses"])
+            self.tables.append(EventTable(np.full(len(losses), number), losses, counts))
+
+    def events(self, number: int) -> str:
+        """The names of the events of a step, and what to do about them."""
+        size, seed = self.config.data.minibatch_size, self.config.execution.seed
+        entries = training_entries(seed, number - 1, size, len(self.reader))
+        names = "; ".join(self.reader.name(int(entry)) for entry in entries)
+        advice = "look at these events, or resume with a lower --learning_rate or with --clip_norm"
+        return f"{names}: the checkpoints before it stay: {advice}"
+
+    def record(self, number: int, speed: dict, sinks: list):
+        """Gives the metrics of the steps since the last record to the sinks."""
+        record = {"split": "train", "step": number, **join(self.tables).summary(), **speed}
+        self.tables.clear()
+        for sink in sinks:
+            sink.write(record)
+
+    def save(self, number: int):
+        """Writes the checkpoint of a step."""
+        self.finish()
+        config, step = self.config, self.step
+        step.assign(self.state)
+        record = {"config": {name: c.to_dict() for name, c in config.sections.items()}, "ranks": 1}
+        record |= execution.describe() | {"skipped": self.bad.record, "best": None}
+        self.store.save(number, step.segmenter.network, step.optimizer.variables, record)

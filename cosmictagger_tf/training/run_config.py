@@ -1,0 +1,85 @@
+"""What a training run is asked for, and what follows from that alone: on every backend the same."""
+
+import math
+from dataclasses import dataclass, field
+
+from cosmictagger_tf.config import (
+    Config,
+    DataConfig,
+    DistributedConfig,
+    ExecutionConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    OutputConfig,
+    SkipConfig,
+    TrainConfig,
+)
+from cosmictagger_tf.data.dataset import Reader
+from cosmictagger_tf.runs import RunFolder
+from cosmictagger_tf.training.schedules import Scaled, build_schedule, scaling_factor
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The configs of a training run."""
+
+    data: DataConfig
+    network: NetworkConfig
+    optimizer: OptimizerConfig
+    execution: ExecutionConfig
+    output: OutputConfig
+    train: TrainConfig
+    distributed: DistributedConfig = field(default_factory=DistributedConfig)
+    skip: SkipConfig = field(default_factory=SkipConfig)
+
+    @property
+    def sections(self) -> dict[str, Config]:
+        """The configs that run.json records, by section."""
+        names = ("output", "data", "skip", "network", "optimizer", "train", "execution", "distributed")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def compared_sections(self) -> dict[str, Config]:
+        """Those whose changes a resumed run refuses, or names."""
+        return {name: config for name, config in self.sections.items() if name != "output"}
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a training ended.
+
+    Attributes:
+        step: training steps done in all.
+        total: steps that were asked for.
+        exit_status: None, or the status that a signal asks for.
+        rank: of this process; rank 0 speaks for all.
+    """
+
+    step: int
+    total: int
+    exit_status: int | None
+    rank: int = 0
+
+
+def say_changes(folder: RunFolder, config: RunConfig, facts: dict, say):
+    """Names what differs from the run's last start; raises ConfigError where it may not."""
+    for change in folder.check_resumable(config.compared_sections, facts):
+        say(f"changed since this run began: {change}")
+
+
+def total_steps(config: RunConfig, reader: Reader) -> int:
+    """Steps of the whole training."""
+    return config.train.iterations or math.ceil(config.train.epochs * steps_per_epoch(reader, config.data))
+
+
+def steps_per_epoch(reader: Reader, data: DataConfig) -> float:
+    """Steps of a pass over the data; no integer where a batch straddles two passes."""
+    return len(reader) / data.minibatch_size
+
+
+def learning_rate(config: RunConfig, reader: Reader, total: int, ranks: int = 1):
+    """The schedule of the learning rate."""
+    epoch = steps_per_epoch(reader, config.data)
+    schedule = build_schedule(config.optimizer, epoch, total)
+    factor = scaling_factor(config.distributed.lr_scaling, ranks)
+    return schedule if factor == 1.0 else Scaled(schedule, factor, config.distributed.lr_scaling_epochs * epoch)

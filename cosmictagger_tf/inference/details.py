@@ -11,7 +11,7 @@ from keras import ops
 
 from cosmictagger_tf.detector import NEUTRINO, PADDING_COORDINATE
 from cosmictagger_tf.inference.curves import ScoreHistogram
-from cosmictagger_tf.training.evaluation import Evaluator
+from cosmictagger_tf.training.evaluation import Evaluator, measures
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class DetailedEvaluator(Evaluator):
         """See the class, and Evaluator.call."""
         found = self.segmenter(batch, training=False)
         logits = self.segmenter.at_listed_pixels(found, batch)
-        return {**self.measures(found), "pixel_scores": ops.softmax(logits, axis=-1)}
+        return {**measures(found, self.scheme), "pixel_scores": ops.softmax(logits, axis=-1)}
 
 
 def details_of(batch: dict, scores: np.ndarray, downsample: int, histogram: ScoreHistogram) -> EventDetails:

@@ -2,10 +2,9 @@
 
 import jax
 
-from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.measuring.bench import Bench
 from cosmictagger_tf.measuring.jax_operations import count
-from cosmictagger_tf.training.jax_step import JaxStep
+from cosmictagger_tf.training.jax_step import JaxStep, refuse_step
 from cosmictagger_tf.training.optimizers import build_optimizer
 
 
@@ -13,15 +12,7 @@ class JaxBench(Bench):
     """The same network, loss and optimizer as one function compiled by jax.jit, as jax_trainer.py trains with."""
 
     def __init__(self, network, optimizer, settings, shape):
-        if not settings.xla:
-            raise ConfigError("--noxla: JAX compiles with XLA always; leave it out, or use the TensorFlow backend")
-        if settings.precision == "mixed":
-            raise ConfigError("--precision=mixed: not measured with JAX; use bfloat16, or the TensorFlow backend")
-        if network.remat and network.conv_mode == "sparse":
-            # jax.checkpoint finds that the sparse layers' own gradients leak its tracers (JAX 0.7).
-            raise ConfigError(
-                "--remat: the sparse network does not recompute with JAX; leave it out, or use TensorFlow"
-            )
+        refuse_step(network, settings)
         super().__init__(network, optimizer, settings, shape)
         self.update = JaxStep(
             self.segmenter, build_optimizer(optimizer, optimizer.learning_rate), optimizer.loss_balance_scheme

@@ -13,6 +13,7 @@ from cosmictagger_tf.training.clean_stop import CaughtSignals
 from cosmictagger_tf.training.evaluation import join
 from cosmictagger_tf.training.model import ELSEWHERE, FINE, LOSS
 from cosmictagger_tf.training.ranks import Ranks
+from cosmictagger_tf.training.speed import Readings, speed_between
 
 
 class Progress:
@@ -89,10 +90,10 @@ class Recorder(StepCallback):
         """Starts the clock."""
         self.mark = self._now(self.progress.start)
 
-    def _now(self, step):
+    def _now(self, step) -> Readings:
         exchange = self.model.exchange
         exchanging = exchange.seconds_spent() if exchange else 0.0
-        return time.perf_counter(), self.progress.paused_seconds, self.waited(), exchanging, step
+        return Readings.now(step, self.progress.paused_seconds, self.waited(), exchanging)
 
     def after_steps(self, before, step, logs):
         """Makes a record where one is due."""
@@ -100,15 +101,8 @@ class Recorder(StepCallback):
         if step != total and not any(is_due(every, before, step) for every in self.intervals):
             return
         now = self._now(step)
-        seconds, paused, waited, exchanging, steps = (new - old for new, old in zip(now, self.mark, strict=True))
-        training = max(seconds - paused, 1e-9)
-        speed = {
-            "learning_rate": float(self.learning_rate(step - 1)),
-            "images_per_second": steps * self.images_per_step / training,
-            "waiting": min(1.0, waited / training),
-            "exchanging": min(1.0, exchanging / training),
-            "seconds_left": (total - step) * seconds / steps,
-        }
+        speed = speed_between(self.mark, now, total, self.images_per_step)
+        speed["learning_rate"] = float(self.learning_rate(step - 1))
         if self.model.exchange:
             logs = self.model.collect_metrics()
         for recorder in self.recorders:

@@ -100,11 +100,7 @@ class Evaluator(keras.Model):
 
     def call(self, batch):
         """{"losses": float32 [batch], "counts": int32 [batch, planes, true, predicted]}."""
-        return self.measures(self.segmenter(batch, training=False))
-
-    def measures(self, found: Segmentation) -> dict:
-        """What call gives, of a Segmentation."""
-        return measures(found, self.scheme)
+        return measures(self.segmenter(batch, training=False), self.scheme)
 
     def table(self, batch) -> EventTable:
         """The table of one Batch, without its fillers."""

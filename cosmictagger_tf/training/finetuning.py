@@ -78,19 +78,19 @@ def begin_as_identities(network: keras.Model, new: list[str]):
             there[name].kernel.assign(ops.zeros_like(there[name].kernel))
 
 
-def freeze_layers(network: keras.Model, patterns: tuple[str, ...]) -> list[str]:
+def freeze_layers(network: keras.Model, patterns: tuple[str, ...], say=print):
     """Keeps layers from being trained; a frozen normalisation uses its moving statistics.
 
     Args:
         network: with named layers.
-        patterns: layer names, or patterns with * and ?.
-
-    Returns:
-        The names of the frozen layers, those without weights left out.
+        patterns: layer names, or patterns with * and ?; none freezes nothing.
+        say: takes a line that names the frozen layers, those without weights left out.
 
     Raises:
         ConfigError: a pattern matches no layer with weights, or nothing is left to train.
     """
+    if not patterns:
+        return
     layers = {layer.name: layer for layer in network.layers if layer.weights}
     frozen = set()
     for pattern in patterns:
@@ -105,4 +105,4 @@ def freeze_layers(network: keras.Model, patterns: tuple[str, ...]) -> list[str]:
         layers[name].trainable = False
     if not network.trainable_variables:
         raise ConfigError(f"--freeze={','.join(patterns)}: nothing is left to train")
-    return [name for name in layers if name in frozen]
+    say(f"frozen: {len(frozen)} layers: {', '.join(name for name in layers if name in frozen)}")

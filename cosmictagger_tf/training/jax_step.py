@@ -3,15 +3,40 @@
 For machines with a GPU whose TensorFlow does not see it, or where only JAX is installed (`KERAS_BACKEND=jax`).
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
 import keras
 from keras import ops
 
+from cosmictagger_tf.config import ExecutionConfig, NetworkConfig
+from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.networks.segmentation import Segmenter
 from cosmictagger_tf.training.evaluation import measures
 from cosmictagger_tf.training.losses import mean_over_images
+
+
+def refuse_step(network: NetworkConfig, settings: ExecutionConfig):
+    """Raises ConfigError where an option asks for a step that JAX does not take."""
+    refused = {
+        "noxla": (not settings.xla, "compiles with XLA always"),
+        "precision=mixed": (settings.precision == "mixed", "scales no losses; use bfloat16"),
+        # jax.checkpoint finds that the sparse layers' own gradients leak its tracers (JAX 0.7).
+        "remat": (network.remat and network.conv_mode == "sparse", "does not recompute in the sparse network"),
+    }
+    refuse_by_name(refused)
+
+
+def refuse_by_name(refused: Mapping[str, tuple[object, str]]):
+    """Raises ConfigError for the first option that is asked for.
+
+    Args:
+        refused: for each option whether it is asked for, and what KERAS_BACKEND=jax does instead.
+    """
+    for name, (asked, reason) in refused.items():
+        if asked:
+            raise ConfigError(f"--{name}: KERAS_BACKEND=jax {reason}: leave it out, or use TensorFlow")
 
 
 class StepState(NamedTuple):

@@ -4,7 +4,9 @@ The same data in the same order, network, loss, optimizer and files as trainer.p
 alike. What it has not, it refuses by name: other ranks, validation, TensorBoard, mixed precision.
 """
 
+import contextlib
 import time
+from collections import deque
 from collections.abc import Iterator
 
 import jax
@@ -26,11 +28,12 @@ from cosmictagger_tf.training.checkpoints import CheckpointStore
 from cosmictagger_tf.training.clean_stop import CaughtSignals
 from cosmictagger_tf.training.evaluation import EventTable, join
 from cosmictagger_tf.training.finetuning import freeze_layers, init_from
-from cosmictagger_tf.training.jax_step import JaxStep, StepResult
+from cosmictagger_tf.training.jax_step import JaxStep, StepResult, refuse_by_name, refuse_step
 from cosmictagger_tf.training.optimizers import build_optimizer
 from cosmictagger_tf.training.ranks import Ranks
-from cosmictagger_tf.training.recorders import CsvHistory, Terminal, history_columns
+from cosmictagger_tf.training.recorders import CsvHistory, RecordSink, Terminal, history_columns
 from cosmictagger_tf.training.run_config import RunConfig, TrainingResult, learning_rate, say_changes, total_steps
+from cosmictagger_tf.training.speed import Readings, speed_between
 
 # Steps that are under way at any time: while one computes, the next one is being handed over.
 UNDER_WAY = 2
@@ -60,25 +63,21 @@ def train(config: RunConfig, say=print) -> TrainingResult:
 def refuse(config: RunConfig):
     """Raises ConfigError where an option asks for what a training with JAX has not."""
     run, optimizer, settings = config.train, config.optimizer, config.execution
-    sparse = config.network.conv_mode == "sparse"
-    refused = {
-        "aux_file": (run.aux_file, "does not validate; evaluate the run afterwards"),
-        "dry_run": (run.dry_run, "cannot tell beforehand what a step will take"),
-        "profile": (run.profile, "writes no profile"),
-        "steps_per_execution": (run.steps_per_execution > 1, "takes one step at a time"),
-        "ema_momentum": (optimizer.ema_momentum, "keeps no moving average of the weights"),
-        "gradient_accumulation": (optimizer.gradient_accumulation > 1, "updates at each step"),
-        "noxla": (not settings.xla, "compiles with XLA always"),
-        "precision=mixed": (settings.precision == "mixed", "scales no losses; use bfloat16"),
-        "deterministic": (settings.deterministic, "leaves that to XLA_FLAGS=--xla_gpu_deterministic_ops=true"),
-        "inter_op_parallelism_threads": (settings.inter_op_parallelism_threads, "sets no threads"),
-        "intra_op_parallelism_threads": (settings.intra_op_parallelism_threads, "sets no threads"),
-        "remat": (config.network.remat and sparse, "does not recompute in the sparse network"),
-        "distributed=true": (config.distributed.distributed == "true", "is of one process"),
-    }
-    for name, (asked, reason) in refused.items():
-        if asked:
-            raise ConfigError(f"--{name}: a training with KERAS_BACKEND=jax {reason}: leave it out, or use TensorFlow")
+    refuse_step(config.network, settings)
+    refuse_by_name(
+        {
+            "aux_file": (run.aux_file, "does not validate; evaluate the run afterwards"),
+            "dry_run": (run.dry_run, "cannot tell beforehand what a step will take"),
+            "profile": (run.profile, "writes no profile"),
+            "steps_per_execution": (run.steps_per_execution > 1, "takes one step at a time"),
+            "ema_momentum": (optimizer.ema_momentum, "keeps no moving average of the weights"),
+            "gradient_accumulation": (optimizer.gradient_accumulation > 1, "updates at each step"),
+            "deterministic": (settings.deterministic, "leaves that to XLA_FLAGS=--xla_gpu_deterministic_ops=true"),
+            "inter_op_parallelism_threads": (settings.inter_op_parallelism_threads, "sets no threads"),
+            "intra_op_parallelism_threads": (settings.intra_op_parallelism_threads, "sets no threads"),
+            "distributed=true": (config.distributed.distributed == "true", "is of one process"),
+        }
+    )
     if launched().many:
         raise ConfigError(
             f"{launched().launcher} started {launched().size} ranks, and a training with KERAS_BACKEND=jax is of one "
@@ -110,7 +109,7 @@ def train_in(folder: RunFolder, config: RunConfig, say) -> TrainingResult:
 
     known = (manifest or {}).get("skipped", [])
     fit = JaxFit(config, reader, step, store, BadEvents(config.skip.skip_bad_events, Ranks(), say, known))
-    sinks = [
+    sinks: list[RecordSink] = [
         Terminal(total, config.train.logging_iteration),
         CsvHistory(folder.history, history_columns(shape.planes), start),
     ]
@@ -126,9 +125,7 @@ def build_step(config: RunConfig, reader: Reader, total: int, say) -> JaxStep:
     check_image_shape(reader.shape, config.data.downsample, config.network.network_depth)
     shape = reader.shape.downsampled(config.data.downsample)
     segmenter = build_segmenter(config.network, shape, static=True)
-    if config.optimizer.freeze:
-        frozen = freeze_layers(segmenter.network, config.optimizer.freeze)
-        say(f"frozen: {len(frozen)} layers: {', '.join(frozen)}")
+    freeze_layers(segmenter.network, config.optimizer.freeze, say)
     optimizer = build_optimizer(config.optimizer, learning_rate(config, reader, total))
     return JaxStep(segmenter, optimizer, config.optimizer.loss_balance_scheme)
 
@@ -153,6 +150,55 @@ class LongestLists:
         return np.pad(array, widths, constant_values=value)
 
 
+class Records:
+    """Collects what steps found, and gives a record of it to the sinks where one is due.
+
+    Args:
+        config: of the run.
+        start, total: the first and the last step.
+        schedule: gives the learning rate of a step, counted from 0.
+        waited: function giving the seconds that steps have waited for data so far.
+        sinks: see recorders.py.
+    """
+
+    def __init__(self, config: RunConfig, start: int, total: int, schedule, waited, sinks: list[RecordSink]):
+        self.total, self.schedule, self.waited, self.sinks = total, schedule, waited, sinks
+        self.intervals = config.train.logging_iteration, config.train.summary_iteration
+        self.images_per_step = config.data.minibatch_size
+        self.paused = 0.0
+        self.tables: list[EventTable] = []
+        self.mark = self._now(start)
+
+    def _now(self, step: int) -> Readings:
+        return Readings.now(step, self.paused, self.waited())
+
+    @contextlib.contextmanager
+    def pause(self):
+        """Around what is no training."""
+        began = time.perf_counter()
+        yield
+        self.paused += time.perf_counter() - began
+
+    def add(self, step: int, found: dict):
+        """Takes in the measures of a step; see evaluation.measures."""
+        losses, counts = np.asarray(found["losses"]), np.asarray(found["counts"]).astype(np.int64)
+        self.tables.append(EventTable(np.full(len(losses), step), losses, counts))
+        if step == self.total or any(step % every == 0 for every in self.intervals):
+            self.write(step)
+
+    def write(self, step: int):
+        """Makes the record of the steps since the last one, if there are any."""
+        if not self.tables:
+            return
+        now = self._now(step)
+        speed = speed_between(self.mark, now, self.total, self.images_per_step)
+        speed["learning_rate"] = float(self.schedule(step - 1))
+        for sink in self.sinks:
+            sink.write({"split": "train", "step": step, **join(self.tables).summary(), **speed})
+        self.tables.clear()
+        self.mark = now
+
+
 class JaxFit:
     """What happens step by step.
 
@@ -168,57 +214,37 @@ class JaxFit:
         self.config, self.reader, self.step, self.store, self.bad = config, reader, step, store, bad
         self.update = jax.jit(step, donate_argnums=0)
         self.state = step.state()
-        # Steps under way; and those done since the last record.
-        self.results: list[tuple[int, StepResult]] = []
-        self.tables: list[EventTable] = []
+        self.under_way: deque[tuple[int, StepResult]] = deque()
 
-    def run(self, start: int, total: int, sinks: list) -> TrainingResult:
+    def run(self, start: int, total: int, sinks: list[RecordSink]) -> TrainingResult:
         """Trains from step `start` to `total`, or until a signal comes.
 
         Args:
             sinks: take the records; see recorders.py.
         """
         config = self.config
-        stream = self.open_stream(start, total - start)
-        schedule = learning_rate(config, self.reader, total)
-        due = config.train.logging_iteration, config.train.summary_iteration
-        saved, recorded, mark = start, start, (time.perf_counter(), 0.0)
+        skip, seed = self.bad.most, config.execution.seed
+        augment = config.train.augment
+        stream = training_dataset(self.reader, config.data, seed, start, total - start, augment=augment, skip=skip)
+        records = Records(config, start, total, learning_rate(config, self.reader, total), stream.waited, sinks)
+        number = start
         signals = CaughtSignals()
         signals.take()
         try:
             for number, batch in enumerate(self.batches(stream), start + 1):
                 self.state, result = self.update(self.state, batch)
-                self.results.append((number, result))
-                self.finish(UNDER_WAY - 1)
+                self.under_way.append((number, result))
+                self.finish(records, UNDER_WAY - 1)
                 self.bad.count(stream.met(number - start))
                 stopping = signals.exit_status is not None or number == total
-                if stopping or any(number % every == 0 for every in due):
-                    self.finish()
-                    now = (time.perf_counter(), stream.waited())
-                    seconds, waited = (new - old for new, old in zip(now, mark, strict=True))
-                    speed = {
-                        "learning_rate": float(schedule(number - 1)),
-                        "images_per_second": (number - recorded) * config.data.minibatch_size / seconds,
-                        "waiting": min(1.0, waited / seconds),
-                        "exchanging": 0.0,
-                        "seconds_left": (total - number) * seconds / (number - recorded),
-                    }
-                    self.record(number, speed, sinks)
-                    recorded, mark = number, now
                 if stopping or number % config.train.checkpoint_iteration == 0:
-                    self.save(number)
-                    saved, mark = number, (time.perf_counter(), stream.waited())
+                    self.save(number, records)
                 if stopping:
+                    records.write(number)
                     break
         finally:
             signals.give_back()
-        return TrainingResult(saved, total, signals.exit_status)
-
-    def open_stream(self, start: int, steps: int) -> BatchStream:
-        """The Batches of the steps after `start`."""
-        config = self.config
-        chosen = {"augment": config.train.augment, "skip": self.bad.most}
-        return training_dataset(self.reader, config.data, config.execution.seed, start, steps, **chosen)
+        return TrainingResult(number, total, signals.exit_status)
 
     def batches(self, stream: BatchStream) -> Iterator[dict]:
         """The Batches on the device, with all that the network needs; each is there when it is asked for."""
@@ -229,20 +255,18 @@ class JaxFit:
             arrays = jax.device_put(lists)
             yield prepare(arrays) if prepare else arrays
 
-    def finish(self, left: int = 0):
-        """Waits for steps until so many are left, and takes in what they found.
+    def finish(self, records: Records, left: int = 0):
+        """Waits for steps until so many are left under way, and takes in what they found.
 
         Raises:
             NonFiniteError: the loss or a gradient of one is not finite.
         """
-        while len(self.results) > left:
-            number, result = self.results.pop(0)
+        while len(self.under_way) > left:
+            number, result = self.under_way.popleft()
             for value, what in ((result.loss, "the loss"), (result.gradient, "a gradient")):
                 if not np.isfinite(value):
                     raise NonFiniteError(f"step {number}: {what} is not finite, of the events {self.events(number)}")
-            counts = np.asarray(result.measures["counts"]).astype(np.int64)
-            losses = np.asarray(result.measures["losses"])
-            self.tables.append(EventTable(np.full(len(losses), number), losses, counts))
+            records.add(number, result.measures)
 
     def events(self, number: int) -> str:
         """The names of the events of a step, and what to do about them."""
@@ -252,18 +276,11 @@ class JaxFit:
         advice = "look at these events, or resume with a lower --learning_rate or with --clip_norm"
         return f"{names}: the checkpoints before it stay: {advice}"
 
-    def record(self, number: int, speed: dict, sinks: list):
-        """Gives the metrics of the steps since the last record to the sinks."""
-        record = {"split": "train", "step": number, **join(self.tables).summary(), **speed}
-        self.tables.clear()
-        for sink in sinks:
-            sink.write(record)
-
-    def save(self, number: int):
+    def save(self, number: int, records: Records):
         """Writes the checkpoint of a step."""
-        self.finish()
-        config, step = self.config, self.step
-        step.assign(self.state)
-        record = {"config": {name: c.to_dict() for name, c in config.sections.items()}, "ranks": 1}
-        record |= execution.describe() | {"skipped": self.bad.record, "best": None}
-        self.store.save(number, step.segmenter.network, step.optimizer.variables, record)
+        self.finish(records)
+        with records.pause():
+            step = self.step
+            step.assign(self.state)
+            manifest = self.config.manifest(ranks=1) | {"skipped": self.bad.record, "best": None}
+            self.store.save(number, step.segmenter.network, step.optimizer.variables, manifest)

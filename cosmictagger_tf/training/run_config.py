@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
+from cosmictagger_tf import execution
 from cosmictagger_tf.config import (
     Config,
     DataConfig,
@@ -42,6 +43,11 @@ class RunConfig:
     def compared_sections(self) -> dict[str, Config]:
         """Those whose changes a resumed run refuses, or names."""
         return {name: config for name, config in self.sections.items() if name != "output"}
+
+    def manifest(self, ranks: int) -> dict:
+        """What a checkpoint's manifest says of the run: the configs, the number of ranks, versions and machine."""
+        record = {"config": {name: config.to_dict() for name, config in self.sections.items()}, "ranks": ranks}
+        return record | execution.describe()
 
 
 @dataclass(frozen=True)

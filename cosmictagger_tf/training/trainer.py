@@ -4,11 +4,7 @@ import contextlib
 from functools import partial
 
 from cosmictagger_tf import execution
-from cosmictagger_tf.config import (
-    DataConfig,
-    check_image_shape,
-    with_changes,
-)
+from cosmictagger_tf.config import DataConfig, check_image_shape, with_changes
 from cosmictagger_tf.data.dataset import Reader, open_reader
 from cosmictagger_tf.data.pipeline import evaluation_dataset, training_dataset
 from cosmictagger_tf.data.sampling import training_entries
@@ -131,9 +127,7 @@ def build_model(config: RunConfig, reader: Reader, total: int, ranks: Ranks, say
     check_image_shape(reader.shape, data.downsample, config.network.network_depth)
     shape = reader.shape.downsampled(data.downsample)
     model = SegmentationModel(build_segmenter(config.network, shape, static=config.execution.xla))
-    if optimizer.freeze:
-        frozen = freeze_layers(model.network, optimizer.freeze)
-        say(f"frozen: {len(frozen)} layers: {', '.join(frozen)}")
+    freeze_layers(model.network, optimizer.freeze, say)
     schedule = learning_rate(config, reader, total, ranks.size)
     many = isinstance(ranks, HorovodRanks)
     model.compile(
@@ -164,9 +158,7 @@ def fit(
         sinks = open_recorders(folder, config, progress, reader.shape.planes) if ranks.rank == 0 else []
         stop = callbacks.CleanStop()
         skipped = callbacks.SkippedEvents(dataset.met, bad)
-        manifest = {"config": {name: c.to_dict() for name, c in config.sections.items()}, "ranks": ranks.size}
-        manifest |= execution.describe()
-        every = config.train.checkpoint_iteration
+        every, manifest = config.train.checkpoint_iteration, config.manifest(ranks.size)
         checkpoints = callbacks.Checkpoints(progress, store, every, manifest, ranks, skipped)
 
         def events(step: int) -> list[str]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cosmictagger_tf.data.simulation import argon, geometry, hadrons, noise, response
+from cosmictagger_tf.data.simulation import argon, geometry, hadrons, noise, response, tracks
 from cosmictagger_tf.data.simulation.cosmics import downward, muon_energy
 from cosmictagger_tf.data.simulation.deposits import ELECTRON, PHOTON, Quanta
 from cosmictagger_tf.data.simulation.neutrinos import CHARGED, MASSES, NEUTRAL, interact
@@ -40,7 +40,7 @@ def test_mean_loss_of_muons_is_bethes(rng, kinetic):
         way = track(rng, MUON_MASS, start, ALONG, kinetic, 0, length=100.0)
         # A rare hard delta ray would dominate the sample's mean: each counts up to 20 MeV, here and in the theory.
         lost += way.deposits.energy.sum() + np.minimum(way.deltas.energy, 20.0).sum()
-        went += np.linalg.norm(way.deposits.steps, axis=1).sum()
+        went += np.linalg.norm(way.deposits.steps[way.deposits.recorded], axis=1).sum()
     beta, _ = argon.beta_gamma(kinetic - 100, MUON_MASS)
     top = argon.highest_transfer(kinetic - 100, MUON_MASS)
     above = argon.XI / beta**2 * max(np.log(top / 20.0) - (1 - 20.0 / top), 0.0)
@@ -50,15 +50,31 @@ def test_mean_loss_of_muons_is_bethes(rng, kinetic):
 
 def test_most_probable_loss_is_below_the_mean(rng):
     way = track(rng, MUON_MASS, np.array([50.0, 0.0, 1.0]), ALONG, 5000.0, 0)
-    loss = way.deposits.energy[: len(way.deposits) // 2 * 2].reshape(-1, 2).sum(axis=1)
+    loss = way.deposits.energy[way.deposits.recorded]
+    loss = loss[: len(loss) // 2 * 2].reshape(-1, 2).sum(axis=1)
     assert np.median(loss) < loss.mean()
+
+
+def test_the_truth_lacks_knocked_out_electrons_that_are_not_followed(rng):
+    least, most = tracks.UNKNOWN_FROM, tracks.DELTA_CUT
+    energies, went = [], 0.0
+    for _ in range(20):
+        way = track(rng, MUON_MASS, np.array([50.0, 0.0, 1.0]), ALONG, 4000.0, 0, length=400.0)
+        energies.append(way.deposits.energy[~way.deposits.recorded])
+        went += np.linalg.norm(way.deposits.steps[way.deposits.recorded], axis=1).sum()
+        assert geometry.inside(way.deposits.points).all()
+    energies = np.concatenate(energies)
+    assert energies.min() >= least and energies.max() <= most
+    # The integral of T xi / T^2, a little less for the spectrum's factor 1 - beta^2 T / Tmax.
+    assert energies.sum() / went == pytest.approx(argon.XI * np.log(most / least), rel=0.05)
 
 
 @pytest.mark.parametrize("mass,kinetic", [(MUON_MASS, 250.0), (PROTON_MASS, 150.0)])
 def test_stopping_particles_end_in_a_bragg_peak(rng, mass, kinetic):
     way = track(rng, mass, CENTRE, ALONG, kinetic, 0)
     assert way.stopped
-    density = way.deposits.energy / np.linalg.norm(way.deposits.steps, axis=1)
+    known = way.deposits.take(way.deposits.recorded)
+    density = known.energy / np.linalg.norm(known.steps, axis=1)
     assert density[-8:].mean() > 2 * density[: len(density) // 2].mean()
     assert way.deposits.energy.sum() + way.deltas.energy.sum() == pytest.approx(kinetic, rel=0.12)
 

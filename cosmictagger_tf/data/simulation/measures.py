@@ -1,5 +1,7 @@
 """What an event's pixels look like, in numbers: the quantities that simulated and real events are compared in."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from cosmictagger_tf.data.event import Event, PlanePixels
@@ -11,7 +13,9 @@ QUANTILES = (5, 25, 50, 75, 95, 99)
 LEVELS = 7
 # A background pixel this near a particle's pixel (wires, rows) is the fringe of a pulse; farther away it is noise.
 FRINGE_WIRES, FRINGE_ROWS = 1, 5
-NEAREST = 1  # the 3x3 neighbourhood
+# Where a pulse begins or ends along time: a pixel beside an empty one, and on its other side more than so many ADC.
+# What the truth calls it depends on its share of that next pixel's ADC, counted in these steps.
+EDGE_NEXT, EDGE_SHARES = 25.0, (0.0, 0.2, 0.4, 0.6, 1.0)
 
 
 def measures(event: Event) -> dict[str, float]:
@@ -52,6 +56,7 @@ def plane_measures(image: PlanePixels, label: PlanePixels, plane: int, shape: Im
         yield f"{name} run along time", float(along_time[mine].mean())
         yield f"{name} run along wires", float(along_wire[mine].mean())
         yield f"{name} lone pixels, share", float((neighbours[mine] == 0).mean())
+    yield from edge_measures(image, lit, shape)
     near = close_to(particle, image.rows, image.columns) & ~lit
     yield "fringe pixels per particle pixel", float(near.sum()) / max(int(lit.sum()), 1)
     if near.any():
@@ -61,6 +66,29 @@ def plane_measures(image: PlanePixels, label: PlanePixels, plane: int, shape: Im
     for tpc, rows in enumerate(("rows 0-639", "rows 640-1279")):
         here = stray & ((image.rows >= geometry.ROWS_PER_TPC) == (tpc == 1))
         yield f"noise per 1000 pixels, {rows}", 1000.0 * here.sum() / geometry.ROWS_PER_TPC / noise.SPAN[plane]
+
+
+def edge_measures(image: PlanePixels, lit: np.ndarray, shape: ImageShape):
+    """(name, value): how many pixels at the edges of pulses are a particle's, by their share of the next one's ADC.
+
+    Args:
+        image: of a plane.
+        lit: bool [n], whether a pixel is a particle's.
+        shape: of the image.
+    """
+    adc = np.zeros((shape.height + 2, shape.width), np.float32)
+    adc[image.rows + 1, image.columns] = image.values
+    shares, particles = [], []
+    for side in (-1, 1):
+        beyond, following = (adc[image.rows + 1 + step, image.columns] for step in (side, -side))
+        edge = (beyond == 0) & (following > EDGE_NEXT)
+        shares.append(image.values[edge] / following[edge])
+        particles.append(lit[edge])
+    share, particle = np.concatenate(shares), np.concatenate(particles)
+    for low, high in pairwise(EDGE_SHARES):
+        here = (share >= low) & (share < high)
+        if here.any():
+            yield f"pulse edges of {low:g} to {high:g}, labelled", float(particle[here].mean())
 
 
 def around(active: np.ndarray, pixels: PlanePixels) -> np.ndarray:

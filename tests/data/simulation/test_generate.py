@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 
 from cosmictagger_tf.config import SimulateConfig
+from cosmictagger_tf.data.event import PlanePixels
 from cosmictagger_tf.data.larcv_h5 import LarcvFile
 from cosmictagger_tf.data.simulation.compare import read_events, table
 from cosmictagger_tf.data.simulation.generate import simulate_event, simulate_file
-from cosmictagger_tf.data.simulation.measures import close_to, measures, run_lengths
+from cosmictagger_tf.data.simulation.measures import close_to, edge_measures, measures, run_lengths
+from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError
 from tests.doors import refusal, run_door
 
@@ -108,6 +110,18 @@ def test_close_to_looks_at_the_neighbourhood():
     assert close_to(marked, rows, columns).tolist() == [True, True, False, True, False]
 
 
+def test_edges_of_pulses_by_their_share_of_the_next_pixel():
+    # Along time 5, 50, 40 and, on another wire at the image's end, 30, 45, 10; only the 5 is background.
+    rows, columns = np.array([3, 4, 5, 7, 8, 9]), np.array([1, 1, 1, 2, 2, 2])
+    image = PlanePixels(rows, columns, np.array([5, 50, 40, 30, 45, 10], np.float32))
+    found = dict(edge_measures(image, image.values > 5, ImageShape(1, 10, 4)))
+    assert found == {
+        "pulse edges of 0 to 0.2, labelled": 0.0,
+        "pulse edges of 0.2 to 0.4, labelled": 1.0,
+        "pulse edges of 0.6 to 1, labelled": 1.0,
+    }
+
+
 def test_the_table_compares_means():
     lines = table([{"a": 2.0}, {"a": 4.0}], [{"a": 6.0, "b": 1.0}, {"a": 6.0}])
     assert len(lines) == 2 and "2.00" in lines[1] and "3.00 +- 1.00" in lines[1] and "6.00 +- 0.00" in lines[1]
@@ -146,6 +160,7 @@ def test_events_look_like_the_sample(sample_file):
         "cosmic active neighbours of 8": 0.06,
         "background run along time": 0.3,
         "fringe pixels per particle pixel": 0.6,
+        "pulse edges of 0.6 to 1, labelled": 0.05,
     }
     for plane in range(3):
         for name, bound in bounds.items():

@@ -18,10 +18,9 @@ DIFFUSION_LONG, DIFFUSION_TRANSVERSE = 6.2e-6, 16.3e-6
 # in a pixel is coarse, and what the truth labels at the edges of tracks is more a matter of chance than in the sample.
 CLOUDS = 16
 # The pulse that one MeV of a minimum-ionising track leaves along time, in ADC at every half row from its centre:
-# deconvolved, with its undershoot. The sample's truth holds the energy in each pixel; the pulses that fit it best row
-# by row are 89, 28, -16, 2 ADC (induction) and 108, 20, -13, 4 ADC (collection), in the charge's own row and 1, 2, 3
-# rows away. Such a fit takes charge at a row's edge for the next row's own; with the places within a row known, as
-# here, a slightly wider pulse gives the sample's ADC and neighbours.
+# deconvolved, with its undershoot. The sample's truth holds the energy in each pixel; a fit of its ADC by the energies
+# row by row gives 82 and 86, 25, -15, 3 ADC (planes 0 and 1) and 103, 19, -14, 5 ADC (plane 2), in the energy's own row
+# and 1, 2, 3 rows away; the same fit to events simulated with these pulses gives 81, 27, -18, 2 and 102, 19, -16, 4.
 MIP_RECOMBINATION = BIRKS_A / (1 + BIRKS_K * 2.1 / (argon.DENSITY * FIELD))
 PULSE = {
     "induction": np.array([78.0, 62.0, 29.0, -1.5, -13.5, -8.5, 1.0, 2.5, 0.0, 0.0]),

@@ -1,8 +1,7 @@
 """What happens between the steps of model.fit: records, validation, checkpoints, a clean stop."""
 
-import contextlib
+import abc
 import signal
-import time
 
 import keras
 
@@ -13,36 +12,10 @@ from cosmictagger_tf.training.clean_stop import CaughtSignals
 from cosmictagger_tf.training.evaluation import join
 from cosmictagger_tf.training.model import ELSEWHERE, FINE, LOSS
 from cosmictagger_tf.training.ranks import Ranks
-from cosmictagger_tf.training.speed import Readings, speed_between
+from cosmictagger_tf.training.speed import Progress, Readings, is_due, speed_between
 
 
-class Progress:
-    """Where a training is: its first and last step, and its clock, which stands still while it does something else.
-
-    Args:
-        start: steps done before this fit.
-        total: the last step.
-    """
-
-    def __init__(self, start: int, total: int):
-        self.start, self.total = start, total
-        self.paused_seconds = 0.0
-
-    def step(self, batch: int) -> int:
-        """The steps done when Keras reports the end of a batch of this fit (the last of a stretch may be cut short)."""
-        return min(self.start + batch + 1, self.total)
-
-    @contextlib.contextmanager
-    def paused(self):
-        """Around what is no training."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.paused_seconds += time.perf_counter() - began
-
-
-class StepCallback(keras.callbacks.Callback):
+class StepCallback(keras.callbacks.Callback, abc.ABC):
     """A callback that does something after some of the steps; with steps_per_execution at the ends of stretches.
 
     Args:
@@ -59,14 +32,9 @@ class StepCallback(keras.callbacks.Callback):
         before, self.last_step = self.last_step, self.progress.step(batch)
         self.after_steps(before, self.last_step, logs)
 
+    @abc.abstractmethod
     def after_steps(self, before: int, step: int, logs):
         """Called after the steps before + 1, ..., step."""
-        raise NotImplementedError
-
-
-def is_due(every: float, before: int, step: int) -> bool:
-    """Whether a multiple of `every` lies in the steps before + 1, ..., step; never where it is 0."""
-    return bool(every) and before // every != step // every
 
 
 class Recorder(StepCallback):

@@ -1,7 +1,5 @@
 """What happens step by step in a training on Keras's JAX backend: batches to the device, records, checkpoints."""
 
-import contextlib
-import time
 from collections import deque
 from collections.abc import Iterator
 
@@ -21,7 +19,7 @@ from cosmictagger_tf.training.evaluation import EventTable, join
 from cosmictagger_tf.training.jax_step import JaxStep, StepResult
 from cosmictagger_tf.training.recorders import RecordSink
 from cosmictagger_tf.training.run_config import RunConfig, TrainingResult, learning_rate
-from cosmictagger_tf.training.speed import Readings, speed_between
+from cosmictagger_tf.training.speed import Progress, Readings, is_due, speed_between
 
 # Steps that are under way at any time: while one computes, the next one is being handed over.
 UNDER_WAY = 2
@@ -55,35 +53,27 @@ class Records:
 
     Args:
         config: of the run.
-        start, total: the first and the last step.
+        progress: see Progress.
         schedule: gives the learning rate of a step, counted from 0.
         waited: function giving the seconds that steps have waited for data so far.
         sinks: see recorders.py.
     """
 
-    def __init__(self, config: RunConfig, start: int, total: int, schedule, waited, sinks: list[RecordSink]):
-        self.total, self.schedule, self.waited, self.sinks = total, schedule, waited, sinks
+    def __init__(self, config: RunConfig, progress: Progress, schedule, waited, sinks: list[RecordSink]):
+        self.progress, self.schedule, self.waited, self.sinks = progress, schedule, waited, sinks
         self.intervals = config.train.logging_iteration, config.train.summary_iteration
         self.images_per_step = config.data.minibatch_size
-        self.paused = 0.0
         self.tables: list[EventTable] = []
-        self.mark = self._now(start)
+        self.mark = self._now(progress.start)
 
     def _now(self, step: int) -> Readings:
-        return Readings.now(step, self.paused, self.waited())
-
-    @contextlib.contextmanager
-    def pause(self):
-        """Around what is no training."""
-        began = time.perf_counter()
-        yield
-        self.paused += time.perf_counter() - began
+        return Readings.now(step, self.progress.paused_seconds, self.waited())
 
     def add(self, step: int, found: dict):
         """Takes in the measures of a step; see evaluation.measures."""
         losses, counts = np.asarray(found["losses"]), np.asarray(found["counts"]).astype(np.int64)
         self.tables.append(EventTable(np.full(len(losses), step), losses, counts))
-        if step == self.total or any(step % every == 0 for every in self.intervals):
+        if step == self.progress.total or any(is_due(every, step - 1, step) for every in self.intervals):
             self.write(step)
 
     def write(self, step: int):
@@ -91,7 +81,7 @@ class Records:
         if not self.tables:
             return
         now = self._now(step)
-        speed = speed_between(self.mark, now, self.total, self.images_per_step)
+        speed = speed_between(self.mark, now, self.progress.total, self.images_per_step)
         speed["learning_rate"] = float(self.schedule(step - 1))
         for sink in self.sinks:
             sink.write({"split": "train", "step": step, **join(self.tables).summary(), **speed})
@@ -126,7 +116,8 @@ class JaxFit:
         skip, seed = self.bad.most, config.execution.seed
         augment = config.train.augment
         stream = training_dataset(self.reader, config.data, seed, start, total - start, augment=augment, skip=skip)
-        records = Records(config, start, total, learning_rate(config, self.reader, total), stream.waited, sinks)
+        schedule = learning_rate(config, self.reader, total)
+        records = Records(config, Progress(start, total), schedule, stream.waited, sinks)
         number = start
         signals = CaughtSignals()
         signals.take()
@@ -179,7 +170,7 @@ class JaxFit:
     def save(self, number: int, records: Records):
         """Writes the checkpoint of a step."""
         self.finish(records)
-        with records.pause():
+        with records.progress.paused():
             step = self.step
             step.assign(self.state)
             manifest = self.config.manifest(ranks=1) | {"skipped": self.bad.record, "best": None}

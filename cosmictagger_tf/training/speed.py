@@ -1,7 +1,39 @@
-"""How fast a training goes between two of its records."""
+"""Where a training is, and how fast it goes between two of its records."""
 
+import contextlib
 import time
 from typing import NamedTuple
+
+
+class Progress:
+    """Where a training is: its first and last step, and its clock, which stands still while it does something else.
+
+    Args:
+        start: steps done before this fit.
+        total: the last step.
+    """
+
+    def __init__(self, start: int, total: int):
+        self.start, self.total = start, total
+        self.paused_seconds = 0.0
+
+    def step(self, batch: int) -> int:
+        """The steps done when Keras reports the end of a batch of this fit (the last of a stretch may be cut short)."""
+        return min(self.start + batch + 1, self.total)
+
+    @contextlib.contextmanager
+    def paused(self):
+        """Around what is no training."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.paused_seconds += time.perf_counter() - began
+
+
+def is_due(every: float, before: int, step: int) -> bool:
+    """Whether a multiple of `every` lies in the steps before + 1, ..., step; never where it is 0."""
+    return bool(every) and before // every != step // every
 
 
 class Readings(NamedTuple):

@@ -8,8 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from cosmictagger_tf.config import Config
-from cosmictagger_tf.training.callbacks import StepCallback, is_due
+from cosmictagger_tf.training.callbacks import StepCallback
 from cosmictagger_tf.training.pictures import charge_picture, class_picture
+from cosmictagger_tf.training.speed import is_due
 
 
 class Scalars:
@@ -86,7 +87,7 @@ class Pictures(StepCallback):
     """Draws input, label and prediction of one event, plane by plane.
 
     Args:
-        progress: see callbacks.Progress.
+        progress: see Progress.
         segmenter: see networks/segmentation.py.
         batch: a prepared Batch of one event.
         folder: of the event file.
@@ -136,7 +137,7 @@ class Profile(StepCallback):
     """Traces some steps for the Profile tab.
 
     Args:
-        progress: see callbacks.Progress.
+        progress: see Progress.
         folder: of the event files; the trace comes below it, in plugins/profile.
         first, last: the steps, counted from 1.
     """

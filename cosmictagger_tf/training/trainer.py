@@ -30,6 +30,7 @@ from cosmictagger_tf.training.run_config import (
     steps_per_epoch,
     total_steps,
 )
+from cosmictagger_tf.training.speed import Progress
 
 
 def train(config: RunConfig, say=print) -> TrainingResult:
@@ -87,7 +88,7 @@ def train_in(folder: RunFolder, ranks: Ranks, config: RunConfig, say) -> Trainin
         say(f"nothing to do: the run has done {start} of {total} steps")
         return TrainingResult(start, total, None, ranks.rank)
 
-    exit_status = fit(model, reader, store, folder, config, callbacks.Progress(start, total), ranks, bad)
+    exit_status = fit(model, reader, store, folder, config, Progress(start, total), ranks, bad)
     if bad.places:
         say(f"{len(bad.places)} of {len(reader)} events could not be read, and others took their places")
     step = int(model.step.numpy())
@@ -148,7 +149,7 @@ def build_model(config: RunConfig, reader: Reader, total: int, ranks: Ranks, say
 
 
 def fit(
-    model, reader, store, folder, config: RunConfig, progress: callbacks.Progress, ranks: Ranks, bad: BadEvents
+    model, reader, store, folder, config: RunConfig, progress: Progress, ranks: Ranks, bad: BadEvents
 ) -> int | None:
     """Runs model.fit with everything that watches it; returns the exit status that a signal asks for."""
     with ranks.agreed():

@@ -14,11 +14,11 @@ from cosmictagger_tf.config import (
 )
 from cosmictagger_tf.data.pipeline import training_dataset
 from cosmictagger_tf.detector import ImageShape
-from cosmictagger_tf.training.callbacks import Progress, is_due
 from cosmictagger_tf.training.losses import per_image_loss
 from cosmictagger_tf.training.ranks import Ranks
 from cosmictagger_tf.training.run_config import RunConfig
 from cosmictagger_tf.training.schedules import Flat
+from cosmictagger_tf.training.speed import Progress, is_due
 from cosmictagger_tf.training.trainer import build_validation
 from tests.training.small import make_batches, make_event, make_model, train_on
 from tests.training.test_losses import reference_loss

@@ -39,6 +39,30 @@ class Track:
     stopped: bool
 
 
+@dataclass(frozen=True)
+class Steps:
+    """The steps of a track, as its collisions with electrons depend on them.
+
+    Attributes:
+        mass: MeV, of the particle.
+        size: [steps], cm.
+        kinetic: [steps], MeV, in their middle.
+        beta: [steps].
+        top: [steps], MeV, the most that one electron can get.
+    """
+
+    mass: float
+    size: np.ndarray
+    kinetic: np.ndarray
+    beta: np.ndarray
+    top: np.ndarray
+
+    @classmethod
+    def of(cls, mass: float, size: np.ndarray, kinetic: np.ndarray) -> "Steps":
+        """With what follows from mass and energy."""
+        return cls(mass, size, kinetic, argon.beta_gamma(kinetic, mass)[0], argon.highest_transfer(kinetic, mass))
+
+
 def track(rng, mass: float, start, direction, kinetic: float, group: int, length: float = np.inf) -> Track:
     """Follows a particle that starts in the active volume.
 
@@ -65,13 +89,14 @@ def track(rng, mass: float, start, direction, kinetic: float, group: int, length
     points, directions = _path(rng, mass, np.asarray(start, float), np.asarray(direction, float), size, energy[:-1])
     alive = np.logical_and.accumulate(geometry.inside(points))
     n = int(alive.sum())
-    loss, size, middle = -np.diff(energy)[:n], size[:n], 0.5 * (energy[1:] + energy[:-1])[:n]
-    deltas, given = _delta_rays(rng, mass, points[:n], directions[:n], size, middle, group)
-    at, lost, left_out = _knocked_out(rng, mass, size, middle, UNKNOWN_FROM, DELTA_CUT)
-    loss = _fluctuated(rng, mass, np.maximum(loss - given - left_out, 0.2 * loss), size, middle)
-    steps = directions[:n] * size[:, None]
-    deposits = Deposits(points[:n], steps, loss, np.full(n, group), np.ones(n, bool))
-    places = points[at] + (rng.random(len(at)) - 0.5)[:, None] * steps[at]
+    loss = -np.diff(energy)[:n]
+    steps = Steps.of(mass, size[:n], 0.5 * (energy[1:] + energy[:-1])[:n])
+    deltas, given = _delta_rays(rng, steps, points[:n], directions[:n], group)
+    at, lost, left_out = _knocked_out(rng, steps, UNKNOWN_FROM, DELTA_CUT)
+    loss = _fluctuated(rng, steps, np.maximum(loss - given - left_out, 0.2 * loss))
+    moved = directions[:n] * steps.size[:, None]
+    deposits = Deposits(points[:n], moved, loss, np.full(n, group), np.ones(n, bool))
+    places = points[at] + (rng.random(len(at)) - 0.5)[:, None] * moved[at]
     ways = UNKNOWN_REACH * directions[at]
     unknown = Deposits(places, ways, lost, np.full(len(at), group), np.zeros(len(at), bool))
     deposits = Deposits.join([deposits, unknown.take(geometry.inside(places))])
@@ -93,35 +118,33 @@ def _path(rng, mass, start, direction, size, energy):
     return start + np.cumsum(steps, axis=0) - 0.5 * steps, directions
 
 
-def _knocked_out(rng, mass, size, kinetic, least, most):
+def _knocked_out(rng, steps: Steps, least, most):
     # Electrons of the xi/T^2 spectrum between two energies, step by step: the steps they come from, their energies, and
     # the mean energy that they carry out of each step.
-    beta, _ = argon.beta_gamma(kinetic, mass)
-    top = argon.highest_transfer(kinetic, mass)
-    most = np.minimum(most, top)
+    most = np.minimum(most, steps.top)
     able = most > least
-    strength = argon.XI / beta**2 * size
+    strength = argon.XI / steps.beta**2 * steps.size
     mean = np.where(able, strength * (1 / least - 1 / np.maximum(most, least)), 0.0)
-    carried = strength * (np.log(np.maximum(most, least) / least) - beta**2 * (most - least) / top)
-    at = np.repeat(np.arange(len(size)), rng.poisson(mean))
+    carried = strength * (np.log(np.maximum(most, least) / least) - steps.beta**2 * (most - least) / steps.top)
+    at = np.repeat(np.arange(len(steps.size)), rng.poisson(mean))
     u = rng.random(len(at))
     transfer = 1.0 / (1 / least - u * (1 / least - 1 / most[at]))
-    kept = rng.random(len(at)) > beta[at] ** 2 * transfer / top[at]
+    kept = rng.random(len(at)) > steps.beta[at] ** 2 * transfer / steps.top[at]
     return at[kept], transfer[kept], np.where(able, carried, 0.0)
 
 
-def _delta_rays(rng, mass, points, directions, size, kinetic, group):
+def _delta_rays(rng, steps: Steps, points, directions, group):
     # Also gives the mean energy that delta rays carry out of each step.
-    at, transfer, carried = _knocked_out(rng, mass, size, kinetic, DELTA_CUT, np.inf)
-    total = kinetic[at] + mass + argon.ELECTRON_MASS
-    cosine = transfer * total / (argon.momentum(transfer, argon.ELECTRON_MASS) * argon.momentum(kinetic[at], mass))
-    out = turned(directions[at], np.minimum(cosine, 1.0), rng.uniform(0, 2 * np.pi, len(at)))
+    at, transfer, carried = _knocked_out(rng, steps, DELTA_CUT, np.inf)
+    kinetic = steps.kinetic[at]
+    total = kinetic + steps.mass + argon.ELECTRON_MASS
+    momenta = argon.momentum(transfer, argon.ELECTRON_MASS) * argon.momentum(kinetic, steps.mass)
+    out = turned(directions[at], np.minimum(transfer * total / momenta, 1.0), rng.uniform(0, 2 * np.pi, len(at)))
     n = len(at)
     return Quanta(np.full(n, ELECTRON), points[at], out, transfer, np.full(n, group), np.ones(n, bool)), carried
 
 
-def _fluctuated(rng, mass, mean, size, kinetic):
-    beta, _ = argon.beta_gamma(kinetic, mass)
-    variance = argon.XI / beta**2 * size * np.minimum(UNKNOWN_FROM, argon.highest_transfer(kinetic, mass))
+def _fluctuated(rng, steps: Steps, mean):
+    variance = argon.XI / steps.beta**2 * steps.size * np.minimum(UNKNOWN_FROM, steps.top)
     shape = np.maximum(mean**2 / variance, 0.05)
     return rng.gamma(shape) * mean / shape

@@ -13,7 +13,7 @@ from pathlib import Path
 from cosmictagger_tf.errors import ConfigError, WriteError
 
 # Beside a file or folder that is being written by a process: .<name>.<process>.part, and .old for what it replaces.
-LEFTOVER = re.compile(r"\.(.+)\.\d+\.(part|old)")
+LEFTOVER = re.compile(r"\.(.+)\.(\d+)\.(part|old)")
 FULL = {errno.ENOSPC: "No space left on device", errno.EDQUOT: "Disk quota exceeded", errno.EFBIG: "File too large"}
 
 
@@ -93,12 +93,30 @@ def tidy(folder: Path, names: tuple[str, ...] = ()):
         found = LEFTOVER.fullmatch(left.name)
         if not found or (names and found[1] not in names):
             continue
-        if found[2] == "old" and not (folder / found[1]).exists():
+        if found[3] == "old" and not (folder / found[1]).exists():
             os.replace(left, folder / found[1])
         elif left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
         else:
             left.unlink(missing_ok=True)
+
+
+def clear_abandoned(path: Path):
+    """Removes what killed writers of a file left beside it: those whose process runs no more on this machine."""
+    for left in path.parent.iterdir():
+        found = LEFTOVER.fullmatch(left.name)
+        if found and found[1] == path.name and found[3] == "part" and not _runs(int(found[2])):
+            left.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
 
 
 def make_folder(path: Path, flag: str):

@@ -21,14 +21,14 @@ from cosmictagger_tf.data.larcv_format import (
 )
 from cosmictagger_tf.data.larcv_products import RawProduct, TableRows
 from cosmictagger_tf.detector import ImageShape
-from cosmictagger_tf.files import replaced_file
+from cosmictagger_tf.files import clear_abandoned, replaced_file
 
 
 class LarcvWriter:
     """A larcv3 file, written event by event: `with LarcvWriter(path, shape) as writer: writer.write(...)`.
 
-    The file appears under its name when the block ends without an error; until then it is written beside it. Memory
-    does not grow with the file.
+    The file appears under its name when the block ends without an error; until then it is written beside it. What a
+    writer of the same file left there that was killed is removed. Memory does not grow with the file.
 
     Args:
         path: the file.
@@ -43,6 +43,7 @@ class LarcvWriter:
 
     def __enter__(self) -> "LarcvWriter":
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        clear_abandoned(self.path)
         self._replacing = replaced_file(self.path)
         self.file = h5py.File(self._replacing.__enter__(), "w", libver="earliest")
         self.file.create_group("Data")

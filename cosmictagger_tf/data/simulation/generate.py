@@ -1,6 +1,9 @@
 """Simulated events, each from its own seed, into a larcv3 file."""
 
+import multiprocessing
+import os
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -86,7 +89,7 @@ def events(config: SimulateConfig) -> Iterator[tuple[Event, np.ndarray]]:
         for number in range(config.events):
             yield simulate_event(config.simulation_seed, number, *asked)
         return
-    with ProcessPoolExecutor(config.workers) as pool:
+    with ProcessPoolExecutor(config.workers, initializer=_end_with_parent) as pool:
         ahead: deque[Future] = deque()
         for number in range(config.events):
             # Not more at once than keeps the workers busy: the events wait here until they are written.
@@ -95,6 +98,18 @@ def events(config: SimulateConfig) -> Iterator[tuple[Event, np.ndarray]]:
             ahead.append(pool.submit(simulate_event, config.simulation_seed, number, *asked))
         while ahead:
             yield ahead.popleft().result()
+
+
+def _end_with_parent():
+    # In a worker: where the process that began it is killed, it would wait for the next event for ever.
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch():
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def report(done: int, total: int, seconds: float, say):

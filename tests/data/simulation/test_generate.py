@@ -1,5 +1,10 @@
 """Files of simulated events."""
 
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
@@ -89,6 +94,33 @@ def test_many_neutrinos_or_none(tmp_path):
 def test_an_existing_file_is_kept(file):
     with pytest.raises(ConfigError, match="exists already"):
         simulated(file)
+
+
+def runs(process):
+    try:
+        return bool(Path(f"/proc/{process}/cmdline").read_text())  # Empty: ended, and not yet waited for.
+    except FileNotFoundError:
+        return False
+
+
+def test_a_killed_simulation_leaves_no_workers_and_the_next_one_no_part_of_a_file(tmp_path):
+    output = tmp_path / "file.h5"
+    command = [sys.executable, "-m", "cosmictagger_tf.simulate", f"--output={output}", "--workers=2", "--events=500"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        process.kill()
+    assert len(workers) == 2 and not output.exists()
+    assert [path.name for path in tmp_path.iterdir()] == [f".file.h5.{process.pid}.part"]
+    until = time.monotonic() + 60
+    while any(runs(worker) for worker in workers):
+        assert time.monotonic() < until, "a worker of the killed simulation lives on"
+        time.sleep(0.2)
+    others = tmp_path / ".file.h5.1.part"
+    others.touch()
+    simulated(output, events=1)
+    # That of a process which runs is left alone.
+    assert sorted(path.name for path in tmp_path.iterdir()) == [others.name, "file.h5"]
 
 
 def test_small_and_dim_neutrinos_occur():

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from importlib.util import find_spec
 
-from cosmictagger_tf.errors import StoppedElsewhere, UserError, WriteError
+from cosmictagger_tf.errors import ConfigError, StoppedElsewhere, UserError, WriteError
 from cosmictagger_tf.files import write_failure
 from cosmictagger_tf.flags import HelpRequested, help_text, parse
 from cosmictagger_tf.launch import launched
@@ -98,6 +98,8 @@ def _import_backend_quietly():
             import tensorflow
 
             tensorflow.config.list_physical_devices()
+    except ValueError as error:
+        raise ConfigError(f"KERAS_BACKEND={os.environ.get('KERAS_BACKEND', '')}: {error}") from None
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)

@@ -15,6 +15,7 @@ from cosmictagger_tf.errors import ConfigError, WriteError
 # Beside a file or folder that is being written by a process: .<name>.<process>.part, and .old for what it replaces.
 LEFTOVER = re.compile(r"\.(.+)\.(\d+)\.(part|old)")
 FULL = {errno.ENOSPC: "No space left on device", errno.EDQUOT: "Disk quota exceeded", errno.EFBIG: "File too large"}
+FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EISDIR, errno.ENOTDIR)
 
 
 @contextlib.contextmanager
@@ -75,7 +76,7 @@ def write_failure(error: BaseException) -> str | None:
     The HDF5 library and TensorFlow say it in the text of exceptions of their own.
     """
     number = getattr(error, "errno", None)
-    if isinstance(error, OSError) and number in {*FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}:
+    if isinstance(error, OSError) and number in {*FULL, *FORBIDDEN}:
         return os.strerror(number)
     text = str(error)
     found = [reason for number, reason in FULL.items() if f"errno = {number}," in text or reason in text]

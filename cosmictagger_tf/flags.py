@@ -132,7 +132,7 @@ def _read_flagfile(path, stack):
         raise ConfigError(f"--flagfile={path}: {reason}") from None
     found = []
     for line in lines:
-        if line.startswith("--flagfile="):
+        if line.startswith(("--flagfile=", "-flagfile=")):
             found += _read_flagfile(path.parent / line.partition("=")[2], (*stack, path.resolve()))
         elif line and not line.startswith(("#", "//")):
             if not line.startswith("-"):

@@ -95,7 +95,10 @@ class RunFolder:
     def record(self) -> dict | None:
         """What the run wrote about itself; None for a new run."""
         try:
-            return json.loads(self.record_file.read_text())
+            record = json.loads(self.record_file.read_text())
+            if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
+                raise ValueError("no record of a run")
+            return record
         except FileNotFoundError:
             return None
         except (OSError, ValueError):

@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from cosmictagger_tf.config import DataConfig, ExecutionConfig, NetworkConfig, OutputConfig, TrainConfig
+from cosmictagger_tf.config import (
+    DataConfig,
+    DisplayConfig,
+    ExecutionConfig,
+    NetworkConfig,
+    OutputConfig,
+    SimulateConfig,
+    TrainConfig,
+)
 from cosmictagger_tf.doors import open_door
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.flags import parse
@@ -104,6 +112,9 @@ def test_flagfiles_nest_relative_to_themselves_and_yield_to_the_command_line(tmp
         (["--iterations=1", "--epochs=1"], TrainConfig, "--iterations and --epochs"),
         (["--run_id=a/b"], OutputConfig, "plain folder name"),
         (["--flagfile=/nowhere.flags"], NetworkConfig, "/nowhere.flags"),
+        (["--seed=4294967296"], ExecutionConfig, "--seed"),
+        (["--simulation_seed=9223372036854775808"], SimulateConfig, "--simulation_seed"),
+        (["--entries=\u00b2"], DisplayConfig, "is no entry number"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_flag(argv, group, said):
@@ -114,9 +125,10 @@ def test_a_mistake_is_one_line_that_names_the_flag(argv, group, said):
 
 
 def test_a_flagfile_that_includes_itself_is_refused(tmp_path):
-    (tmp_path / "a.flags").write_text("--flagfile=a.flags\n")
-    with pytest.raises(ConfigError, match="includes itself"):
-        parse([f"--flagfile={tmp_path}/a.flags"], (NetworkConfig,))
+    for dashes in ("-", "--"):
+        (tmp_path / "a.flags").write_text(f"{dashes}flagfile=a.flags\n")
+        with pytest.raises(ConfigError, match="includes itself"):
+            parse([f"--flagfile={tmp_path}/a.flags"], (NetworkConfig,))
 
 
 def test_a_line_that_is_no_flag_is_refused(tmp_path):

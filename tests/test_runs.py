@@ -97,6 +97,14 @@ def test_a_run_that_saved_nothing_binds_nobody(folder):
     assert folder.check_resumable(sections(minibatch_size=4), {"events": 90}) == []
 
 
+@pytest.mark.parametrize("text", ["[]", '{"events": 3}', "{"])
+def test_a_record_that_is_none_is_called_broken(folder, text):
+    folder.prepare()
+    folder.record_file.write_text(text)
+    with pytest.raises(ConfigError, match="is broken"):
+        folder.config(NetworkConfig)
+
+
 def test_what_killed_writers_left_is_cleared_up(tmp_path):
     (tmp_path / ".step_00000004.123.part").mkdir()
     (tmp_path / ".step_00000004.123.part/state.npz").touch()

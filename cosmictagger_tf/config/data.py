@@ -46,7 +46,7 @@ class SimulateConfig(Config):
     output: str = option("simulated.h5", "the larcv3 file to write")
     overwrite: bool = option(False, "replace the file if it exists")
     events: int = option(100, "how many events", minimum=1)
-    simulation_seed: int = option(1, "names the set: the same seed gives the same events", minimum=0)
+    simulation_seed: int = option(1, "names the set: the same seed gives the same events", minimum=0, maximum=2**63 - 1)
     neutrinos: int = option(
         1,
         "neutrino interactions in each event: 0 = cosmic rays alone; several = more to learn from in an image",

@@ -17,7 +17,7 @@ class ExecutionConfig(Config):
         choices=("float32", "mixed", "bfloat16"),
     )
     xla: bool = option(True, "compile the step with XLA; on a CPU the dense networks are quicker without")
-    seed: int = option(0, "seed of the weights and of the order of the data", minimum=0)
+    seed: int = option(0, "seed of the weights and of the order of the data", minimum=0, maximum=2**32 - 1)
     deterministic: bool = option(
         False,
         "the same command gives the same bits: operations that depend on the order of threads give way to slower ones",

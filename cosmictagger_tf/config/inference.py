@@ -98,6 +98,6 @@ class DisplayConfig(Config):
     predict: bool = option(True, "draw the run's prediction beside image and truth")
 
     def check(self):
-        wrong = [entry for entry in self.entries if not entry.isdigit()]
+        wrong = [entry for entry in self.entries if not entry.isdecimal()]
         if wrong:
             raise ConfigError(f"--entries: '{wrong[0]}' is no entry number")

@@ -23,7 +23,7 @@ class BenchmarkConfig(Config):
 
     def check(self):
         for name in ("batch_sizes", "sites"):
-            wrong = [value for value in getattr(self, name) if not value.isdigit() or int(value) < 1]
+            wrong = [value for value in getattr(self, name) if not value.isdecimal() or int(value) < 1]
             if wrong:
                 raise ConfigError(f"--{name}: '{wrong[0]}' is no number of 1 or more")
         if not self.batch_sizes:
@@ -50,6 +50,6 @@ class ScalingConfig(Config):
     allreduce: str = option("ring", "how the ranks are connected", choices=("ring", "tree"))
 
     def check(self):
-        wrong = [count for count in self.rank_counts if not count.isdigit() or int(count) < 1]
+        wrong = [count for count in self.rank_counts if not count.isdecimal() or int(count) < 1]
         if wrong:
             raise ConfigError(f"--rank_counts: '{wrong[0]}' is no number of ranks")

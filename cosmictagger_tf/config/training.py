@@ -135,7 +135,7 @@ class TrainConfig(Config):
         """First and last step to trace; None where there is nothing to trace."""
         if not self.profile:
             return None
-        if len(self.profile) != 2 or not all(text.isdigit() for text in self.profile):
+        if len(self.profile) != 2 or not all(text.isdecimal() for text in self.profile):
             raise ConfigError(f"--profile={','.join(self.profile)}: must be two steps, as in --profile=20,25")
         first, last = map(int, self.profile)
         if not 1 <= first <= last:

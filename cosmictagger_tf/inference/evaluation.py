@@ -114,6 +114,8 @@ def evaluate_as(ranks: Ranks, given, options, output, weights, data, network, se
     table, details = evaluate_events(evaluator, reader, trained.data, histogram, ranks, bad)
     if ranks.rank:
         return None
+    if neutrinos is not None:
+        neutrinos = [neutrinos[int(entry)] for entry in table.entries]
     cut = apply_cut(details, options.event_cut_pixels, options.event_cut_rows)
     return Evaluation(
         trained,

@@ -10,6 +10,7 @@ import numpy as np
 from cosmictagger_tf import execution
 from cosmictagger_tf.config import EvaluateConfig, OutputConfig
 from cosmictagger_tf.detector import CLASS_NAMES
+from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import make_folder, replaced_file, write_json
 from cosmictagger_tf.inference.evaluation import Evaluation
 from cosmictagger_tf.inference.event_cut import rate
@@ -27,6 +28,11 @@ def report_place(options: EvaluateConfig, output: OutputConfig) -> Path | None:
     if not options.report and not folder.is_dir():
         return None
     place = Path(options.report) if options.report else folder / "evaluation.html"
+    if place.stem in ("run", "history") and (place.parent / "run.json").exists():
+        raise ConfigError(f"--report={place}: its tables would replace the run's own files; give another name")
+    for path in (place, place.with_suffix(".json"), place.with_suffix(".csv")):
+        if path.is_dir():
+            raise ConfigError(f"--report={options.report}: {path} is a folder, give another name")
     make_folder(place.parent, "report")
     return place
 

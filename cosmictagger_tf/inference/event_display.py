@@ -13,7 +13,7 @@ from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 
 from cosmictagger_tf import execution
-from cosmictagger_tf.data.dataset import open_reader
+from cosmictagger_tf.data.dataset import FilesReader, open_reader
 from cosmictagger_tf.data.simulation.geometry import CM_PER_ROW, PITCH, ROWS_PER_TPC
 from cosmictagger_tf.detector import ADC_THRESHOLD, COSMIC, N_CLASSES, NEUTRINO
 from cosmictagger_tf.errors import ConfigError
@@ -205,7 +205,8 @@ def display_events(given, display, output, weights, data, network, settings) -> 
         if entry >= len(reader):
             raise ConfigError(f"--entries={entry}: {', '.join(reader.files)} has the entries 0 to {len(reader) - 1}")
         event = reader.read(entry)
-        title = f"{Path(reader.files[0]).name}, {event_name(entry, event.event_id)}"
+        file = reader.locate(entry)[0].path if isinstance(reader, FilesReader) else reader.files[0]
+        title = f"{Path(file).name}, {event_name(entry, event.event_id)}"
         picture = take_picture(title, event, predictor, data.downsample)
         path = folder / f"event_{entry}.{display.display_format}"
         if display.display_format == "html":

@@ -52,6 +52,7 @@ def export_run(
     shape = open_reader(trained.data).shape if data.file else ImageShape()
     segmenter = trained.segmenter(shape)
     path = Path(export.export_dir) if export.export_dir else folder.path / DEFAULT_NAMES[export.export_format]
+    check_place(path, export.export_format)
     make_folder(path.parent, "export_dir")
     if export.export_format == "keras":
         _replace(path, ".keras", lambda beside: segmenter.network.save(beside))
@@ -66,6 +67,17 @@ def export_run(
     }
     export_saved_model(served, path, record)
     return path
+
+
+def check_place(path: Path, export_format: str):
+    """Raises ConfigError where an export would take the place of something else than an export."""
+    if not path.name:
+        raise ConfigError(f"--export_dir={path}: give a folder of its own, such as {path / 'model'}")
+    if export_format == "keras":
+        if path.is_dir():
+            raise ConfigError(f"--export_dir={path}: is a folder, and --export_format=keras makes a file")
+    elif path.exists() and not (path / "saved_model.pb").exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise ConfigError(f"--export_dir={path}: exists, and is no exported model; give another name")
 
 
 def _replace(path: Path, ending: str, write):

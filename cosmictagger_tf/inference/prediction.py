@@ -20,7 +20,7 @@ from cosmictagger_tf.config import (
     WeightsConfig,
     with_changes,
 )
-from cosmictagger_tf.data.dataset import FilesReader, open_reader
+from cosmictagger_tf.data.dataset import FilesReader, expand, open_reader
 from cosmictagger_tf.data.pipeline import BatchStream
 from cosmictagger_tf.data.sampling import FILLER
 from cosmictagger_tf.errors import ConfigError
@@ -93,8 +93,10 @@ def check_output(path: Path, overwrite: bool, data: DataConfig):
     """Raises ConfigError where the file must not be written."""
     if data.synthetic:
         raise ConfigError("--synthetic: predict needs a file, whose products it carries over")
-    if any(Path(file).resolve() == path.resolve() for file in data.file):
+    if any(Path(file).resolve() == path.resolve() for file in expand(data.file)):
         raise ConfigError(f"--output={path}: is an input, give another name")
+    if path.is_dir():
+        raise ConfigError(f"--output={path}: is a folder, give the name of a file")
     if path.exists() and not overwrite:
         raise ConfigError(f"--output={path}: exists already; remove it, or give --overwrite")
 

@@ -27,6 +27,8 @@ class Progress:
         if now - self.shown < (1 if terminal else 10) and self.done < self.total:
             return
         self.shown = now
+        if not self.done:
+            return
         rate = self.done / max(now - self.began, 1e-9)
         text = f"{self.verb} {self.done}/{self.total} events  {rate:.2f} images/s"
         text += f"  {clock((self.total - self.done) / rate)} left"

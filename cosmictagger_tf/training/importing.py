@@ -2,6 +2,7 @@
 
 import pickle
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -100,7 +101,7 @@ def _read_npz(path):
         with np.load(path, allow_pickle=False) as file:
             names = [name for name in file.files if name.startswith("param/")] or file.files
             return {name.removeprefix("param/"): file[name] for name in names}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ConfigError(f"--from={path}: cannot be read as arrays ({str(error).splitlines()[0]})") from None
 
 

@@ -76,6 +76,14 @@ def test_a_file_without_labels_and_no_network_is_drawn_too(unlabelled_file, tmp_
     assert "has the entries 0 to 9" in refusal("display", "--nopredict", f"--file={unlabelled_file}", "--entries=10")
 
 
+def test_an_event_is_called_by_its_own_file(simulated_file, tmp_path):
+    other = tmp_path / "other.h5"
+    shutil.copy(simulated_file, other)
+    where = ["--entries=10", "--display_format=html", f"--display_dir={tmp_path}"]
+    run_door("display", "--nopredict", f"--file={simulated_file},{other}", *where)
+    assert "other.h5, entry 10" in (tmp_path / "event_10.html").read_text()
+
+
 @pytest.mark.chromium
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium on the path (Debian: apt-get install chromium)")
 def test_in_a_browser_the_time_axes_are_linked_and_classes_switched(drawn, tmp_path):

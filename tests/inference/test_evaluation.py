@@ -3,7 +3,9 @@
 import csv
 import json
 import re
+import shutil
 
+import h5py
 import numpy as np
 import pytest
 
@@ -149,3 +151,20 @@ def test_evaluate_writes_a_report_a_table_and_every_number(run, simulated_file, 
 def test_evaluate_refuses_what_it_cannot_do(run, unlabelled_file, tmp_path):
     assert "no label product" in refusal("evaluate", *run, f"--file={unlabelled_file}")
     assert "must end in .html" in refusal("evaluate", *run, f"--report={tmp_path}/x.pdf")
+    (tmp_path / "run.json").touch()
+    assert "the run's own files" in refusal("evaluate", *run, f"--report={tmp_path}/run.html")
+    assert "the run's own files" in refusal("evaluate", *run, f"--report={tmp_path}/history.html")
+    (tmp_path / "x.csv").mkdir()
+    assert "x.csv is a folder" in refusal("evaluate", *run, f"--report={tmp_path}/x.html")
+
+
+def test_what_is_said_of_a_skipped_events_neighbours_is_theirs(run, simulated_file, tmp_path):
+    damaged = tmp_path / "damaged.h5"
+    shutil.copy(simulated_file, damaged)
+    with h5py.File(damaged, "a") as file:
+        file["Data/sparse2d_sbndwire_group/voxels"][100, "id"] = 1 << 40
+    for name, path in (("whole", simulated_file), ("damaged", damaged)):
+        flags = [f"--file={path}", f"--report={tmp_path}/{name}.html", "--nohtml", "--skip_bad_events=1"]
+        run_door("evaluate", *run, *flags)
+    whole, rest = ((tmp_path / f"{name}.csv").read_text().splitlines() for name in ("whole", "damaged"))
+    assert rest == [whole[0], *whole[2:]]

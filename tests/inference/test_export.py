@@ -14,6 +14,8 @@ from cosmictagger_tf.config import DataConfig, NetworkConfig, OutputConfig, Weig
 from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.larcv_h5 import LarcvFile
 from cosmictagger_tf.data.transforms import downsample_event
+from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.inference.export import check_place
 from cosmictagger_tf.runs import RunFolder
 from tests.doors import refusal, run_door
 
@@ -159,3 +161,20 @@ def test_the_keras_file_reproduces_the_scores(run, expected, tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "scores.npy")[0], scores, atol=1e-5)
     line = refusal("export", *run, "--export_format=keras", "--export_preprocessing")
     assert "leave out --export_preprocessing" in line
+
+
+def test_only_an_export_is_replaced_by_an_export(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis").touch()
+    for place in (tmp_path / "mine", tmp_path / "mine/thesis"):
+        with pytest.raises(ConfigError, match="is no exported model"):
+            check_place(place, "saved_model")
+    with pytest.raises(ConfigError, match="is a folder"):
+        check_place(tmp_path / "mine", "keras")
+    with pytest.raises(ConfigError, match="a folder of its own"):
+        check_place(Path("."), "saved_model")
+    (tmp_path / "mine/saved_model.pb").touch()
+    (tmp_path / "empty").mkdir()
+    for place in ("mine", "empty", "new"):
+        check_place(tmp_path / place, "saved_model")
+    check_place(tmp_path / "mine/thesis", "keras")

@@ -114,6 +114,9 @@ def test_users_mistakes_are_one_line(run, simulated_file, scored, tmp_path):
     before = scored.read_bytes()
     assert "--overwrite" in refusal("predict", *run, f"--file={simulated_file}", f"--output={scored}")
     assert "is an input" in refusal("predict", *run, f"--file={scored}", f"--output={scored}", "--overwrite")
+    pattern = f"--file={scored.parent}/*{scored.name[-6:]}"
+    assert "is an input" in refusal("predict", *run, pattern, f"--output={scored}", "--overwrite")
+    assert "is a folder" in refusal("predict", *run, f"--file={scored}", f"--output={tmp_path}", "--overwrite")
     assert "no run is there" in refusal("predict", f"--output_dir={tmp_path}", f"--file={scored}", "--output=x.h5")
     assert "--output: cannot write to /proc/no" in refusal(
         "predict", *run, f"--file={scored}", "--output=/proc/no/x.h5"

@@ -78,6 +78,8 @@ def simulate_file(config: SimulateConfig, say=print):
                 products = {PRODUCER_IMAGE: event.image, PRODUCER_LABEL: event.label}
                 writer.write(event.event_id, products, particles={PRODUCER_NEUTRINO: particle})
                 report(writer.entries, config.events, time.perf_counter() - began, say)
+    except BrokenPipeError:
+        raise  # Of what is said, not of the file.
     except OSError as error:
         raise ConfigError(f"--output={path}: cannot be written ({error.strerror or error})") from None
 

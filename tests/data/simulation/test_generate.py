@@ -123,6 +123,14 @@ def test_a_killed_simulation_leaves_no_workers_and_the_next_one_no_part_of_a_fil
     assert sorted(path.name for path in tmp_path.iterdir()) == [others.name, "file.h5"]
 
 
+def test_who_reads_no_more_of_what_is_said_is_no_fault_of_the_file(tmp_path):
+    def say(line):
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        simulate_file(SimulateConfig(output=str(tmp_path / "file.h5"), events=1), say)
+
+
 def test_small_and_dim_neutrinos_occur():
     pixels = [sum(int((p.values == 2).sum()) for p in simulate_event(3, n)[0].label) for n in range(16)]
     assert min(pixels) < 1000 < max(pixels)

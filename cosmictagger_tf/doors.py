@@ -99,7 +99,10 @@ def _import_backend_quietly():
 
             tensorflow.config.list_physical_devices()
     except ValueError as error:
-        raise ConfigError(f"KERAS_BACKEND={os.environ.get('KERAS_BACKEND', '')}: {error}") from None
+        # Where the user named no backend, it is a broken installation, of which the whole traceback tells more.
+        if "KERAS_BACKEND" not in os.environ:
+            raise
+        raise ConfigError(f"KERAS_BACKEND={os.environ['KERAS_BACKEND']}: {error}") from None
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)

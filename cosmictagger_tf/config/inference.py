@@ -22,7 +22,11 @@ class WeightsConfig(Config):
     checkpoint_step: int = option(
         -1, "step of the run's checkpoint; -1 = the newest, -2 = the best by validation", minimum=-2
     )
-    weights_location: str = option("", "a Keras .weights.h5 file to use instead of the run's checkpoint")
+    weights_location: str = option(
+        "",
+        "a Keras .weights.h5 file to use instead of a run's checkpoint; the network flags and --downsample say of what "
+        "network it is (--flagfile=<run>/run.flags has them all)",
+    )
     background_shift: float = option(
         0.0,
         "added to the background's logit: the working point. Below 0 more pixels are called cosmic or neutrino, and "

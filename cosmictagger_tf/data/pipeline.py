@@ -100,7 +100,9 @@ class BatchStream:
         batches = tf.data.Dataset.from_generator(self.generate, output_signature=signature)
         if self.prepare:
             # In order, so that a run can be repeated.
-            batches = batches.map(self.prepare, num_parallel_calls=2, deterministic=True).prefetch(1)
+            # As it is: AutoGraph, which there is nothing for, puts its own lines around what a user is told.
+            prepare = tf.autograph.experimental.do_not_convert(self.prepare)
+            batches = batches.map(prepare, num_parallel_calls=2, deterministic=True).prefetch(1)
         options = tf.data.Options()
         # Nothing is left to TensorFlow's tuning, whose thread can keep a process that met an error from ending for
         # minutes.

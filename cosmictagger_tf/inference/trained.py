@@ -16,6 +16,8 @@ from cosmictagger_tf.training.shipped import ShippedModel
 
 # How a network was trained to see its input: taken from the run unless the user says otherwise.
 INHERITED_DATA = ("downsample", "producer_image", "producer_label")
+# Of the network's options, those that the trained weights know nothing of.
+HOW_IT_COMPUTES = ("data_format", "remat", "weight_decay")
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,9 @@ def find_trained(
 ) -> TrainedModel:
     """The trained model that the flags mean.
 
-    With --weights_location the architecture is what the flags say; otherwise it is the trained one's own, and network
-    flags that contradict it are refused.
+    With --weights_location the architecture and the resolution are what the flags say; otherwise they are the trained
+    one's own, and network flags that contradict the architecture are refused. How the same network computes
+    (--data_format, --remat) is the flags' alone: it may have been trained on another machine.
 
     Args:
         given: names of the options that the user set.
@@ -87,6 +90,7 @@ def find_trained(
     shipped = ShippedModel(weights.weights) if weights.weights != "run" else None
     source = shipped or folder
     recorded = source.config(NetworkConfig)
+    recorded = replace(recorded, **{n: getattr(network, n) for n in HOW_IT_COMPUTES})
     names = [f.name for f in fields(NetworkConfig) if f.name in given]
     wrong = [n for n in names if getattr(network, n) != getattr(recorded, n)]
     if wrong:

@@ -5,8 +5,10 @@ from typing import NamedTuple, Protocol
 
 import keras
 
+from cosmictagger_tf.backend import convolves_channels_first
 from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.detector import ImageShape
+from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.networks.build import build_network
 from cosmictagger_tf.networks.scatter import ScatterPixels, at_pixels
 
@@ -96,11 +98,19 @@ class DenseSegmenter:
 
 
 def build_segmenter(config: NetworkConfig, shape: ImageShape, static: bool = False) -> Segmenter:
-    """The segmenter of an architecture for images of `shape`; raises ConfigError where they do not fit.
+    """The segmenter of an architecture for images of `shape`.
 
     Args:
         static: for XLA: a sparse network's lists come in a few lengths only, so that few programs are compiled.
+
+    Raises:
+        ConfigError: the images do not fit, or this machine has no convolutions of that data_format.
     """
+    if config.data_format == "channels_first" and not static and not convolves_channels_first():
+        raise ConfigError(
+            "--data_format=channels_first: TensorFlow has no such convolutions for this CPU without XLA: leave it "
+            "out, or try --xla, or TF_ENABLE_ONEDNN_OPTS=1 in the environment"
+        )
     network = build_network(config, shape)
     if config.conv_mode == "sparse":
         # Here, because that module needs this one.

@@ -1,12 +1,16 @@
 """The dense UResNet: the battery, every option with every other, sizes and planes, and that what is built is used."""
 
 import itertools
+import os
+import subprocess
+import sys
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from cosmictagger_tf.backend import convolves_channels_first
 from cosmictagger_tf.config import NetworkConfig, with_changes
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError
@@ -119,8 +123,34 @@ def test_channels_first_is_channels_last(options):
         one, other = (loss_and_gradients(network, images(), training, jit=True) for network in (last, first))
         for a, b in zip(one, other, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * max(1.0, np.abs(a).max()))
-    # Without XLA too.
-    np.testing.assert_allclose(first(images()), last(images()), rtol=1e-4, atol=1e-4)
+    # Without XLA too, where TensorFlow has such convolutions.
+    if convolves_channels_first():
+        np.testing.assert_allclose(first(images()), last(images()), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("onednn", ["0", "1"])
+def test_channels_first_is_refused_where_tensorflow_cannot(onednn):
+    # Whether it uses oneDNN is decided once a process: by the environment, or else by the processor.
+    code = (
+        "from cosmictagger_tf.config import NetworkConfig; from cosmictagger_tf.detector import ImageShape; "
+        "from cosmictagger_tf.networks.segmentation import build_segmenter; "
+        "config = NetworkConfig(network_depth=1, n_initial_filters=2, data_format='channels_first'); "
+        "build_segmenter(config, ImageShape(1, 4, 4), static=True); build_segmenter(config, ImageShape(1, 4, 4))"
+    )
+    environment = {
+        **os.environ,
+        "TF_ENABLE_ONEDNN_OPTS": onednn,
+        "CUDA_VISIBLE_DEVICES": "",
+        "KERAS_BACKEND": "tensorflow",
+    }
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    if onednn == "1":
+        assert found.returncode == 0, found.stderr
+    else:
+        assert (
+            "ConfigError: --data_format=channels_first: TensorFlow has no such convolutions for this CPU"
+            in found.stderr
+        )
 
 
 @pytest.mark.parametrize("mode", ["2D", "3D"])

@@ -55,7 +55,9 @@ class Reference:
         return self.arrays[f"{mode}/logits"][:, 0].transpose(0, 2, 3, 1)
 
     def tolerance(self, mode):
-        return max(1e-3, 3 * float(self.arrays[f"{mode}/f64_logits_maxabsdiff"]))
+        # Of two float32 results, each about as far from the float64 one, on whatever processor: without oneDNN, for
+        # instance, TensorFlow sums in another order. In float64 they agree to the last digits (test_logits_in_float64).
+        return max(1e-3, 5 * float(self.arrays[f"{mode}/f64_logits_maxabsdiff"]))
 
 
 @pytest.fixture(scope="module", params=NETWORKS)

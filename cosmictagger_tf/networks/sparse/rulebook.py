@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 from keras import ops
 
-from cosmictagger_tf.backend import take_rows
+from cosmictagger_tf.backend import assert_at_most, take_rows
 from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.detector import ImageShape
+from cosmictagger_tf.errors import ConfigError
 
 FIRST_KERNEL, BLOCK_KERNEL = 5, 3
 # Empty rows and columns between the images of a list, so that no window reaches over an edge into another's pixels.
@@ -58,11 +59,14 @@ class Grid(NamedTuple):
         """The grid of half the size."""
         return Grid(self.planes, self.height // 2, self.width // 2)
 
-    def check_batch(self, batch: int | None):
-        """Raises ValueError where the keys of `batch` events would not fit."""
+    def check_batch(self, batch):
+        """Raises ConfigError where the keys of `batch` events would not fit; where the graph leaves it open, when it runs."""
         most = NOWHERE // (self.planes * (self.height + MARGIN) * self.pitch) - 1
-        if batch is not None and batch > most:
-            raise ValueError(f"the sparse network takes at most {most} events of this size at once, not {batch}")
+        wrong = f"the sparse network takes at most {most} events of this size at once"
+        if not isinstance(batch, int):
+            assert_at_most(batch, most, wrong)
+        elif batch > most:
+            raise ConfigError(f"--minibatch_size={batch}: {wrong}")
 
 
 def grids(config: NetworkConfig, shape: ImageShape) -> list[Grid]:
@@ -100,7 +104,6 @@ def build_rulebook(coordinates, values, config: NetworkConfig, shape: ImageShape
             rows_{l}        int32 [n_l]       image * (rows of an image) + row of each site; -1 where padded; for l of
                                               row_exchange
     """
-    grids(config, shape)[0].check_batch(coordinates.shape[0])
     keys = pixel_keys(coordinates, shape)
     book = rulebook_of_keys(
         ops.reshape(keys, (-1,)), ops.reshape(values, (-1,)), ops.shape(keys)[0], config, shape, sizes
@@ -118,8 +121,13 @@ def pixel_keys(coordinates, shape: ImageShape):
 
 
 def rulebook_of_keys(pixel_keys, values, batch, config: NetworkConfig, shape: ImageShape, sizes=None) -> dict:
-    """build_rulebook for one flat list: keys int32 [P] (see Grid) and values float32 [P] of `batch` events."""
+    """build_rulebook for one flat list: keys int32 [P] (see Grid) and values float32 [P] of `batch` events.
+
+    Raises:
+        ConfigError: so many events have more pixels than there are keys.
+    """
     levels = grids(config, shape)
+    levels[0].check_batch(batch)
     keys = distinct(pixel_keys, sizes and sizes[0])
     pixel_sites = ops.where(pixel_keys < NOWHERE, find(keys, pixel_keys), ops.size(keys))
     summed = ops.segment_sum(values, pixel_sites, ops.size(keys) + 1)

@@ -7,6 +7,7 @@ from keras import ops
 
 from cosmictagger_tf.config import NetworkConfig, with_changes
 from cosmictagger_tf.detector import ImageShape
+from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.networks.sparse.buckets import bucket_sizes, fill_up
 from cosmictagger_tf.networks.sparse.rulebook import build_rulebook, level_bounds
 from cosmictagger_tf.networks.sparse.segmentation import SparseSegmenter
@@ -126,9 +127,15 @@ def test_an_empty_batch_has_no_sites_but_the_deepest():
 
 
 def test_more_events_than_the_keys_can_number_are_refused():
-    coordinates = np.full((200, 3, 1, 2), -1, np.int32)
-    with pytest.raises(ValueError, match="at most 135 events"):
-        build_rulebook(coordinates, np.zeros((200, 3, 1), np.float32), SMALL, ImageShape())
+    pixels = np.full((200, 3, 1, 2), -1, np.int32), np.zeros((200, 3, 1), np.float32)
+    with pytest.raises(ConfigError, match="--minibatch_size=200: the sparse network takes at most 135 events"):
+        build_rulebook(*pixels, SMALL, ImageShape())
+    # An exported model, whose batch size is open.
+    specs = tf.TensorSpec((None, 3, None, 2), tf.int32), tf.TensorSpec((None, 3, None), tf.float32)
+    built = tf.function(lambda c, v: build_rulebook(c, v, SMALL, ImageShape()), input_signature=specs)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="at most 135 events"):
+        built(*pixels)
+    assert len(built(*(array[:135] for array in pixels))["values"]) == 0
 
 
 def test_compiled_in_a_graph_it_is_the_same():

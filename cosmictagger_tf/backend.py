@@ -19,7 +19,7 @@ def take_rows(x, rows):
 
 
 def assert_at_most(x, most: int, message: str):
-    """Lets a graph of TensorFlow's fail when it runs, where an integer tensor exceeds `most`; XLA has no such checks."""
+    """Lets a graph of TensorFlow's fail when it runs where an integer tensor exceeds `most`; XLA has no such checks."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 

@@ -42,7 +42,7 @@ def main(given, options, output, weights, data, skip, network, settings, ranks) 
     from cosmictagger_tf.inference.evaluation_files import report_place, write_evaluation
     from cosmictagger_tf.inference.report import report_text
 
-    place = report_place(options, output)
+    place = report_place(options, output, weights)
     found = evaluate(given, options, output, weights, data, network, settings, ranks, skip)
     if found is None:
         return

@@ -13,19 +13,23 @@ from pathlib import Path
 from cosmictagger_tf.errors import ConfigError, WriteError
 
 # Beside a file or folder that is being written by a process: .<name>.<process>.part, and .old for what it replaces.
-LEFTOVER = re.compile(r"\.(.+)\.(\d+)\.(part|old)")
+# After it, the ending that some libraries want.
+LEFTOVER = re.compile(r"\.(.+)\.(\d+)\.(part|old)(\.[a-z]+)?")
 FULL = {errno.ENOSPC: "No space left on device", errno.EDQUOT: "Disk quota exceeded", errno.EFBIG: "File too large"}
 FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EISDIR, errno.ENOTDIR)
 
 
 @contextlib.contextmanager
-def replaced_file(path: Path) -> Iterator[Path]:
+def replaced_file(path: Path, ending: str = "") -> Iterator[Path]:
     """Yields a path to write to; on success it takes the place of `path`, on an error it is removed.
+
+    Args:
+        ending: what its name must end with for the library that writes it, such as ".keras".
 
     Raises:
         WriteError: the disk is full, or forbids it.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part{ending}")
     try:
         with write_errors(path):
             yield beside
@@ -83,30 +87,24 @@ def write_failure(error: BaseException) -> str | None:
     return found[0] if found else None
 
 
-def tidy(folder: Path, names: tuple[str, ...] = ()):
+def tidy(folder: Path, names: tuple[str, ...] = (), shared: bool = False):
     """Removes what writers that were killed left in a folder; what was being replaced is put back.
 
     Args:
-        folder: nobody else may be writing there.
-        names: look after these files only; () = all.
+        folder: where they wrote.
+        names: look after these files and folders only; () = all.
+        shared: others may be writing there now, so that only what processes left that run no more on this machine goes;
+            False: nobody is.
     """
     for left in list(folder.iterdir()) if folder.is_dir() else []:
         found = LEFTOVER.fullmatch(left.name)
-        if not found or (names and found[1] not in names):
+        if not found or (names and found[1] not in names) or (shared and _runs(int(found[2]))):
             continue
         if found[3] == "old" and not (folder / found[1]).exists():
             os.replace(left, folder / found[1])
         elif left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
         else:
-            left.unlink(missing_ok=True)
-
-
-def clear_abandoned(path: Path):
-    """Removes what killed writers of a file left beside it: those whose process runs no more on this machine."""
-    for left in path.parent.iterdir():
-        found = LEFTOVER.fullmatch(left.name)
-        if found and found[1] == path.name and found[3] == "part" and not _runs(int(found[2])):
             left.unlink(missing_ok=True)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 
 import pytest
@@ -120,6 +121,18 @@ def test_what_killed_writers_left_is_cleared_up(tmp_path):
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == [".hidden.part", ".lock", "model", "step_00000004.set_aside"]
     assert (tmp_path / "model/saved").exists()
+
+
+def test_what_others_are_writing_is_left_alone(tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    (tmp_path / f".model.{os.getpid()}.part").mkdir()
+    (tmp_path / f".model.{ended.pid}.part").mkdir()
+    (tmp_path / f".model.{ended.pid}.part.keras").touch()
+    (tmp_path / f".another.{ended.pid}.part").touch()
+    tidy(tmp_path, ("model",), shared=True)
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == sorted([f".another.{ended.pid}.part", f".model.{os.getpid()}.part"])
 
 
 def test_a_full_disk_is_one_line_and_leaves_what_was_there(tmp_path):

@@ -39,6 +39,11 @@ class WeightsConfig(Config):
                 f"--weights={self.weights}: comes with the package: leave out --weights_location and --checkpoint_step"
             )
 
+    @property
+    def of_run(self) -> bool:
+        """Whether they are those of the run that --run_id names, so that what is made of them belongs in its folder."""
+        return self.weights == "run" and not self.weights_location
+
 
 @dataclass(frozen=True)
 class PredictConfig(Config):
@@ -58,7 +63,10 @@ class PredictConfig(Config):
 class EvaluateConfig(Config):
     """Evaluation: what is worked out and written beside the table"""
 
-    report: str = option("", "the HTML report, .json and .csv beside it; default: evaluation.html in the run's folder")
+    report: str = option(
+        "",
+        "the HTML report, .json and .csv beside it; default: evaluation.html in the folder of the weights' run",
+    )
     html: bool = option(True, "draw the HTML report")
     bootstrap: int = option(1000, "resamplings of the events for the 95 % intervals; 0 = no intervals", minimum=0)
     bootstrap_seed: int = option(0, "seed of the resampling", minimum=0)
@@ -77,7 +85,10 @@ class EvaluateConfig(Config):
 class ExportConfig(Config):
     """Export"""
 
-    export_dir: str = option("", "where to; default: saved_model or model.keras in <output_dir>/<run_id>")
+    export_dir: str = option(
+        "",
+        "where to; default: saved_model or model.keras in the folder of the run whose weights they are",
+    )
     export_format: str = option(
         "saved_model",
         "saved_model = for LArSoft, C, C++, any Python; keras = the network alone, one .keras file",

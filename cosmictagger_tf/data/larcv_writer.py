@@ -21,7 +21,7 @@ from cosmictagger_tf.data.larcv_format import (
 )
 from cosmictagger_tf.data.larcv_products import RawProduct, TableRows
 from cosmictagger_tf.detector import ImageShape
-from cosmictagger_tf.files import clear_abandoned, replaced_file
+from cosmictagger_tf.files import replaced_file, tidy
 
 
 class LarcvWriter:
@@ -43,7 +43,7 @@ class LarcvWriter:
 
     def __enter__(self) -> "LarcvWriter":
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        clear_abandoned(self.path)
+        tidy(self.path.parent, (self.path.name,), shared=True)
         self._replacing = replaced_file(self.path)
         self.file = h5py.File(self._replacing.__enter__(), "w", libver="earliest")
         self.file.create_group("Data")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cosmictagger_tf import execution
-from cosmictagger_tf.config import EvaluateConfig, OutputConfig
+from cosmictagger_tf.config import EvaluateConfig, OutputConfig, WeightsConfig
 from cosmictagger_tf.detector import CLASS_NAMES
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import make_folder, replaced_file, write_json
@@ -18,14 +18,15 @@ from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.training.metrics import METRICS, metrics_from_counts, plane_key
 
 
-def report_place(options: EvaluateConfig, output: OutputConfig) -> Path | None:
-    """Where the HTML file goes: where --report says, or into the run's folder; None where there is no such folder.
+def report_place(options: EvaluateConfig, output: OutputConfig, weights: WeightsConfig) -> Path | None:
+    """Where the HTML file goes: where --report says, or into the folder of the run whose weights they are; None
+    where there is no such folder.
 
     Raises:
         ConfigError: it cannot be written there.
     """
     folder = RunFolder(output).path
-    if not options.report and not folder.is_dir():
+    if not options.report and not (weights.of_run and folder.is_dir()):
         return None
     place = Path(options.report) if options.report else folder / "evaluation.html"
     if place.stem in ("run", "history") and (place.parent / "run.json").exists():

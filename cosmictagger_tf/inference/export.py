@@ -1,6 +1,5 @@
 """Exports a run's network, in float32 whatever its training precision."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from cosmictagger_tf.config import (
 from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError
-from cosmictagger_tf.files import flush, make_folder
+from cosmictagger_tf.files import make_folder, replaced_file, tidy
 from cosmictagger_tf.inference.saved_model import ServedNetwork, export_saved_model
 from cosmictagger_tf.inference.trained import find_trained
 from cosmictagger_tf.runs import RunFolder
@@ -48,14 +47,19 @@ def export_run(
         raise ConfigError(f"KERAS_BACKEND={keras.backend.backend()}: export needs the TensorFlow backend: unset it")
     execution.prepare(replace(settings, precision="float32"))
     folder = RunFolder(output)
+    if not export.export_dir and not weights.of_run:
+        raise ConfigError("--export_dir: say where to; these weights are of no run, in whose folder the model would be")
+    path = Path(export.export_dir) if export.export_dir else folder.path / DEFAULT_NAMES[export.export_format]
+    check_place(path, export.export_format)
     trained = find_trained(given, folder, data, network, weights)
     shape = open_reader(trained.data).shape if data.file else ImageShape()
     segmenter = trained.segmenter(shape)
-    path = Path(export.export_dir) if export.export_dir else folder.path / DEFAULT_NAMES[export.export_format]
-    check_place(path, export.export_format)
     make_folder(path.parent, "export_dir")
+    # What an export that was killed left beside it.
+    tidy(path.parent, (path.name,), shared=True)
     if export.export_format == "keras":
-        _replace(path, ".keras", lambda beside: segmenter.network.save(beside))
+        with replaced_file(path, ending=".keras") as beside:
+            segmenter.network.save(beside)
         return path
     downsample = trained.data.downsample
     served = ServedNetwork(segmenter, downsample if export.export_preprocessing else 0)
@@ -78,14 +82,3 @@ def check_place(path: Path, export_format: str):
             raise ConfigError(f"--export_dir={path}: is a folder, and --export_format=keras makes a file")
     elif path.exists() and not (path / "saved_model.pb").exists() and not (path.is_dir() and not any(path.iterdir())):
         raise ConfigError(f"--export_dir={path}: exists, and is no exported model; give another name")
-
-
-def _replace(path: Path, ending: str, write):
-    # Like files.replaced_file; Keras wants the ending.
-    beside = path.with_name(f".{path.name}.{os.getpid()}{ending}")
-    try:
-        write(beside)
-        flush(beside)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -6,15 +6,24 @@ import shutil
 import numpy as np
 import pytest
 
-from cosmictagger_tf.config import SHIPPED_WEIGHTS, DataConfig, NetworkConfig, OutputConfig, WeightsConfig, with_changes
+from cosmictagger_tf.config import (
+    SHIPPED_WEIGHTS,
+    DataConfig,
+    EvaluateConfig,
+    NetworkConfig,
+    OutputConfig,
+    WeightsConfig,
+    with_changes,
+)
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import sha256
+from cosmictagger_tf.inference.evaluation_files import report_place
 from cosmictagger_tf.inference.trained import find_trained, shift_background
 from cosmictagger_tf.networks.build import build_network
 from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.training import shipped
 from cosmictagger_tf.training.checkpoints import CheckpointError
-from tests.doors import ROOT, TINY, run_door
+from tests.doors import ROOT, TINY, refusal, run_door
 from tests.networks.sparse.examples import SHAPE, SMALL
 
 
@@ -58,6 +67,23 @@ def test_their_working_point_is_theirs_unless_another_is_given(tmp_path, monkeyp
     assert shift([]) == -0.25
     assert shift(["background_shift"], background_shift=0.0) == 0.0
     assert shift(["background_shift"], background_shift=-1.0) == -1.0
+
+
+def test_how_a_network_computes_is_not_what_it_was_trained_with():
+    asked = NetworkConfig(remat=True, weight_decay=0.5)
+    given, weights = frozenset({"remat", "weight_decay"}), WeightsConfig(weights="sparse_small")
+    found = find_trained(given, RunFolder(OutputConfig()), DataConfig(), asked, weights).network
+    assert found.remat and found.weight_decay == 0.5 and found.conv_mode == "sparse"
+
+
+def test_what_is_made_of_other_weights_is_not_put_into_a_runs_folder(tmp_path):
+    folder = RunFolder(OutputConfig(str(tmp_path), "mine"))
+    folder.prepare()
+    where = OutputConfig(str(tmp_path), "mine")
+    assert report_place(EvaluateConfig(), where, WeightsConfig()) == folder.path / "evaluation.html"
+    for other in ({"weights": "sparse_small"}, {"weights_location": "a.weights.h5"}):
+        assert report_place(EvaluateConfig(), where, WeightsConfig(**other)) is None
+        assert "--export_dir: say where to" in refusal("export", *(f"--{k}={v}" for k, v in other.items()))
 
 
 def test_a_shift_is_of_the_backgrounds_bias_alone():

@@ -36,12 +36,12 @@ IN_FLAGFILES = (TrainConfig, OutputConfig, SkipConfig, DistributedConfig)
 
 def main(benchmark, data, network, optimizer, settings) -> None:
     """Measures, prints as it goes, and writes the file."""
-    from cosmictagger_tf.files import make_folder, write_json
+    from cosmictagger_tf.files import make_place, write_json
     from cosmictagger_tf.measuring.networks import measure
 
     if benchmark.json:
         # Before the minutes of measuring, not after.
-        make_folder(Path(benchmark.json).parent, "json")
+        make_place(Path(benchmark.json), "json")
     found = measure(benchmark, data, network, optimizer, settings, say=lambda line: print(line, flush=True))
     if benchmark.json:
         write_json(Path(benchmark.json), found)

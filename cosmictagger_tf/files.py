@@ -129,6 +129,13 @@ def make_folder(path: Path, flag: str):
         raise ConfigError(f"--{flag}: cannot write to {path}: {error.strerror}") from None
 
 
+def make_place(path: Path, flag: str):
+    """Makes the folder of a file that will be written; raises ConfigError, naming the flag, where it cannot be."""
+    make_folder(path.parent, flag)
+    if path.is_dir():
+        raise ConfigError(f"--{flag}: {path} is a folder; give another name")
+
+
 def flush(path: Path):
     """Makes what was written to a file or folder survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -123,13 +123,16 @@ def _expand_flagfiles(argv, passed_over):
 
 
 def _read_flagfile(path, stack):
-    if path.resolve() in stack:
-        raise ConfigError(f"--flagfile={path}: the file includes itself")
     try:
+        if path.resolve() in stack:
+            raise ConfigError(f"--flagfile={path}: the file includes itself")
         lines = [line.strip() for line in path.read_text().splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
+    # A ValueError: not UTF-8, or a NUL in the name.
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
         raise ConfigError(f"--flagfile={path}: {reason}") from None
+    if any("\0" in line for line in lines):
+        raise ConfigError(f"--flagfile={path}: not a text file")
     found = []
     for line in lines:
         if line.startswith(("--flagfile=", "-flagfile=")):

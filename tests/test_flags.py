@@ -112,6 +112,7 @@ def test_flagfiles_nest_relative_to_themselves_and_yield_to_the_command_line(tmp
         (["--iterations=1", "--epochs=1"], TrainConfig, "--iterations and --epochs"),
         (["--run_id=a/b"], OutputConfig, "plain folder name"),
         (["--flagfile=/nowhere.flags"], NetworkConfig, "/nowhere.flags"),
+        (["--flagfile=a\0b.flags"], NetworkConfig, "not a text file"),
         (["--seed=4294967296"], ExecutionConfig, "--seed"),
         (["--simulation_seed=9223372036854775808"], SimulateConfig, "--simulation_seed"),
         (["--entries=\u00b2"], DisplayConfig, "is no entry number"),

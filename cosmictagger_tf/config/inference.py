@@ -113,6 +113,8 @@ class DisplayConfig(Config):
     predict: bool = option(True, "draw the run's prediction beside image and truth")
 
     def check(self):
+        if not self.entries:
+            raise ConfigError("--entries: names none; give some, such as --entries=0,1")
         wrong = [entry for entry in self.entries if not entry.isdecimal()]
         if wrong:
             raise ConfigError(f"--entries: '{wrong[0]}' is no entry number")

@@ -11,7 +11,7 @@ from cosmictagger_tf import execution
 from cosmictagger_tf.config import EvaluateConfig, OutputConfig, WeightsConfig
 from cosmictagger_tf.detector import CLASS_NAMES
 from cosmictagger_tf.errors import ConfigError
-from cosmictagger_tf.files import make_folder, replaced_file, write_json
+from cosmictagger_tf.files import make_place, replaced_file, write_json
 from cosmictagger_tf.inference.evaluation import Evaluation
 from cosmictagger_tf.inference.event_cut import rate
 from cosmictagger_tf.runs import RunFolder
@@ -32,9 +32,7 @@ def report_place(options: EvaluateConfig, output: OutputConfig, weights: Weights
     if place.stem in ("run", "history") and (place.parent / "run.json").exists():
         raise ConfigError(f"--report={place}: its tables would replace the run's own files; give another name")
     for path in (place, place.with_suffix(".json"), place.with_suffix(".csv")):
-        if path.is_dir():
-            raise ConfigError(f"--report={options.report}: {path} is a folder, give another name")
-    make_folder(place.parent, "report")
+        make_place(path, "report")
     return place
 
 

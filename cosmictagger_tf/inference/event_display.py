@@ -20,12 +20,12 @@ from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import make_folder, replaced_file
 from cosmictagger_tf.inference.event_picture import (
     DRAWN_COLORS,
-    PLANE_NAMES,
     EventPicture,
     PlanePicture,
     charge_label,
     class_label,
     event_name,
+    plane_name,
     take_picture,
 )
 from cosmictagger_tf.inference.predict import Predictor
@@ -65,14 +65,14 @@ def draw_event(picture: EventPicture) -> Figure:
             layout="constrained",
         )
         size = _dot_size(picture)
-        for row, (plane, name) in enumerate(zip(picture.planes, PLANE_NAMES, strict=False)):
+        for row, plane in enumerate(picture.planes):
             marks = [_PANELS[panel](axis, plane, size) for panel, axis in zip(panels, axes[row], strict=True)]
             for panel, axis, mark in zip(panels, axes[row], marks, strict=True):
                 if mark is not None:
                     label = charge_label(picture) if panel == "charge" else "neutrino score"
                     pad = 0.012 if len(panels) > 1 else 0.1
                     figure.colorbar(mark, ax=axis, pad=pad, fraction=0.045).set_label(label, fontsize=9)
-            axes[row, 0].set_ylabel(f"{name}\ndrift time (ticks)")
+            axes[row, 0].set_ylabel(f"{plane_name(row)}\ndrift time (ticks)")
         for axis, panel in zip(axes[0], panels, strict=True):
             axis.set_title(panel)
         _finish_axes(axes, picture)

@@ -13,11 +13,11 @@ from cosmictagger_tf.errors import MissingPackageError
 from cosmictagger_tf.files import replaced_file
 from cosmictagger_tf.inference.event_picture import (
     DRAWN_COLORS,
-    PLANE_NAMES,
     EventPicture,
     PlanePicture,
     charge_label,
     class_label,
+    plane_name,
 )
 
 # magma_r without its palest part, which would not be seen on white.
@@ -80,7 +80,7 @@ def build_figure(picture: EventPicture):
     figure = make_subplots(
         rows=len(rows),
         cols=planes,
-        column_titles=list(PLANE_NAMES[:planes]),
+        column_titles=[plane_name(plane) for plane in range(planes)],
         horizontal_spacing=0.025,
         vertical_spacing=0.03,
     )

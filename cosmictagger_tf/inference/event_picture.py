@@ -10,9 +10,14 @@ from cosmictagger_tf.data.transforms import downsample_event
 from cosmictagger_tf.detector import BACKGROUND, CLASS_COLORS, CLASS_NAMES, NEUTRINO, ImageShape
 from cosmictagger_tf.inference.predict import Predictor
 
-PLANE_NAMES = ("plane 0 (induction)", "plane 1 (induction)", "plane 2 (collection)")
+WIRES = ("induction", "induction", "collection")
 # A stored pixel of the background is noise, and drawn in grey.
 DRAWN_COLORS = ("#b5b5b5", *CLASS_COLORS[1:])
+
+
+def plane_name(plane: int) -> str:
+    """A plane's number, and which kind of wires it has in a detector of three."""
+    return f"plane {plane}" + (f" ({WIRES[plane]})" if plane < len(WIRES) else "")
 
 
 @dataclass(frozen=True)

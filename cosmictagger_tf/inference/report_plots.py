@@ -19,7 +19,7 @@ from cosmictagger_tf.training.evaluation import EventTable
 from cosmictagger_tf.training.metrics import metrics_from_counts
 
 # Okabe and Ito's colours for the planes and all together, and for the metrics of a breakdown.
-PLANE_COLORS = ("#009e73", "#cc79a7", "#e69f00", "#000000")
+PLANE_COLORS = ("#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 METRIC_COLORS = {"neutrino_iou": "#d55e00", "neutrino_recall": "#0072b2", "neutrino_precision": "#009e73"}
 STYLE: Any = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "path"}
 
@@ -59,11 +59,10 @@ def confusion(axes, table: EventTable):
 
 def curves(axes, histogram: ScoreHistogram):
     """The ROC curve and the precision-recall curve of the neutrino score, a line a plane and one for all."""
-    for plane, color in zip(
-        [*range(histogram.planes), None], PLANE_COLORS[: histogram.planes] + ("#000000",), strict=True
-    ):
+    for plane in (*range(histogram.planes), None):
         curve = histogram.curve(plane)
         name = "all planes" if plane is None else f"plane {plane}"
+        color = "#000000" if plane is None else PLANE_COLORS[plane % len(PLANE_COLORS)]
         style = {"color": color, "linewidth": 2.0 if plane is None else 1.3}
         axes[0].plot(
             curve.false_positive_rate, curve.true_positive_rate, label=f"{name}, area {curve.auc:.4f}", **style

@@ -8,6 +8,7 @@ from cosmictagger_tf.config import DataConfig, check_image_shape, with_changes
 from cosmictagger_tf.data.dataset import Reader, open_reader
 from cosmictagger_tf.data.pipeline import evaluation_dataset, training_dataset
 from cosmictagger_tf.data.sampling import training_entries
+from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.networks.normalization import synchronise_statistics
 from cosmictagger_tf.networks.segmentation import build_segmenter
 from cosmictagger_tf.runs import RunFolder, architecture, flag_lines
@@ -62,7 +63,7 @@ def train_as(ranks: Ranks, config: RunConfig, say) -> TrainingResult:
 def train_in(folder: RunFolder, ranks: Ranks, config: RunConfig, say) -> TrainingResult:
     """What `train_as` does in a folder that is locked for it."""
     with ranks.agreed():
-        reader = open_reader(config.data)
+        reader = open_files(config)
         facts = {"events": len(reader), "ranks": ranks.size}
         if ranks.rank == 0:
             say_changes(folder, config, facts, say)
@@ -108,7 +109,7 @@ def describe(config: RunConfig, say=print):
         UserError: what would stop the training at its beginning.
     """
     execution.prepare(config.execution)
-    reader = open_reader(config.data)
+    reader = open_files(config)
     say_changes(RunFolder(config.output), config, {"events": len(reader)}, say)
     total = total_steps(config, reader)
     model = build_model(config, reader, total, Ranks(), say)
@@ -120,6 +121,20 @@ def describe(config: RunConfig, say=print):
     stream = training_dataset(reader, config.data, config.execution.seed, steps=1, prepare=prepare, skip=skip)
     say(dry_run.describe_step(model, first_batch(stream), config.data.minibatch_size))
     say(f"{len(reader)} events, {steps_per_epoch(reader, config.data):.4g} steps a pass, {total} steps in all")
+
+
+def open_files(config: RunConfig) -> Reader:
+    """The reader of the training's events; what is wrong with --aux_file, which is read later, is said here too.
+
+    Raises:
+        ConfigError, DataError: see open_reader; or the images of --aux_file have another size.
+    """
+    reader = open_reader(config.data)
+    if config.train.aux_file:
+        with contextlib.closing(open_reader(aux_data(config))) as other:
+            if other.shape != reader.shape:
+                raise ConfigError(f"--aux_file={','.join(other.files)}: {other.shape}, while --file has {reader.shape}")
+    return reader
 
 
 def build_model(config: RunConfig, reader: Reader, total: int, ranks: Ranks, say=print) -> SegmentationModel:

@@ -5,8 +5,16 @@ import re
 import shutil
 import subprocess
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 
+from cosmictagger_tf.data.event import Event, PlanePixels
+from cosmictagger_tf.detector import ImageShape
+from cosmictagger_tf.inference.curves import ScoreHistogram
+from cosmictagger_tf.inference.event_display import draw_event
+from cosmictagger_tf.inference.event_picture import take_picture
+from cosmictagger_tf.inference.report_plots import curves
 from tests.doors import refusal, run_door
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -74,6 +82,25 @@ def test_a_file_without_labels_and_no_network_is_drawn_too(unlabelled_file, tmp_
         run_door("display", "--nopredict", f"--file={unlabelled_file}", *where)
         assert (tmp_path / f"event_0.{kind}").stat().st_size > 10_000
     assert "has the entries 0 to 9" in refusal("display", "--nopredict", f"--file={unlabelled_file}", "--entries=10")
+
+
+def test_every_plane_is_drawn_however_many_there_are():
+    one = PlanePixels(np.arange(9, dtype=np.int32), np.arange(9, dtype=np.int32), np.full(9, 30, np.float32))
+    picture = take_picture("five", Event(0, (1, 2, 3), (one,) * 5, None, ImageShape(5, 16, 32)), None, 0)
+    figure = draw_event(picture)
+    marks = [
+        len(dots.get_offsets()) for axis in figure.axes for dots in axis.collections if len(dots.get_offsets()) == 9
+    ]
+    assert len(marks) == 5
+    plt.close(figure)
+    axes = plt.figure().subplots(1, 2)
+    scores = ScoreHistogram(5)
+    for plane in range(5):
+        scores.fill(plane, np.linspace(0, 1, 9, dtype=np.float32), np.arange(9) % 3)
+    curves(axes, scores)
+    names = [line.get_label().partition(",")[0] for line in axes[0].lines]
+    assert names[:6] == [*(f"plane {p}" for p in range(5)), "all planes"]
+    plt.close("all")
 
 
 def test_an_event_is_called_by_its_own_file(simulated_file, tmp_path):

@@ -1,13 +1,14 @@
 """Simulated events against those of a file: a table and a picture."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from cosmictagger_tf.config import DataConfig, SimulateConfig
 from cosmictagger_tf.data.dataset import open_reader
-from cosmictagger_tf.data.event import Event
+from cosmictagger_tf.data.event import Event, PlanePixels
 from cosmictagger_tf.data.simulation.generate import events
 from cosmictagger_tf.data.simulation.measures import measures
 from cosmictagger_tf.errors import DataError
@@ -33,12 +34,24 @@ def compare_with_file(config: SimulateConfig, say=print):
 
 
 def read_events(path: str, most: int) -> list[Event]:
-    """The first events of a file, at most `most`; raises DataError where it has no labels."""
+    """The first events of a file, at most `most`, labels at the image's pixels, as the simulation's are.
+
+    Raises:
+        DataError: it has no labels.
+    """
     reader = open_reader(DataConfig(file=(path,), max_entries=most, downsample=0))
     found = [reader.read(entry) for entry in range(len(reader))]
     if any(event.label is None for event in found):
         raise DataError(path, "has no labels to compare with")
-    return found
+    return [replace(event, label=labels_at_pixels(event)) for event in found]
+
+
+def labels_at_pixels(event: Event) -> tuple[PlanePixels, ...]:
+    """The label of each pixel of an event's image: background where the file has none, and none where no pixel is."""
+    assert event.label is not None
+    size = event.shape.height, event.shape.width
+    pairs = zip(event.image, event.label, strict=True)
+    return tuple(replace(image, values=label.dense(*size)[image.rows, image.columns]) for image, label in pairs)
 
 
 def table(real: Sequence[dict[str, float]], simulated: Sequence[dict[str, float]]) -> list[str]:

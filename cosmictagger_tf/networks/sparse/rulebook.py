@@ -60,7 +60,7 @@ class Grid(NamedTuple):
         return Grid(self.planes, self.height // 2, self.width // 2)
 
     def check_batch(self, batch):
-        """Raises ConfigError where the keys of `batch` events would not fit; a graph of open size fails when it runs."""
+        """Raises ConfigError where the keys of `batch` events would not fit; a graph of open size fails as it runs."""
         most = NOWHERE // (self.planes * (self.height + MARGIN) * self.pitch) - 1
         wrong = f"the sparse network takes at most {most} events of this size at once"
         if not isinstance(batch, int):

@@ -1,5 +1,6 @@
 """Files of simulated events."""
 
+import shutil
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import pytest
 from cosmictagger_tf.config import SimulateConfig
 from cosmictagger_tf.data.event import PlanePixels
 from cosmictagger_tf.data.larcv_h5 import LarcvFile
-from cosmictagger_tf.data.simulation.compare import read_events, table
+from cosmictagger_tf.data.simulation.compare import labels_at_pixels, read_events, table
 from cosmictagger_tf.data.simulation.generate import simulate_event, simulate_file
 from cosmictagger_tf.data.simulation.measures import close_to, edge_measures, measures, run_lengths
 from cosmictagger_tf.detector import ImageShape
@@ -174,6 +175,25 @@ def test_compare_prints_and_draws(file, tmp_path):
     ratios = [line.split()[-2] for line in shown.splitlines() if line.startswith("plane")]
     assert len(ratios) > 100 and set(ratios) == {"1.00"}
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_labels_on_other_pixels_than_the_images_are_compared_at_the_images(file, tmp_path):
+    # As some productions have them: background is not stored, or where a truth has no charge, it is.
+    shutil.copy(file, tmp_path / "other.h5")
+    expected = [labels_at_pixels(event) for event in read_events(str(file), 2)]
+    with h5py.File(tmp_path / "other.h5", "a") as other:
+        label = other["Data/sparse2d_sbnd_cosmicseg_group/voxels"]
+        voxels = label[...]
+        background = np.flatnonzero(voxels["value"] == 0)
+        # Of the first background pixels, the labels move to a pixel that no image has.
+        voxels["id"][background[:3]] = [0, 1, 2]
+        label[...] = voxels
+    found = read_events(str(tmp_path / "other.h5"), 2)
+    for event, labels in zip(found, expected, strict=True):
+        for plane, label, before in zip(event.image, event.label, labels, strict=True):
+            np.testing.assert_array_equal(label.values, before.values)
+            np.testing.assert_array_equal(label.rows, plane.rows)
+    measures(found[0])
 
 
 def test_mistakes_are_one_line(file, tmp_path):

@@ -85,6 +85,13 @@ def test_what_is_no_file_of_weights_is_one_line(tmp_path):
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(ConfigError, match=r"broken\.npz"):
         read_tensors(tmp_path / "broken.npz")
+    # Damaged inside: the archive's list is whole, what it lists is not.
+    np.savez_compressed(tmp_path / "damaged.npz", a=np.arange(5000.0))
+    content = bytearray((tmp_path / "damaged.npz").read_bytes())
+    content[200:400] = bytes(range(200))
+    (tmp_path / "damaged.npz").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"damaged\.npz: cannot be read as arrays"):
+        read_tensors(tmp_path / "damaged.npz")
 
 
 def test_pickled_arrays_are_not_loaded(tmp_path):

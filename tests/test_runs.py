@@ -154,6 +154,8 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(tmp_path):
             "No space left on device",
         ),
         (OSError("Can't close file: No space left on device"), "No space left on device"),
+        (IsADirectoryError(21, ""), "Is a directory"),
+        (NotADirectoryError(20, ""), "Not a directory"),
         (FileNotFoundError(2, "no such file"), None),
         (RuntimeError("anything else"), None),
     ],

@@ -140,3 +140,10 @@ def test_what_the_manifest_says(tmp_path):
     assert found["ranks"] == 1 and found["skipped"] == [] and found["best"] is None
     assert found["config"]["train"]["iterations"] == 1 and found["versions"]["tensorflow"]
     assert found["architecture"]["blocks_final"] == 1
+
+
+def test_an_unknown_backend_is_one_line():
+    done = run_door("evaluate", "--run_id=none", check=False, KERAS_BACKEND="foo")
+    lines = done.stderr.strip().splitlines()
+    assert done.returncode == 2 and len(lines) == 1, done.stderr
+    assert lines[0].startswith("cosmictagger_tf.evaluate: KERAS_BACKEND=foo: ")

@@ -4,15 +4,12 @@ import sys
 from pathlib import Path
 
 from cosmictagger_tf.config import (
+    RUN,
     BenchmarkConfig,
     DataConfig,
-    DistributedConfig,
     ExecutionConfig,
     NetworkConfig,
     OptimizerConfig,
-    OutputConfig,
-    SkipConfig,
-    TrainConfig,
 )
 from cosmictagger_tf.doors import open_door
 
@@ -30,8 +27,6 @@ python -m cosmictagger_tf.benchmark --preset=sparse --file=sample.h5 --downsampl
     --sites=10000,30000,60000,120000,240000,600000 --dense_modes=2D,3D
 """
 GROUPS = (BenchmarkConfig, DataConfig, NetworkConfig, OptimizerConfig, ExecutionConfig)
-# A job's flagfile has these too: how long it trains and where to changes nothing here.
-IN_FLAGFILES = (TrainConfig, OutputConfig, SkipConfig, DistributedConfig)
 
 
 def main(benchmark, data, network, optimizer, settings) -> None:
@@ -49,4 +44,4 @@ def main(benchmark, data, network, optimizer, settings) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(open_door("benchmark", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=IN_FLAGFILES))
+    sys.exit(open_door("benchmark", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN))

@@ -2,11 +2,14 @@
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +18,8 @@ from cosmictagger_tf.errors import ConfigError, WriteError
 # Beside a file or folder that is being written by a process: .<name>.<process>.part, and .old for what it replaces.
 # After it, the ending that some libraries want.
 LEFTOVER = re.compile(r"\.(.+)\.(\d+)\.(part|old)(\.[a-z]+)?")
+# Seconds in which a process that was killed a moment ago may still hold its lock.
+PATIENCE = 3.0
 FULL = {errno.ENOSPC: "No space left on device", errno.EDQUOT: "Disk quota exceeded", errno.EFBIG: "File too large"}
 FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EISDIR, errno.ENOTDIR)
 
@@ -115,6 +120,56 @@ def _runs(process: int) -> bool:
         return False
     except (PermissionError, OverflowError):
         pass
+    return True
+
+
+@contextlib.contextmanager
+def locked(folder: Path, busy: str, say=print) -> Iterator[None]:
+    """Keeps a folder, by the file .lock in it, from every other process that asks for it in the same way.
+
+    The system frees the lock when the process ends, however it ends. The folder may be removed within.
+
+    Args:
+        folder: is made where there is none.
+        busy: what the other one does, and the way out.
+        say: is told where the file system has no locks.
+
+    Raises:
+        ConfigError: another process has the lock; the message says which.
+    """
+    until = time.monotonic() + PATIENCE
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Unbuffered: on a full disk closing it must not fail again.
+        with open(folder / ".lock", "a+b", buffering=0) as file:
+            # The holder before may have removed the folder in between.
+            if _take_lock(file, say) and _is_at(file, folder / ".lock"):
+                with write_errors(folder):
+                    file.truncate(0)
+                    file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+                yield
+                return
+            if time.monotonic() > until:
+                file.seek(0)
+                holder = file.read(200).decode(errors="replace").strip() or "another process"
+                raise ConfigError(f"{folder}: {holder} {busy}")
+        time.sleep(0.1)
+
+
+def _is_at(file, path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _take_lock(file, say) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        say(f"{file.name}: cannot be locked here ({error.strerror}): take care that only one process uses this folder")
     return True
 
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from cosmictagger_tf.config import DataConfig, IoTestConfig, RanksConfig, SkipConfig
+from cosmictagger_tf.config import DataConfig, IoTestConfig, RanksConfig, SkipConfig, check_image_shape
 from cosmictagger_tf.doors import open_door
 from cosmictagger_tf.errors import ConfigError
 
@@ -34,6 +34,7 @@ def main(data, skip, test, distributed) -> None:
             if test.compare_readers and ranks.size > 1:
                 raise ConfigError("--compare_readers: compares them in one process, without horovodrun or mpirun")
             reader = open_reader(data)
+            check_image_shape(reader.shape, data.downsample, 0)
         say(f"{len(reader)} entries of {reader.shape}, labels: {'yes' if reader.has_labels else 'no'}")
         if test.compare_readers:
             from cosmictagger_tf.data.comparison import HEADER, compare

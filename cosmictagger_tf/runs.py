@@ -1,14 +1,9 @@
 """A run's folder: what is in it, and what it says of itself."""
 
 import contextlib
-import errno
-import fcntl
 import json
-import os
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -16,7 +11,7 @@ from typing import Any, TypeVar
 
 from cosmictagger_tf.config import Config, DataConfig, ExecutionConfig, NetworkConfig, OptimizerConfig, OutputConfig
 from cosmictagger_tf.errors import ConfigError
-from cosmictagger_tf.files import make_folder, replaced_file, tidy, write_errors, write_json
+from cosmictagger_tf.files import locked, make_folder, replaced_file, tidy, write_json
 
 # Options that a resumed run must keep: another architecture does not fit the weights, and another batch size or
 # seed would change the order in which the remaining events are seen. Of the optimizer, what gives its state its shape.
@@ -30,8 +25,6 @@ FIXED = {
 FIXED_FACTS = ("events",)
 # Without meaning for a resumed run.
 UNSAID = {"train": {"dry_run", "init_from"}}
-# Seconds in which a run that was killed a moment ago may still hold its lock.
-PATIENCE = 3.0
 SECTIONS: dict[type[Config], str] = {
     DataConfig: "data",
     NetworkConfig: "network",
@@ -76,18 +69,7 @@ class RunFolder:
         Raises:
             ConfigError: another process has the lock; the message says which.
         """
-        # Unbuffered: on a full disk closing it must not fail again.
-        with open(self.path / ".lock", "a+b", buffering=0) as file:
-            until = time.monotonic() + PATIENCE
-            while not _take_lock(file, say):
-                if time.monotonic() > until:
-                    file.seek(0)
-                    holder = file.read(200).decode(errors="replace").strip() or "another process"
-                    raise ConfigError(f"{self.path}: {holder} trains in it: wait, or use another --run_id")
-                time.sleep(0.1)
-            with write_errors(self.path):
-                file.truncate(0)
-                file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+        with locked(self.path, "trains in it: wait, or use another --run_id", say):
             tidy(self.path, (self.record_file.name, self.flagfile.name, self.history.name))
             tidy(self.checkpoints)
             yield
@@ -144,16 +126,6 @@ class RunFolder:
                 "give the old ones, or another --run_id"
             )
         return allowed
-
-
-def _take_lock(file, say) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EACCES):
-            return False
-        say(f"{file.name}: cannot be locked here ({error.strerror}): take care that only one run uses this folder")
-    return True
 
 
 def _differences(old: dict, new: dict) -> Iterator[tuple[str, Any, Any]]:

@@ -110,7 +110,7 @@ def test_mistakes_get_one_line():
         (["--iterations=5"], "iterations"),
         (["--batch_sizes=0"], "--batch_sizes: '0' is no number of 1 or more"),
         (["--dense_modes=4D"], "--dense_modes=4D: must be 2D or 3D"),
-        (["--downsample=4"], "--downsample=4 and --network_depth=6 halve the image 10 times"),
+        (["--downsample=4"], "--downsample=4 and --network_depth=6: the image would be halved 10 times"),
         (["--downsample=0", "--dense_modes=2D", "--dense_downsample=3"], "--dense_downsample=3 and --network_depth=6"),
     ):
         done = run_door("benchmark", "--synthetic", *flags, check=False)

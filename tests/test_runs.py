@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from cosmictagger_tf import runs
+from cosmictagger_tf import files
 from cosmictagger_tf.config import DataConfig, NetworkConfig, OptimizerConfig, OutputConfig, TrainConfig
 from cosmictagger_tf.errors import ConfigError, WriteError
 from cosmictagger_tf.files import replaced_file, replaced_folder, tidy, write_failure
@@ -16,7 +16,7 @@ from cosmictagger_tf.runs import RunFolder
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "PATIENCE", 0.3)
+    monkeypatch.setattr(files, "PATIENCE", 0.3)
     made = RunFolder(OutputConfig(str(tmp_path), "run"))
     made.prepare()
     return made
@@ -50,10 +50,10 @@ def test_a_file_system_without_locks_is_said(folder, monkeypatch):
     def refuse(*_):
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(runs.fcntl, "flock", refuse)
+    monkeypatch.setattr(files.fcntl, "flock", refuse)
     said = []
     with folder.locked(said.append):
-        assert len(said) == 1 and "take care that only one run uses this folder" in said[0]
+        assert len(said) == 1 and "take care that only one process uses this folder" in said[0]
 
 
 def sections(**changes):

@@ -20,7 +20,20 @@ from cosmictagger_tf.config.measuring import BenchmarkConfig, ScalingConfig
 from cosmictagger_tf.config.network import NetworkConfig, check_image_shape
 from cosmictagger_tf.config.training import ImportConfig, OptimizerConfig, TrainConfig
 
+# What a run's flagfile, run.flags, has: other doors than train take it too, and pass over what they have no use for.
+RUN = (
+    OutputConfig,
+    DataConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    TrainConfig,
+    SkipConfig,
+    ExecutionConfig,
+    DistributedConfig,
+)
+
 __all__ = [
+    "RUN",
     "SHIPPED_WEIGHTS",
     "BenchmarkConfig",
     "Config",

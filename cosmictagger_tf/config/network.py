@@ -107,7 +107,8 @@ def check_image_shape(shape: ImageShape, downsample: int, network_depth: int, fl
     for axis, size in (("height (drift time)", shape.height), ("width (wires)", shape.width)):
         if size % 2**halvings:
             most = (size & -size).bit_length() - 1
+            depth = f" and --network_depth={network_depth}" if network_depth else ""
             raise ConfigError(
-                f"--{flag}={downsample} and --network_depth={network_depth} halve the image {halvings} times, "
-                f"but its {axis} of {size} can be halved only {most} times: their sum must be at most {most}"
+                f"--{flag}={downsample}{depth}: the image would be halved {halvings} times, but its {axis} of {size} "
+                f"can be halved only {most} times: {'their sum' if depth else 'it'} must be at most {most}"
             )

@@ -79,6 +79,19 @@ def open_reader(config: DataConfig) -> Reader:
     return FilesReader(config, LarcvFile)
 
 
+def open_labelled(config: DataConfig) -> Reader:
+    """As open_reader, for what nothing can be done with without labels.
+
+    Raises:
+        DataError: there are none, too.
+    """
+    reader = open_reader(config)
+    if not reader.has_labels:
+        reader.close()
+        raise DataError(reader.files[0], f"has no label product {config.producer_label}: see --producer_label")
+    return reader
+
+
 OpenFile = Callable[[str, str, str], FileReader]
 
 

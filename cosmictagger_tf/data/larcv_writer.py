@@ -60,6 +60,7 @@ class LarcvWriter:
         sparse2d: Mapping[str, tuple[PlanePixels, ...]],
         particles: Mapping[str, np.ndarray] | None = None,
         copied: Mapping[str, RawProduct] | None = None,
+        metas: Mapping[str, np.ndarray | None] | None = None,
     ):
         """Appends an event, which must have the same products as the events before it.
 
@@ -69,6 +70,8 @@ class LarcvWriter:
             particles: producer -> structured array of PARTICLE_DTYPE.
             copied: name -> a product of another file, as larcv_products.Products reads it; is written unchanged but
                 for the numbers of the rows that it names.
+            metas: producer of sparse2d -> rows of an image_meta table, one a plane; None or not there: pixels of
+                size 1 from the origin.
 
         Raises:
             ValueError: a product is missing, new, or given twice.
@@ -78,7 +81,7 @@ class LarcvWriter:
         self._check_products(names)
         self._append("/Events/event_id", np.array([event_id], EVENT_ID_DTYPE))
         for producer, planes in sparse2d.items():
-            self._write_sparse2d(group_name("sparse2d", producer), planes)
+            self._write_sparse2d(group_name("sparse2d", producer), planes, (metas or {}).get(producer))
         for producer, rows in particles.items():
             group = group_name("particle", producer)
             first = self._append(f"{group}/particles", _clean(rows, PARTICLE_DTYPE))
@@ -95,7 +98,7 @@ class LarcvWriter:
         if self.products != set(names):
             raise ValueError(f"not every event has the products {', '.join(sorted(self.products ^ set(names)))}")
 
-    def _write_sparse2d(self, group, planes):
+    def _write_sparse2d(self, group, planes, meta):
         extents = np.zeros(len(planes), ID_EXTENTS_DTYPE)
         metas = np.zeros(len(planes), IMAGE_META_DTYPE)
         for plane, pixels in enumerate(planes):
@@ -107,6 +110,8 @@ class LarcvWriter:
             extents[plane] = (first, len(voxels), plane)
             size = (self.shape.width, self.shape.height)
             metas[plane] = (1, plane, size, size, (0.0, 0.0))
+        if meta is not None:
+            metas = _clean(meta, IMAGE_META_DTYPE)
         first = self._append(f"{group}/voxel_extents", extents)
         self._append(f"{group}/extents", _clean(np.array([(first, len(planes))], EXTENTS_DTYPE), EXTENTS_DTYPE))
         self._append(f"{group}/image_meta", _clean(metas, IMAGE_META_DTYPE))

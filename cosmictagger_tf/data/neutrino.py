@@ -1,12 +1,13 @@
 """The true neutrino of each event, where a file's particle product has it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from cosmictagger_tf.data.dataset import FilesReader
 from cosmictagger_tf.data.larcv_format import group_name
-from cosmictagger_tf.data.tables import Hdf5File, Table
+from cosmictagger_tf.data.tables import Hdf5File
 from cosmictagger_tf.errors import DataError
 
 FLAVOURS = {12: "nu_e", 14: "nu_mu", 16: "nu_tau"}
@@ -34,31 +35,40 @@ class Neutrino:
         return "NC" if self.current == NEUTRAL_CURRENT else f"{FLAVOURS[abs(self.pdg)]} CC"
 
 
-def read_neutrinos(reader: FilesReader, producer: str) -> list[Neutrino | None] | None:
+def read_neutrinos(
+    reader: FilesReader, producer: str, broken: Callable[[DataError], None] | None = None
+) -> list[Neutrino | None] | None:
     """The first neutrino of each event, None for an event without one; None where a file lacks the product.
 
     Args:
         reader: of the data set.
         producer: of the particle product.
+        broken: is told of an entry that cannot be read, which then has none; None = it is raised.
 
     Raises:
         DataError: the product is broken.
     """
     found: list[Neutrino | None] = []
-    opened: dict[str, tuple[Hdf5File, Table, Table] | None] = {}
+    path, tables = "", None
     try:
         for entry in range(len(reader)):
             part, place = reader.locate(entry)
-            if part.path not in opened:
-                opened[part.path] = _tables(part.path, producer)
-            tables = opened[part.path]
+            if part.path != path:
+                if tables is not None:
+                    tables[0].close()
+                path, tables = part.path, _tables(part.path, producer)
             if tables is None:
                 return None
-            found.append(_neutrino(tables, place))
+            try:
+                found.append(_neutrino(tables, place))
+            except DataError as error:
+                if broken is None:
+                    raise
+                broken(error)
+                found.append(None)
     finally:
-        for tables in opened.values():
-            if tables is not None:
-                tables[0].close()
+        if tables is not None:
+            tables[0].close()
     return found
 
 

@@ -16,7 +16,7 @@ from cosmictagger_tf.config import DataConfig
 from cosmictagger_tf.data import memory
 from cosmictagger_tf.data.augmentation import draw
 from cosmictagger_tf.data.batch import Batch, make_batch
-from cosmictagger_tf.data.dataset import Reader
+from cosmictagger_tf.data.dataset import Reader, SyntheticReader
 from cosmictagger_tf.data.event import Event
 from cosmictagger_tf.data.sampling import FILLER, evaluation_batches, training_entries
 from cosmictagger_tf.data.transforms import downsample_event
@@ -209,7 +209,7 @@ def training_dataset(
     Raises:
         ConfigError: there are fewer entries than ranks.
     """
-    if len(reader) < ranks:
+    if len(reader) < ranks and not isinstance(reader, SyntheticReader):
         files = ", ".join(reader.files)
         raise ConfigError(
             f"{files}: {len(reader)} entries are too few for {ranks} ranks: use fewer ranks or more events"

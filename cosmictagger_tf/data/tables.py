@@ -42,7 +42,11 @@ class Hdf5File:
     def __init__(self, path: str):
         self.path = path
         self.h5 = open_hdf5(path)
-        self.descriptor = os.open(path, os.O_RDONLY)
+        try:
+            self.descriptor = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            self.h5.close()
+            raise DataError(path, f"cannot be opened: {error.strerror} (see ulimit -n)") from None
         self.size = os.fstat(self.descriptor).st_size
 
     def close(self):
@@ -283,6 +287,8 @@ def open_hdf5(path: str) -> h5py.File:
         raise DataError(path, "may not be read: its permissions forbid it") from None
     except OSError as error:
         text = str(error).lower()
+        if "too many open files" in text:
+            raise DataError(path, "is one file too many to have open: raise the limit (ulimit -n)") from None
         if "truncated" in text or "eof" in text:
             raise DataError(path, "is cut short (a copy that did not finish?): copy or make it again") from None
         if "lock" in text or "already open" in text or "consistency" in text:

@@ -16,7 +16,7 @@ from cosmictagger_tf.config import (
     SkipConfig,
     WeightsConfig,
 )
-from cosmictagger_tf.data.dataset import FilesReader, Reader, open_reader
+from cosmictagger_tf.data.dataset import FilesReader, Reader, open_labelled
 from cosmictagger_tf.data.neutrino import Neutrino, read_neutrinos
 from cosmictagger_tf.data.pipeline import evaluation_dataset
 from cosmictagger_tf.errors import DataError
@@ -101,13 +101,12 @@ def evaluate_as(ranks: Ranks, given, options, output, weights, data, network, se
     with ranks.agreed():
         ranks.part("minibatch_size", data.minibatch_size)
         trained = find_trained(given, RunFolder(output), data, network, weights, ranks.teller(print))
-        reader = open_reader(trained.data)
-        if not reader.has_labels:
-            label = trained.data.producer_label
-            raise DataError(reader.files[0], f"has no label product {label}, which evaluate needs")
+        reader = open_labelled(trained.data)
         neutrinos = None
         if isinstance(reader, FilesReader) and ranks.rank == 0:
-            neutrinos = read_neutrinos(reader, options.producer_particle)
+            # The event may be sound, or one of the bad events that are skipped anyway.
+            broken = (lambda error: print(f"no true neutrino: {error}")) if skip.skip_bad_events else None
+            neutrinos = read_neutrinos(reader, options.producer_particle, broken)
         evaluator = DetailedEvaluator(trained.segmenter(reader.shape, settings.xla), trained.scheme, settings.xla)
     histogram = ScoreHistogram(reader.shape.planes)
     bad = BadEvents(skip.skip_bad_events, ranks, ranks.teller(print))
@@ -153,6 +152,7 @@ def evaluate_events(
     for batch in prepared_batches(stream, evaluator.segmenter):
         found = evaluator.predict_on_batch(batch)
         tables.append(evaluator.table_of(found, batch))
+        bad.watch(stream.met(len(tables)))
         details.append(details_of(batch, np.asarray(found["pixel_scores"]), data.downsample, histogram))
         # Rank 0 speaks for all: they get on at the same pace.
         if ranks.rank == 0:

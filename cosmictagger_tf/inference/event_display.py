@@ -13,6 +13,7 @@ from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 
 from cosmictagger_tf import execution
+from cosmictagger_tf.config import check_image_shape
 from cosmictagger_tf.data.dataset import FilesReader, open_reader
 from cosmictagger_tf.data.simulation.geometry import CM_PER_ROW, PITCH, ROWS_PER_TPC
 from cosmictagger_tf.detector import ADC_THRESHOLD, COSMIC, N_CLASSES, NEUTRINO
@@ -198,6 +199,7 @@ def display_events(given, display, output, weights, data, network, settings) -> 
     trained = find_trained(given, RunFolder(output), data, network, weights) if display.predict else None
     data = trained.data if trained else data
     reader = open_reader(data)
+    check_image_shape(reader.shape, data.downsample, 0)
     predictor = Predictor(trained.segmenter(reader.shape, settings.xla), settings.xla) if trained else None
     folder = Path(display.display_dir)
     make_folder(folder, "display_dir")

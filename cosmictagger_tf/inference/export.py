@@ -1,5 +1,6 @@
 """Exports a run's network, in float32 whatever its training precision."""
 
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,5 +81,17 @@ def check_place(path: Path, export_format: str):
     if export_format == "keras":
         if path.is_dir():
             raise ConfigError(f"--export_dir={path}: is a folder, and --export_format=keras makes a file")
+        if path.suffix != ".keras":
+            raise ConfigError(f"--export_dir={path}: --export_format=keras makes a file whose name ends in .keras")
+        if path.exists() and not _is_keras_file(path):
+            raise ConfigError(f"--export_dir={path}: exists, and is no exported model; give another name")
     elif path.exists() and not (path / "saved_model.pb").exists() and not (path.is_dir() and not any(path.iterdir())):
         raise ConfigError(f"--export_dir={path}: exists, and is no exported model; give another name")
+
+
+def _is_keras_file(path):
+    # An archive with these in it.
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return {"config.json", "metadata.json"} <= set(archive.namelist())

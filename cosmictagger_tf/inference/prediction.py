@@ -3,7 +3,7 @@
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
 
@@ -58,33 +58,35 @@ def predict_file(
     path = Path(predict.output)
     producers = (predict.producer_neutrino_score, predict.producer_cosmic_score)
     ranks = connect(distributed, lambda local_rank: execution.prepare(settings, local_rank))
-    # When all ranks have come out of this block, the folder is there.
-    with ranks.agreed():
-        check_output(path, predict.overwrite, data)
-        trained = find_trained(given, RunFolder(output), data, network, weights, ranks.teller(print))
-        # Labels are carried over as they are: a bad one is no reason not to predict.
-        reader = open_reader(with_changes(trained.data, producer_label=""))
-        assert isinstance(reader, FilesReader)
-        copied_products(reader, producers)
-        predictor = PixelPredictor(trained.segmenter(reader.shape, settings.xla), settings.xla)
-        parts = plan_parts(len(reader), trained.data.minibatch_size)
-        work = WorkFolder(path)
-        if ranks.rank == 0:
-            make_folder(path.parent, "output")
-            work.begin(describe_work(reader, trained, settings))
-    if isinstance(ranks, HorovodRanks):
-        # From here on the ranks meet in the folder: one may need an hour longer than another.
-        ranks.leave()
-    with exit_on_signals():
-        mine = parts[ranks.rank :: ranks.size]
-        missing = [part for part in mine if not work.has(part)]
-        report_resumption(mine, missing, ranks.teller(print))
-        predict_parts(reader, trained.data, predictor, missing, work)
-        if ranks.rank == 0:
-            work.wait_for(parts)
-            joined = Progress(len(reader), "written")
-            join_parts(reader, work, parts, producers, trained.data.downsample, path, joined.advance)
-            work.remove()
+    with ExitStack() as held:
+        # When all ranks have come out of this block, the folder is there.
+        with ranks.agreed():
+            check_output(path, predict.overwrite, data)
+            trained = find_trained(given, RunFolder(output), data, network, weights, ranks.teller(print))
+            # Labels are carried over as they are: a bad one is no reason not to predict.
+            reader = open_reader(with_changes(trained.data, producer_label=""))
+            assert isinstance(reader, FilesReader)
+            copied_products(reader, producers)
+            predictor = PixelPredictor(trained.segmenter(reader.shape, settings.xla), settings.xla)
+            parts = plan_parts(len(reader), trained.data.minibatch_size)
+            work = WorkFolder(path)
+            if ranks.rank == 0:
+                make_folder(path.parent, "output")
+                held.enter_context(work.locked())
+                work.begin(describe_work(reader, trained, settings))
+        if isinstance(ranks, HorovodRanks):
+            # From here on the ranks meet in the folder: one may need an hour longer than another.
+            ranks.leave()
+        with exit_on_signals():
+            mine = parts[ranks.rank :: ranks.size]
+            missing = [part for part in mine if not work.has(part)]
+            report_resumption(mine, missing, ranks.teller(print))
+            predict_parts(reader, trained.data, predictor, missing, work)
+            if ranks.rank == 0:
+                work.wait_for(parts)
+                joined = Progress(len(reader), "written")
+                join_parts(reader, work, parts, producers, trained.data, path, joined.advance)
+                work.remove()
     reader.close()
     return len(reader)
 

@@ -4,24 +4,26 @@ A part is a fixed range of entries, whatever the number of processes that share 
 stopped: so the joined file does not depend on either.
 """
 
+import contextlib
 import json
 import os
 import shutil
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from cosmictagger_tf.config import DataConfig
 from cosmictagger_tf.data.dataset import FilesReader
-from cosmictagger_tf.data.larcv_products import ProductFile, Products
+from cosmictagger_tf.data.larcv_products import ProductFile, Products, RawProduct
 from cosmictagger_tf.data.larcv_writer import LarcvWriter
 from cosmictagger_tf.data.transforms import at_stored_pixels
 from cosmictagger_tf.detector import COSMIC, NEUTRINO
 from cosmictagger_tf.errors import DataError
-from cosmictagger_tf.files import replaced_file, write_json
+from cosmictagger_tf.files import locked, replaced_file, write_json
 
 # What a stopped run loses at most, but for the batch size.
 EVENTS_A_PART = 8
@@ -53,12 +55,19 @@ class WorkFolder:
     """
 
     def __init__(self, output: Path):
+        self.output = output
         self.path = output.with_name(f".{output.name}.work")
         self.record_file = self.path / "work.json"
         self.joined = self.path / "joined.h5"
 
+    @contextlib.contextmanager
+    def locked(self, say=print) -> Iterator[None]:
+        """Makes the folder and keeps other processes from it; raises ConfigError where one is writing the same file."""
+        with locked(self.path, f"is writing {self.output}: wait, or give another --output", say):
+            yield
+
     def begin(self, record: dict, say=print):
-        """Makes the folder, or keeps what is there if it is of the same work, as `record` describes it."""
+        """Keeps what is in the folder if it is of the same work, as `record` describes it, or else clears it."""
         record = json.loads(json.dumps(record))
         try:
             found = json.loads(self.record_file.read_text())
@@ -68,8 +77,10 @@ class WorkFolder:
             changed = sorted(k for k in record.keys() | found.keys() if record.get(k) != found.get(k))
             say(f"begun anew: {', '.join(changed)} changed since {self.path} was begun")
         if found != record:
-            shutil.rmtree(self.path, ignore_errors=True)
-            self.path.mkdir(parents=True)
+            self.path.mkdir(parents=True, exist_ok=True)
+            for left in self.path.iterdir():
+                if left.name != ".lock":
+                    left.unlink()
             write_json(self.record_file, record)
 
     def wait_for(self, parts: list[Part]):
@@ -114,18 +125,20 @@ def join_parts(
     work: WorkFolder,
     parts: list[Part],
     producers: tuple[str, str],
-    downsample: int,
+    data: DataConfig,
     output: Path,
     advance: Callable[[int], None],
 ):
     """Writes the file: the input's products, and the scores at the image's stored pixels, in the input's resolution.
+
+    The scores have the image's own image_meta.
 
     Args:
         reader: the input.
         work: has every part.
         parts: all of them.
         producers: of the scores of the classes SCORED. A product of that name in the input is left out.
-        downsample: of the network.
+        data: the network's downsampling, and which product is the image.
         output: the file; appears when it is complete.
         advance: called with the number of finished events.
     """
@@ -137,17 +150,27 @@ def join_parts(
                 for entry, scores in enumerate(work.load(part), start=part.first):
                     event = reader.read(entry)
                     spread = [
-                        at_stored_pixels(pixels, found, downsample, reader.shape)
+                        at_stored_pixels(pixels, found, data.downsample, reader.shape)
                         for pixels, found in zip(event.image, scores, strict=True)
                     ]
                     planes = {
                         producer: tuple(found[index] for found in spread) for index, producer in enumerate(producers)
                     }
-                    writer.write(event.event_id, planes, copied=products.read(entry))
+                    carried = products.read(entry)
+                    meta = image_meta(carried.get(f"sparse2d_{data.producer_image}"))
+                    writer.write(event.event_id, planes, copied=carried, metas=dict.fromkeys(producers, meta))
                     advance(1)
     finally:
         products.close()
     os.replace(work.joined, output)
+
+
+def image_meta(image: RawProduct | None) -> np.ndarray | None:
+    """The rows of image_meta of an entry of the image, plane by plane; None where it is not carried over."""
+    if image is None:
+        return None
+    rows = image.beside["image_meta"].rows
+    return rows[np.argsort(rows["projection_id"], kind="stable")]
 
 
 def copied_products(reader: FilesReader, producers: tuple[str, str]) -> list[str]:

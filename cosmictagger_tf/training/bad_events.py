@@ -29,6 +29,17 @@ class BadEvents:
         """Whether one of them was not counted yet."""
         return any((error.file, error.entry) not in self.places for error in errors)
 
+    def watch(self, errors: list[DataError]):
+        """Between counts, at any time: one process counts; one of many stops where it alone has met too many.
+
+        Raises:
+            DataError: they are too many.
+        """
+        if self.ranks.size == 1:
+            self.count(errors)
+        elif len(errors) > self.most:
+            raise self._too_many(errors[self.most])
+
     def count(self, errors: list[DataError]):
         """Counts what the ranks have met; all ranks call it at the same time.
 
@@ -40,8 +51,11 @@ class BadEvents:
             if place in self.places:
                 continue
             if len(self.places) >= self.most:
-                reason = f"{error.reason} (--skip_bad_events={self.most}: so many were skipped already)"
                 with self.ranks.agreed():
-                    raise DataError(error.file, reason, error.entry, error.plane)
+                    raise self._too_many(error)
             self.places.add(place)
             self.say(f"skipped: {error} ({len(self.places)} of at most {self.most} bad events)")
+
+    def _too_many(self, error):
+        reason = f"{error.reason} (--skip_bad_events={self.most}: so many were skipped already)"
+        return DataError(error.file, reason, error.entry, error.plane)

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from cosmictagger_tf.networks.segmentation import Segmentation, Segmenter
+from cosmictagger_tf.training.bad_events import BadEvents
 from cosmictagger_tf.training.losses import per_image_loss
 from cosmictagger_tf.training.metrics import METRICS, confusion_counts, metrics_from_counts, plane_key
 from cosmictagger_tf.training.ranks import Ranks
@@ -63,14 +64,14 @@ def join(tables: list[EventTable]) -> EventTable:
     return EventTable(*(column[order] for column in joined))
 
 
-def evaluate_all(evaluator: "Evaluator", stream, ranks: Ranks, advance=lambda events: None) -> EventTable:
+def evaluate_all(evaluator: "Evaluator", stream, ranks: Ranks, bad: BadEvents) -> EventTable:
     """The table of every event of a data set, on all ranks.
 
     Args:
         evaluator: see Evaluator.
         stream: this rank's part; see data/pipeline.py.
         ranks: share the data set.
-        advance: called with the number of events of each finished batch.
+        bad: counts the bad events.
 
     Raises:
         UserError: what stopped the reading.
@@ -79,7 +80,8 @@ def evaluate_all(evaluator: "Evaluator", stream, ranks: Ranks, advance=lambda ev
     with stream.errors_reraised():
         for batch in stream.batches.as_numpy_iterator():
             tables.append(evaluator.table(batch))
-            advance(len(tables[-1].entries))
+            bad.watch(stream.met(len(tables)))
+    bad.count(stream.met())
     return join([table for tables in ranks.gather(tables) for table in tables])
 
 

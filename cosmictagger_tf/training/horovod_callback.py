@@ -71,8 +71,8 @@ class HorovodCallback(keras.callbacks.Callback):
             self.ranks.broadcast([*self.model.variables, *self.model.optimizer.variables])
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Notes the epoch, of which the learning rate is a function."""
-        self.epoch = epoch
+        """Notes the epoch, of which the learning rate is a function, and forgets what was evaluated before it."""
+        self.epoch, self.training, self.validation = epoch, None, {}
 
     def on_train_batch_begin(self, batch, logs=None):
         """Sets the learning rate."""

@@ -6,7 +6,7 @@ alike. What it has not, it refuses by name: other ranks, validation, TensorBoard
 
 from cosmictagger_tf import execution
 from cosmictagger_tf.config import check_image_shape
-from cosmictagger_tf.data.dataset import Reader, open_reader
+from cosmictagger_tf.data.dataset import Reader, open_labelled
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.launch import launched
 from cosmictagger_tf.networks.segmentation import build_segmenter
@@ -67,7 +67,7 @@ def refuse(config: RunConfig):
 
 def train_in(folder: RunFolder, config: RunConfig, say) -> TrainingResult:
     """What `train` does in a folder that is locked for it."""
-    reader = open_reader(config.data)
+    reader = open_labelled(config.data)
     facts = {"events": len(reader), "ranks": 1}
     say_changes(folder, config, facts, say)
     total = total_steps(config, reader)

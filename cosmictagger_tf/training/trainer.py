@@ -5,7 +5,7 @@ from functools import partial
 
 from cosmictagger_tf import execution
 from cosmictagger_tf.config import DataConfig, check_image_shape, with_changes
-from cosmictagger_tf.data.dataset import Reader, open_reader
+from cosmictagger_tf.data.dataset import Reader, open_labelled, open_reader
 from cosmictagger_tf.data.pipeline import evaluation_dataset, training_dataset
 from cosmictagger_tf.data.sampling import training_entries
 from cosmictagger_tf.errors import ConfigError
@@ -127,11 +127,11 @@ def open_files(config: RunConfig) -> Reader:
     """The reader of the training's events; what is wrong with --aux_file, which is read later, is said here too.
 
     Raises:
-        ConfigError, DataError: see open_reader; or the images of --aux_file have another size.
+        ConfigError, DataError: see open_labelled; or the images of --aux_file have another size.
     """
-    reader = open_reader(config.data)
+    reader = open_labelled(config.data)
     if config.train.aux_file:
-        with contextlib.closing(open_reader(aux_data(config))) as other:
+        with contextlib.closing(open_labelled(aux_data(config))) as other:
             if other.shape != reader.shape:
                 raise ConfigError(f"--aux_file={','.join(other.files)}: {other.shape}, while --file has {reader.shape}")
     return reader
@@ -272,9 +272,7 @@ def build_validation(
 
         def evaluate() -> EventTable:
             stream = evaluation_dataset(aux_reader, data, *place, prepare=prepare, skip=bad.most)
-            table = evaluate_all(evaluator, stream, ranks)
-            bad.count(stream.met())
-            return table
+            return evaluate_all(evaluator, stream, ranks, bad)
 
         pause = run.aux_epochs * steps_per_epoch(reader, config.data)
         found.append(callbacks.WholeValidation(progress, evaluate, pause, sinks, checkpoints))

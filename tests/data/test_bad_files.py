@@ -1,6 +1,8 @@
 """What is wrong with a file is said in one line; what is merely unusual is read."""
 
+import os
 import re
+import resource
 import tracemalloc
 
 import h5py
@@ -178,3 +180,22 @@ def test_opening_reads_no_voxels_whatever_the_length(tmp_path):
         data[place.byte_offset : place.byte_offset + place.size] = bytes(place.size)
     path.write_bytes(data)
     assert len(LarcvFile(str(path), "sbndwire", "sbnd_cosmicseg")) == ENTRIES
+
+
+def test_too_many_open_files_are_no_fault_of_the_file(tmp_path):
+    paths = tuple(str(sound_file(tmp_path / f"{i}.h5")) for i in range(8))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Whichever of a file's two descriptors is the one too many.
+    for more in (6, 7):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + more, limits[1]))
+        try:
+            with pytest.raises(DataError, match="ulimit -n"):
+                open_reader(DataConfig(file=paths))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_a_size_that_cannot_be_halved_so_often_is_one_line(path, capfd):
+    assert iotest_door(path, "--downsample=6") == 2
+    assert "--downsample=6: the image would be halved 6 times, but its height" in capfd.readouterr().err
+    assert "it must be at most 5" in refusal("display", "--nopredict", f"--file={path}", "--downsample=6")

@@ -6,11 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cosmictagger_tf.config import DataConfig
-from cosmictagger_tf.data.dataset import SyntheticReader
+from cosmictagger_tf.data.dataset import SyntheticReader, open_reader
 from cosmictagger_tf.data.pipeline import training_dataset
 from cosmictagger_tf.data.sampling import FILLER, evaluation_batches, training_entries
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError
+from tests.data.bad_files import sound_file
 
 SEEDS = st.integers(0, 2**32)
 
@@ -50,7 +51,10 @@ def test_evaluation_takes_every_entry_once_in_order(entries, size, ranks):
     assert sum((batch == FILLER).sum() for part in parts for batch in part) < size
 
 
-def test_fewer_entries_than_ranks_is_one_line():
-    config = DataConfig(synthetic=True, minibatch_size=4)
-    with pytest.raises(ConfigError, match=r"\(synthetic\): 3 entries are too few for 4 ranks"):
-        training_dataset(SyntheticReader(3, ImageShape(3, 32, 64)), config, 0, 0, 1, 0, 4)
+def test_fewer_entries_than_ranks_is_one_line(tmp_path):
+    config = DataConfig(file=(str(sound_file(tmp_path / "a.h5", entries=3)),), minibatch_size=4, downsample=0)
+    with pytest.raises(ConfigError, match=r"a\.h5: 3 entries are too few for 4 ranks"):
+        training_dataset(open_reader(config), config, 0, 0, 1, 0, 4)
+    # Of random events there are as many as one asks for.
+    stream = training_dataset(SyntheticReader(3, ImageShape(3, 32, 64)), config, 0, 0, 1, 3, 4)
+    assert [batch["weights"].tolist() for batch in stream.generate()] == [[1.0]]

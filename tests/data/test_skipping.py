@@ -98,6 +98,8 @@ def test_a_fault_of_the_whole_file_is_not_skipped(tmp_path):
 class TwoRanks(Ranks):
     """This rank and another, which has met `theirs`."""
 
+    size = 2
+
     def __init__(self, theirs):
         self.theirs = theirs
 
@@ -122,6 +124,21 @@ def test_events_are_counted_once_over_all_ranks_and_restarts():
     ]
     with pytest.raises(DataError, match=r"b.h5, entry 1, plane 1: is broken \(--skip_bad_events=3: so many were skipp"):
         bad.count([error(1, "b.h5")])
+
+
+def test_one_too_many_stops_at_once():
+    said = []
+    alone = BadEvents(2, Ranks(), said.append)
+    alone.watch([error(1), error(7)])
+    alone.watch([error(1), error(7)])
+    assert len(said) == 2
+    with pytest.raises(DataError, match=r"entry 8, plane 1: is broken \(--skip_bad_events=2"):
+        alone.watch([error(1), error(7), error(8)])
+    # One of many knows its own alone, and asks nobody.
+    two = BadEvents(2, TwoRanks(None), said.append)
+    two.watch([error(1), error(7)])
+    with pytest.raises(DataError, match=r"entry 8, plane 1: is broken \(--skip_bad_events=2"):
+        two.watch([error(1), error(7), error(8)])
 
 
 def test_ranks_can_tell_each_other():

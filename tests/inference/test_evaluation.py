@@ -13,6 +13,7 @@ from cosmictagger_tf.config import DataConfig
 from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.data.neutrino import Neutrino, read_neutrinos
 from cosmictagger_tf.detector import NEUTRINO
+from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.inference.breakdown import breakdowns
 from cosmictagger_tf.inference.curves import ScoreHistogram
 from cosmictagger_tf.inference.details import EventDetails, details_of, labels_at_pixels
@@ -116,6 +117,19 @@ def test_the_samples_neutrinos_are_found(sample_file):
     assert [n.flavour for n in found] == ["nu_e CC", "nu_mu CC"]
     assert [n.energy for n in found] == pytest.approx([1.0023, 1.5037], abs=1e-4)
     assert read_neutrinos(reader, "nothing") is None
+
+
+def test_a_neutrino_that_cannot_be_read_is_none_where_events_may_be_skipped(simulated_file, tmp_path):
+    damaged, told = tmp_path / "damaged.h5", []
+    shutil.copy(simulated_file, damaged)
+    with h5py.File(damaged, "a") as file:
+        file["Data/particle_sbndneutrino_group/extents"][3, "first"] = 1 << 40
+    reader = open_reader(DataConfig(file=(str(damaged), str(simulated_file))))
+    with pytest.raises(DataError, match=r"damaged\.h5, entry 3: "):
+        read_neutrinos(reader, "sbndneutrino")
+    found = read_neutrinos(reader, "sbndneutrino", told.append)
+    assert [n is None for n in found] == [i == 3 for i in range(20)] and len(told) == 1
+    assert found[:3] == found[10:13]
 
 
 def test_evaluate_writes_a_report_a_table_and_every_number(run, simulated_file, tmp_path):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -177,4 +178,10 @@ def test_only_an_export_is_replaced_by_an_export(tmp_path):
     (tmp_path / "empty").mkdir()
     for place in ("mine", "empty", "new"):
         check_place(tmp_path / place, "saved_model")
-    check_place(tmp_path / "mine/thesis", "keras")
+    with pytest.raises(ConfigError, match=r"ends in \.keras"):
+        check_place(tmp_path / "mine/thesis", "keras")
+    (tmp_path / "mine/thesis.keras").touch()
+    with pytest.raises(ConfigError, match="is no exported model"):
+        check_place(tmp_path / "mine/thesis.keras", "keras")
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "mine/model.keras")
+    check_place(tmp_path / "mine/model.keras", "keras")

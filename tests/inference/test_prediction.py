@@ -11,10 +11,12 @@ import h5py
 import numpy as np
 import pytest
 
+from cosmictagger_tf import files
 from cosmictagger_tf.data.event import Event, PlanePixels
 from cosmictagger_tf.data.larcv_h5 import LarcvFile
 from cosmictagger_tf.data.transforms import at_stored_pixels, downsample_event
 from cosmictagger_tf.detector import ImageShape
+from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.inference.scores_file import WorkFolder, plan_parts
 from tests.data.larcv_tools import library_content, library_images
 from tests.doors import ROOT, refusal, run_door
@@ -52,8 +54,14 @@ def test_the_file_has_the_inputs_products_and_a_score_for_every_stored_pixel(sco
 
 
 def test_a_shift_of_the_background_moves_its_odds_and_nothing_else(run, scored, simulated_file, tmp_path):
-    path = tmp_path / "shifted.h5"
-    run_door("predict", *run, f"--file={simulated_file}", f"--output={path}", "--background_shift=-1.5")
+    path, measured = tmp_path / "shifted.h5", tmp_path / "measured.h5"
+    shutil.copy(simulated_file, measured)
+    with h5py.File(measured, "a") as file:
+        file["Data/sparse2d_sbndwire_group/image_meta"][:, "origin"] = (1.5, -2.0)
+    run_door("predict", *run, f"--file={measured}", f"--output={path}", "--background_shift=-1.5")
+    with h5py.File(path) as file:
+        metas = [file[f"Data/sparse2d_{name}_group/image_meta"][:] for name in ("sbndwire", "cosmic_prediction")]
+        assert metas[0]["origin"].tolist() == [[1.5, -2.0]] * 30 and (metas[0] == metas[1]).all()
     for plane in range(3):
         (n0, c0), (n1, c1) = (
             [scores_of(file, 3, f"{kind}_prediction")[plane].values.astype(float) for kind in ("neutrino", "cosmic")]
@@ -165,6 +173,21 @@ def test_parts_cover_the_events_once_and_outlive_a_cut(tmp_path):
     work.save(part, scores)
     work.begin({"weights": "b"}, said.append)
     assert not work.has(part) and "weights changed" in said[0]
+
+
+def test_two_processes_do_not_write_one_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "PATIENCE", 0.2)
+    first, second = (WorkFolder(tmp_path / "out.h5") for _ in range(2))
+    with first.locked():
+        first.begin({"weights": "a"})
+        with pytest.raises(
+            ConfigError, match=r"process \d+ on .* is writing .*out\.h5: wait, or give another --output"
+        ):
+            second.locked().__enter__()
+        assert first.record_file.exists()
+        first.remove()
+    with second.locked():
+        second.begin({"weights": "b"})
 
 
 @pytest.mark.larcv

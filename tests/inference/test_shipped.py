@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,3 +128,14 @@ def test_they_tell_neutrinos_from_cosmic_rays_in_events_they_never_saw(tmp_path)
         assert found["metrics"][name] > least, name
     wrong = run_door("evaluate", "--weights=sparse_small", "--n_initial_filters=4", *there, *report, check=False)
     assert wrong.returncode == 2 and "--n_initial_filters=4, but 8" in wrong.stderr.splitlines()[-1]
+
+
+def test_a_runs_flagfile_says_what_weights_outside_a_run_are(run, simulated_file, tmp_path):
+    folder = Path(run[0].partition("=")[2]) / "tiny"
+    shutil.copy(folder / "checkpoints/step_00000006/network.weights.h5", tmp_path / "copied.weights.h5")
+    report = ["--nohtml", "--bootstrap=0", f"--file={simulated_file}"]
+    run_door("evaluate", *run, *report, f"--report={tmp_path}/run.html")
+    outside = [f"--flagfile={folder}/run.flags", f"--weights_location={tmp_path}/copied.weights.h5"]
+    run_door("evaluate", *outside, *report, f"--report={tmp_path}/copied.html")
+    one, other = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("run", "copied"))
+    assert one["confusion"] == other["confusion"] and one["step"] == 6 and other["step"] is None

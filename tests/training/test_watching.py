@@ -285,6 +285,7 @@ def test_a_dry_run_says_all_and_writes_nothing(sample_file, tmp_path):
     assert "--network_depth=2" in done.stdout and "GFLOP" in done.stdout and "initial_conv*" in done.stdout
     assert "3 events, 1.5 steps a pass, 6 steps in all" in done.stdout
     assert "no such file" in refusal("train", *flags, "--aux_file=/nowhere.h5")
+    assert "has no label product typo: see --producer_label" in refusal("train", *flags, "--producer_label=typo")
     assert not (tmp_path / "none").exists()
 
 

@@ -43,10 +43,10 @@ def read_events(path: str, most: int) -> list[Event]:
     found = [reader.read(entry) for entry in range(len(reader))]
     if any(event.label is None for event in found):
         raise DataError(path, "has no labels to compare with")
-    return [replace(event, label=labels_at_pixels(event)) for event in found]
+    return [replace(event, label=labels_at_the_image(event)) for event in found]
 
 
-def labels_at_pixels(event: Event) -> tuple[PlanePixels, ...]:
+def labels_at_the_image(event: Event) -> tuple[PlanePixels, ...]:
     """The label of each pixel of an event's image: background where the file has none, and none where no pixel is."""
     assert event.label is not None
     size = event.shape.height, event.shape.width

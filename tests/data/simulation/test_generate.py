@@ -13,7 +13,7 @@ import pytest
 from cosmictagger_tf.config import SimulateConfig
 from cosmictagger_tf.data.event import PlanePixels
 from cosmictagger_tf.data.larcv_h5 import LarcvFile
-from cosmictagger_tf.data.simulation.compare import labels_at_pixels, read_events, table
+from cosmictagger_tf.data.simulation.compare import labels_at_the_image, read_events, table
 from cosmictagger_tf.data.simulation.generate import simulate_event, simulate_file
 from cosmictagger_tf.data.simulation.measures import close_to, edge_measures, measures, run_lengths
 from cosmictagger_tf.detector import ImageShape
@@ -180,7 +180,7 @@ def test_compare_prints_and_draws(file, tmp_path):
 def test_labels_on_other_pixels_than_the_images_are_compared_at_the_images(file, tmp_path):
     # As some productions have them: background is not stored, or where a truth has no charge, it is.
     shutil.copy(file, tmp_path / "other.h5")
-    expected = [labels_at_pixels(event) for event in read_events(str(file), 2)]
+    expected = [labels_at_the_image(event) for event in read_events(str(file), 2)]
     with h5py.File(tmp_path / "other.h5", "a") as other:
         label = other["Data/sparse2d_sbnd_cosmicseg_group/voxels"]
         voxels = label[...]

@@ -1,12 +1,12 @@
 """Events changed at random as nature might have: for training only, at full resolution, before the downsampling.
 
-Rows 0 and height - 1 are the anodes of SBND's two TPCs, the cathode lies between them in the middle, and the induction
-planes 0 and 1 exchange their wire angles from one TPC to the other. Hence:
+Rows 0 and height - 1 are the anodes of SBND's two TPCs, the cathode lies between them in the middle. Hence:
 
-- a flip along time is the mirror at the cathode. It brings a deposit into the other TPC, where the wires of plane 0 run
-  as those of plane 1 did: rows are reversed and the two induction planes exchanged. (Neither cosmic rays, which come
-  from above, nor the beam, which runs along the columns, prefer a side of the cathode. A flip along the wires would
-  turn the beam around: there is none.)
+- a flip along time is the mirror at the cathode: it brings a deposit into the other TPC. The wires of a plane have the
+  same angle in both (data/simulation/geometry.py), so that its pixels stay on it, rows reversed. But the layers of
+  induction wires change places there, and with them their noise: it goes to the other induction plane. (Neither cosmic
+  rays, which come from above, nor the beam, which runs along the columns, prefer a side of the cathode. A flip along
+  the wires would turn the beam around: there is none.)
 - a shift along time is another drift time: towards the cathode or away from it in both TPCs alike. What would leave its
   half of the image is cut off, as the readout window cuts it.
 - the gain is one factor a plane, the noise is Gaussian, with a width of its own for each plane.
@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cosmictagger_tf.data.event import Event, PlanePixels
-from cosmictagger_tf.detector import ADC_THRESHOLD, SBND_PLANES
+from cosmictagger_tf.detector import ADC_THRESHOLD, BACKGROUND, SBND_PLANES, ImageShape
 
 # Our choice, small against what the detector itself varies: a threshold of 5 ADC, events of 1280 ticks.
 MOST_SHIFT = 8
@@ -27,7 +27,10 @@ GAIN_SPREAD = 0.05
 GAIN_BOUNDS = (0.8, 1.2)
 MOST_NOISE = 2.0
 
-_MIRRORED_PLANES = (1, 0, 2)
+INDUCTION = (0, 1)
+# Rows and wires of the blocks that tell deposits from noise: the pulse of a labelled pixel ends in its own block or in
+# one of those around it (FRINGE_ROWS, FRINGE_WIRES of data/simulation/measures.py).
+BLOCK = (8, 4)
 
 
 @dataclass(frozen=True)
@@ -58,14 +61,13 @@ class Augmentation:
                 _follow(classes, pixels, there) or self._move(classes, event.shape.height)
                 for classes, pixels, there in zip(event.label, event.image, moved, strict=True)
             ]
-        pixels = tuple(there.pixels for there in moved)
-        classes = tuple(there.pixels for there in label) if label is not None else None
-        return replace(event, image=self._planes(pixels), label=self._planes(classes))
-
-    def _planes(self, planes):
-        if planes is None or not self.flip or len(planes) != SBND_PLANES:
-            return planes
-        return tuple(planes[plane] for plane in _MIRRORED_PLANES)
+        pixels = [there.pixels for there in moved]
+        if label is None:
+            return replace(event, image=tuple(pixels))
+        classes = [there.pixels for there in label]
+        if self.flip and len(pixels) == SBND_PLANES:
+            exchange_noise(pixels, classes, event.shape)
+        return replace(event, image=tuple(pixels), label=tuple(classes))
 
     def _measure(self, pixels, plane) -> PlanePixels:
         # Each plane's noise is its own stream, so that it does not depend on how many pixels the others have.
@@ -96,6 +98,56 @@ def _follow(classes, pixels, moved) -> _Moved | None:
         return None
     there = moved.pixels
     return _Moved(PlanePixels(there.rows, there.columns, classes.values[moved.kept]), moved.kept)
+
+
+def exchange_noise(image: list[PlanePixels], label: list[PlanePixels], shape: ImageShape):
+    """Gives each induction plane the noise of the other one, in place: the pixels that lie near no labelled one.
+
+    Noise that falls on a deposit's pixel is lost.
+
+    Args:
+        image, label: of all planes, at full resolution.
+        shape: of the images.
+    """
+    near = [_blocks_near(label[plane], shape) for plane in INDUCTION]
+    shared = all(label[plane].rows is image[plane].rows for plane in INDUCTION)
+    picks = _picks(image, near, shape)
+    label_picks = picks if shared else _picks(label, near, shape)
+    old_image, old_label = list(image), list(label)
+    for own, other in (INDUCTION, INDUCTION[::-1]):
+        image[own] = _joined(old_image[own], old_image[other], *picks[own])
+        label[own] = _joined(old_label[own], old_label[other], *label_picks[own])
+        if shared:
+            label[own] = replace(image[own], values=label[own].values)
+
+
+def _blocks_near(label, shape) -> np.ndarray:
+    # Which blocks of the image, and of a margin of one around it, hold a labelled pixel or touch one that does.
+    lit = np.zeros((shape.height // BLOCK[0] + 3, shape.width // BLOCK[1] + 3), bool)
+    chosen = label.values > BACKGROUND
+    lit[label.rows[chosen] // BLOCK[0] + 1, label.columns[chosen] // BLOCK[1] + 1] = True
+    for axis in (0, 1):
+        lit = lit | np.roll(lit, 1, axis) | np.roll(lit, -1, axis)
+    return lit
+
+
+def _picks(planes, near, shape) -> list[tuple[np.ndarray, np.ndarray]]:
+    # For each induction plane which of its own pixels stay, and which of the other one's come.
+    places = [(planes[plane].rows, planes[plane].columns) for plane in INDUCTION]
+    deposits = [
+        n[rows // BLOCK[0] + 1, columns // BLOCK[1] + 1] for n, (rows, columns) in zip(near, places, strict=True)
+    ]
+    found = []
+    for own, other in (INDUCTION, INDUCTION[::-1]):
+        taken = np.zeros((shape.height, shape.width), bool)
+        taken[tuple(axis[deposits[own]] for axis in places[own])] = True
+        found.append((deposits[own], ~deposits[other] & ~taken[places[other]]))
+    return found
+
+
+def _joined(own, other, stay, come) -> PlanePixels:
+    pairs = ((getattr(own, name), getattr(other, name)) for name in ("rows", "columns", "values"))
+    return PlanePixels(*(np.concatenate([a[stay], b[come]]) for a, b in pairs))
 
 
 def draw(seed: int, position: int, planes: int) -> Augmentation:

@@ -73,7 +73,9 @@ def open_door(
     except ModuleNotFoundError as missing:
         if missing.name is None or find_spec(missing.name.partition(".")[0]):
             raise
-        print(f"cosmictagger_tf.{module}: needs the package {missing.name}, which is not installed", file=sys.stderr)
+        package = missing.name.partition(".")[0]
+        said = f"needs the package {package}, which is not installed: pip install {package}"
+        print(f"cosmictagger_tf.{module}: {said}", file=sys.stderr)
         return UserError.exit_status
     except Exception as error:
         reason = write_failure(error)

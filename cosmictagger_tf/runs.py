@@ -155,9 +155,12 @@ def flag_lines(configs: dict[str, Config]) -> list[str]:
 
 def git_commit() -> str | None:
     """The commit of the checkout that this package runs from, None where it is not in one."""
-    here = Path(__file__).parent
+    checkout = Path(__file__).resolve().parents[1]
+    command = ["git", "-C", str(checkout), "rev-parse", "--show-toplevel", "HEAD"]
     try:
-        found = subprocess.run(["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return found.stdout.strip() if found.returncode == 0 else None
+    # Installed in an environment within a checkout of something else, it is none of that one's.
+    top, _, commit = found.stdout.strip().rpartition("\n")
+    return commit if found.returncode == 0 and Path(top).resolve() == checkout else None

@@ -156,8 +156,8 @@ def test_a_missing_package_is_one_line_and_a_missing_module_of_ours_is_not(capsy
         return open_door("train", partial(main, name), (NetworkConfig,), "", "", [])
 
     assert opened("no_such_package.part") == 2
-    said = "cosmictagger_tf.train: needs the package no_such_package, which is not installed\n"
-    assert capsys.readouterr().err == said
+    said = "needs the package no_such_package, which is not installed: pip install no_such_package"
+    assert capsys.readouterr().err == f"cosmictagger_tf.train: {said}\n"
     with pytest.raises(ModuleNotFoundError):
         opened("cosmictagger_tf.no_such_module")
 

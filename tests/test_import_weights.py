@@ -71,7 +71,11 @@ def test_tensors_that_do_not_fit_are_named(imported, tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "said"),
-    [({"wiring": "tensorflow"}, "--wiring"), ({"conv_mode": "3D"}, "--deepest_3d=bottleneck")],
+    [
+        ({"wiring": "tensorflow"}, "--wiring"),
+        ({"conv_mode": "3D"}, "--deepest_3d=bottleneck"),
+        ({"row_exchange": ("2", "3")}, "--row_exchange=2,3"),
+    ],
 )
 def test_options_that_the_reference_has_not_are_refused(changes, said):
     with pytest.raises(ConfigError, match=said):

@@ -1,13 +1,14 @@
 """A run's folder: locked while it trains, compared with what is asked for, cleared up after a killed process."""
 
 import os
+import re
 import signal
 import subprocess
 import time
 
 import pytest
 
-from cosmictagger_tf import files
+from cosmictagger_tf import files, runs
 from cosmictagger_tf.config import DataConfig, NetworkConfig, OptimizerConfig, OutputConfig, TrainConfig
 from cosmictagger_tf.errors import ConfigError, WriteError
 from cosmictagger_tf.files import replaced_file, replaced_folder, tidy, write_failure
@@ -162,3 +163,16 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(tmp_path):
 )
 def test_which_errors_are_the_disks(error, reason):
     assert write_failure(error) == reason
+
+
+def test_the_commit_is_that_of_this_packages_checkout_alone(tmp_path, monkeypatch):
+    assert re.fullmatch("[0-9a-f]{40}", runs.git_commit() or "0" * 40)
+    mine = tmp_path / "analysis"
+    (mine / "venv/cosmictagger_tf").mkdir(parents=True)
+    git = ["git", "-C", str(mine), "-c", "user.name=me", "-c", "user.email=me@here"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "mine"], check=True)
+    monkeypatch.setattr(runs, "__file__", str(mine / "venv/cosmictagger_tf/runs.py"))
+    assert runs.git_commit() is None
+    monkeypatch.setattr(runs, "__file__", str(mine / "venv/runs.py"))
+    assert len(runs.git_commit()) == 40

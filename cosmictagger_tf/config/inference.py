@@ -24,8 +24,8 @@ class WeightsConfig(Config):
     )
     weights_location: str = option(
         "",
-        "a Keras .weights.h5 file to use instead of a run's checkpoint; the network flags and --downsample say of what "
-        "network it is (--flagfile=<run>/run.flags has them all)",
+        "a Keras .weights.h5 file to use instead of a run's checkpoint, of the architecture of the run that --run_id "
+        "names; without --run_id the network flags and --downsample say of which",
     )
     background_shift: float = option(
         0.0,

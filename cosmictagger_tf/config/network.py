@@ -20,7 +20,9 @@ class NetworkConfig(Config):
     )
     blocks_deepest_layer: int = option(5, "blocks at the deepest level", minimum=0)
     blocks_final: int = option(5, "blocks after the way up, before the logits", minimum=0)
-    filter_size_deepest: int = option(5, "kernel size of the deepest blocks (2D); odd", minimum=1)
+    filter_size_deepest: int = option(
+        5, "kernel size of the deepest blocks: in 2D, with deepest_3d=bottleneck and with block_concat; odd", minimum=1
+    )
     bottleneck_deepest: int = option(256, "filters of the 1x1 bottleneck around the deepest blocks", minimum=1)
     block_concat: bool = option(False, "keep the planes apart at the deepest level (the reference's name for it)")
     deepest_3d: str = option(

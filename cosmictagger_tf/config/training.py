@@ -17,6 +17,11 @@ class OptimizerConfig(Config):
         choices=("none", "light", "even", "focal"),
     )
     optimizer: str = option("adam", "the update rule", choices=("adam", "rmsprop", "sgd", "adamw", "lamb", "lion"))
+    adamw_decay: float = option(
+        0.004,
+        "adamw: of each kernel a step takes off so much, times the learning rate; biases and normalisations stay",
+        minimum=0.0,
+    )
     momentum: float = option(0.9, "momentum of sgd (Nesterov's); 0 = none", minimum=0.0, maximum=1.0)
     learning_rate: float = option(3e-4, "learning rate (the peak, where a schedule varies it)", minimum=0.0)
     lr_schedule: str = option(

@@ -76,21 +76,21 @@ def find_trained(
 ) -> TrainedModel:
     """The trained model that the flags mean.
 
-    With --weights_location the architecture and the resolution are what the flags say; otherwise they are the trained
-    one's own, and network flags that contradict the architecture are refused. How the same network computes
-    (--data_format, --remat) is the flags' alone: it may have been trained on another machine.
+    Architecture and resolution are the trained one's own, and network flags that contradict the architecture are
+    refused. With --weights_location they are those of the run that --run_id names, or without it what the flags say.
+    How the same network computes (--data_format, --remat) is the flags' alone: it may have been trained elsewhere.
 
     Args:
         given: names of the options that the user set.
     """
     shift = weights.background_shift
-    if weights.weights_location:
+    if weights.weights_location and "run_id" not in given:
         scheme = OptimizerConfig().loss_balance_scheme
         return TrainedModel(network, data, scheme, Path(weights.weights_location), None, shift)
     shipped = ShippedModel(weights.weights) if weights.weights != "run" else None
     source = shipped or folder
-    recorded = source.config(NetworkConfig)
-    recorded = replace(recorded, **{n: getattr(network, n) for n in HOW_IT_COMPUTES})
+    trained = source.config(NetworkConfig)
+    recorded = replace(trained, **{n: getattr(network, n) for n in HOW_IT_COMPUTES})
     names = [f.name for f in fields(NetworkConfig) if f.name in given]
     wrong = [n for n in names if getattr(network, n) != getattr(recorded, n)]
     if wrong:
@@ -102,7 +102,9 @@ def find_trained(
     if shipped:
         shift = shift if "background_shift" in given else shipped.background_shift
         return TrainedModel(recorded, data, scheme, shipped.path, shipped.step, shift)
-    store = CheckpointStore(folder.checkpoints, architecture=architecture(recorded))
+    if weights.weights_location:
+        return TrainedModel(recorded, data, scheme, Path(weights.weights_location), None, shift)
+    store = CheckpointStore(folder.checkpoints, architecture=architecture(trained))
     step = find_step(store, weights.checkpoint_step, say)
     return TrainedModel(recorded, data, scheme, store.path(step) / WEIGHTS_FILE, step, shift)
 

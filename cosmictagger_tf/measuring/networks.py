@@ -105,7 +105,7 @@ def measure(
     one = min(ones)
     small = downsample_event(reader.read(0), benchmark.dense_downsample)
     for mode in benchmark.dense_modes:
-        dense = open_bench(replace(network, conv_mode=mode), optimizer, settings, small.shape)
+        dense = open_bench(replace(network, conv_mode=mode, descend_charge=0.0), optimizer, settings, small.shape)
         batch = dense.prepared(make_batch([small], 1, small.shape))
         scale = event.shape.pixels / small.shape.pixels
         for name, found, own in zip(("forward", "training step"), (dense.forward, dense.step), ones[one], strict=True):

@@ -16,6 +16,8 @@ from cosmictagger_tf.networks.interpolation import Doubling
 from cosmictagger_tf.networks.normalization import PlaneBatchNormalization
 from cosmictagger_tf.networks.recompute import RecomputingModel
 
+# Sizes of the kernels of the first convolution and of a block's.
+FIRST_KERNEL, BLOCK_KERNEL = 5, 3
 # Rows that a row learns from in an exchange: itself and two on either side.
 ROW_KERNEL = 5
 

@@ -5,10 +5,8 @@ from keras import layers, ops
 
 from cosmictagger_tf.config import NetworkConfig, check_image_shape
 from cosmictagger_tf.detector import N_CLASSES, ImageShape
-from cosmictagger_tf.networks.blocks import Parts, fold, unfold
+from cosmictagger_tf.networks.blocks import BLOCK_KERNEL, FIRST_KERNEL, Parts, fold, unfold
 from cosmictagger_tf.networks.convolutions import Conv3D
-
-FIRST_KERNEL, BLOCK_KERNEL = 5, 3
 
 
 def build_uresnet(config: NetworkConfig, shape: ImageShape) -> keras.Model:

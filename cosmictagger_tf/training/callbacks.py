@@ -159,6 +159,7 @@ class Validation(StepCallback):
         """Validates where it is due."""
         if not is_due(self.every, before, step):
             return
+        self.model.share_statistics()
         with self.progress.paused(), self.model.averaged_weights(), self.stream.errors_reraised():
             mine = [self.evaluator.table(next(self.batches)) for _ in range(self.count)]
             self.used += self.count
@@ -214,6 +215,7 @@ class Checkpoints(StepCallback):
             self.skipped.count()
             if model.exchange:
                 model.collect_metrics()
+                model.share_statistics()
             if self.ranks.rank == 0:
                 record = self.record | {"skipped": self.skipped.bad.record, "best": best}
                 self.store.save(step, model.network, model.state_variables, record, model.averaged_weights())
@@ -249,6 +251,7 @@ class WholeValidation(StepCallback):
         """Validates where it is due."""
         if step != self.progress.total and not is_due(self.every, before, step):
             return
+        self.model.share_statistics()
         with self.progress.paused(), self.model.averaged_weights():
             summary = self.evaluate().summary()
         for recorder in self.recorders:

@@ -186,9 +186,9 @@ class CheckpointStore:
         step = manifest["step"]
         self.load_network(step, network)
         self.load_state(step, state)
+        self.forget_best_after(step)
         for path in self.set_aside_after(step):
             say(f"set aside: {path}")
-        self.forget_best_after(step)
         self.remember_best(manifest)
         say(f"resumed from {self.path(step)}")
         return manifest

@@ -69,6 +69,8 @@ def check_architecture(network: NetworkConfig):
         raise ConfigError(f"--wiring={network.wiring}: the reference's PyTorch networks are --wiring=pytorch")
     if network.conv_mode != "2D" and network.deepest_3d != "bottleneck":
         raise ConfigError(f"--deepest_3d={network.deepest_3d}: the reference's 3D networks are --deepest_3d=bottleneck")
+    if network.row_exchange:
+        raise ConfigError(f"--row_exchange={','.join(network.row_exchange)}: the reference's networks have none")
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:

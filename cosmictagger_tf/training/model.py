@@ -138,6 +138,18 @@ class SegmentationModel(keras.Model):
         if ranks.rank:
             self.reset_metrics()
 
+    def share_statistics(self):
+        """Gives every rank the mean of the ranks' moving statistics: each moves them by its own part of the batches.
+
+        So what is validated is what is saved, on all ranks, and what a resumed run goes on with.
+        """
+        if self.exchange:
+            ranks, variables = self.exchange.ranks, self.network.non_trainable_variables
+            # In float64, where the mean of what is equal, as frozen weights are, is just that.
+            sums = ranks.sum([ops.convert_to_numpy(variable).astype("float64") for variable in variables])
+            for variable, total in zip(variables, sums, strict=True):
+                variable.assign(total / ranks.size)
+
     def collect_metrics(self) -> dict[str, float]:
         """Moves what the ranks have measured to rank 0; returns the metrics, which are right there."""
         if self.exchange:

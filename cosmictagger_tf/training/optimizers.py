@@ -90,7 +90,11 @@ def build_optimizer(config: OptimizerConfig, learning_rate, scale_loss: bool = F
         use_ema=bool(config.ema_momentum),
         ema_momentum=config.ema_momentum,
         **({"momentum": config.momentum, "nesterov": bool(config.momentum)} if config.optimizer == "sgd" else {}),
+        **({"weight_decay": config.adamw_decay} if config.optimizer == "adamw" else {}),
     )
+    if config.optimizer == "adamw":
+        # The usual exceptions (I. Loshchilov, F. Hutter, arXiv:1711.05101, decay the weights; neither shift nor scale).
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return keras.optimizers.LossScaleOptimizer(optimizer) if scale_loss else optimizer
 
 

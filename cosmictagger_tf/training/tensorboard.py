@@ -139,19 +139,21 @@ class Profile(StepCallback):
     Args:
         progress: see Progress.
         folder: of the event files; the trace comes below it, in plugins/profile.
-        first, last: the steps, counted from 1.
+        first, last: the steps, counted from 1; whole stretches are traced.
+        stretch: steps that are done at a stretch.
     """
 
-    def __init__(self, progress, folder: Path, first: int, last: int):
+    def __init__(self, progress, folder: Path, first: int, last: int, stretch: int = 1):
         super().__init__(progress)
-        self.folder, self.first, self.last = folder, first, last
+        self.folder, self.first, self.last, self.stretch = folder, first, last, stretch
         self.running = False
         self.trace: Any = None
 
     def on_train_batch_begin(self, batch, logs=None):
         """Starts the trace, and names the step in it."""
         step = self.progress.step(batch)
-        if not self.running and self.first <= step <= self.last:
+        # Of steps at a stretch, the first is named.
+        if not self.running and step <= self.last and step + self.stretch > self.first:
             tf.profiler.experimental.start(str(self.folder))
             self.running = True
         if self.running:

@@ -142,10 +142,13 @@ def build_model(config: RunConfig, reader: Reader, total: int, ranks: Ranks, say
     data, optimizer = config.data, config.optimizer
     check_image_shape(reader.shape, data.downsample, config.network.network_depth)
     shape = reader.shape.downsampled(data.downsample)
-    model = SegmentationModel(build_segmenter(config.network, shape, static=config.execution.xla))
+    many = isinstance(ranks, HorovodRanks)
+    # Synchronised statistics are exchanged inside the network, which XLA does not compile.
+    synchronised = many and config.distributed.sync_batch_norm
+    xla = config.execution.xla and not synchronised
+    model = SegmentationModel(build_segmenter(config.network, shape, static=xla))
     freeze_layers(model.network, optimizer.freeze, say)
     schedule = learning_rate(config, reader, total, ranks.size)
-    many = isinstance(ranks, HorovodRanks)
     model.compile(
         optimizer=build_optimizer(optimizer, schedule, scale_loss=config.execution.precision == "mixed"),
         loss=BalancedLoss(optimizer.loss_balance_scheme),
@@ -155,11 +158,10 @@ def build_model(config: RunConfig, reader: Reader, total: int, ranks: Ranks, say
     )
     model.optimizer.build(model.network.trainable_variables)
     if many:
-        synchronised = config.distributed.sync_batch_norm
         if synchronised:
             synchronise_statistics(model.network, ranks.mean, ranks.size)
         exchange = GradientExchange(ranks, config.distributed)
-        model.distribute(exchange, xla=config.execution.xla and not synchronised)
+        model.distribute(exchange, xla=xla)
     return model
 
 
@@ -233,7 +235,7 @@ def build_summaries(model, folder: RunFolder, config: RunConfig, progress) -> li
         found.append(tensorboard.Pictures(progress, model.segmenter, batch, logs, every, config.execution.xla))
     steps = run.profiled_steps()
     if steps:
-        found.append(tensorboard.Profile(progress, folder.logs / "train", *steps))
+        found.append(tensorboard.Profile(progress, folder.logs / "train", *steps, run.steps_per_execution))
     return found
 
 

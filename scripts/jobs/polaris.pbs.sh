@@ -1,7 +1,7 @@
 #!/bin/bash -l
 # One training on many nodes of an ALCF machine (Polaris: 4 GPUs a node, PBS, PALS).
 #
-#   qsub -A PROJECT -l select=8 -v FLAGS="--flagfile=flags/polaris.flags --file=/path/train.h5 --run_id=polaris" scripts/jobs/polaris.pbs.sh
+#   qsub -A PROJECT -l select=8 -v FLAGS="--flagfile=flags/polaris.flags --minibatch_size=32 --file=/path/train.h5 --run_id=polaris" scripts/jobs/polaris.pbs.sh
 #
 # The same command again resumes, on any number of nodes. The batch is of all ranks together: --minibatch_size must be a
 # multiple of 4 x nodes.

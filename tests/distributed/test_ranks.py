@@ -96,3 +96,16 @@ def test_evaluate_gives_the_same_table(runs, sample_file):
     together = run_ranks(GLOO, 2, "evaluate", *flags, "--minibatch_size=2").stdout
     assert [line.partition(":")[2] for line in together.splitlines()] == alone.splitlines()
     assert "3 events" in alone
+
+
+def test_what_ranks_validate_is_what_is_saved(sample_file, tmp_path):
+    # Each rank moves the statistics of the normalisation by its own events.
+    flags = [*QUICK, f"--file={sample_file},{sample_file}", f"--aux_file={sample_file}", "--aux_minibatch_size=2"]
+    flags += ["--iterations=6", "--aux_epochs=100", f"--output_dir={tmp_path}", "--learning_rate=0.01"]
+    run_ranks(GLOO, 2, "train", *flags, "--run_id=two")
+    (validated,) = [row for row in rows(tmp_path / "two") if row["split"] == "whole_validation"]
+    report = [f"--report={tmp_path}/found.html", "--nohtml", "--noxla", "--minibatch_size=1"]
+    run_door("evaluate", f"--output_dir={tmp_path}", "--run_id=two", f"--file={sample_file}", *report)
+    found = json.loads((tmp_path / "found.json").read_text())["metrics"]
+    for name in ("loss", "mean_iou", "cosmic_iou", "nonbackground_accuracy"):
+        assert found[name] == pytest.approx(float(validated[name]), rel=1e-5), name

@@ -95,6 +95,15 @@ def test_a_shift_is_of_the_backgrounds_bias_alone():
         shift_background(build_network(with_changes(SMALL, bias=False), SHAPE), -0.75)
 
 
+def test_a_run_with_a_penalty_on_its_weights_is_found(tmp_path):
+    run_door(
+        "train", *TINY, "--synthetic", "--weight_decay=0.001", "--iterations=1", f"--output_dir={tmp_path}", "--noxla"
+    )
+    folder = RunFolder(OutputConfig(str(tmp_path), "test"))
+    found = find_trained(frozenset(), folder, DataConfig(), NetworkConfig(), WeightsConfig())
+    assert found.step == 1 and found.weights.exists()
+
+
 @pytest.mark.slow
 def test_a_run_is_shipped_and_used(tmp_path, monkeypatch):
     run_door("simulate", f"--output={tmp_path}/a.h5", "--events=4")
@@ -130,12 +139,14 @@ def test_they_tell_neutrinos_from_cosmic_rays_in_events_they_never_saw(tmp_path)
     assert wrong.returncode == 2 and "--n_initial_filters=4, but 8" in wrong.stderr.splitlines()[-1]
 
 
-def test_a_runs_flagfile_says_what_weights_outside_a_run_are(run, simulated_file, tmp_path):
+def test_weights_outside_a_run_are_of_the_run_that_is_named_or_of_what_the_flags_say(run, simulated_file, tmp_path):
     folder = Path(run[0].partition("=")[2]) / "tiny"
     shutil.copy(folder / "checkpoints/step_00000006/network.weights.h5", tmp_path / "copied.weights.h5")
     report = ["--nohtml", "--bootstrap=0", f"--file={simulated_file}"]
     run_door("evaluate", *run, *report, f"--report={tmp_path}/run.html")
-    outside = [f"--flagfile={folder}/run.flags", f"--weights_location={tmp_path}/copied.weights.h5"]
-    run_door("evaluate", *outside, *report, f"--report={tmp_path}/copied.html")
-    one, other = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("run", "copied"))
-    assert one["confusion"] == other["confusion"] and one["step"] == 6 and other["step"] is None
+    outside = [f"--weights_location={tmp_path}/copied.weights.h5", *report]
+    run_door("evaluate", *run, *outside, f"--report={tmp_path}/named.html")
+    run_door("evaluate", f"--flagfile={folder}/run.flags", *outside, f"--report={tmp_path}/flags.html")
+    one, *others = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("run", "named", "flags"))
+    for other in others:
+        assert one["confusion"] == other["confusion"] and one["step"] == 6 and other["step"] is None

@@ -196,3 +196,14 @@ def test_history_survives_a_kill_at_any_line(tmp_path):
     again.close()
     lines = path.read_text().splitlines()
     assert lines == ["split,step,loss", *(f"train,{step},0.5" for step in range(1, 5)), "train,5,0.25"]
+
+
+def test_the_best_of_a_course_that_was_left_is_forgotten(tmp_path):
+    store = CheckpointStore(tmp_path, keep=5)
+    for step in (200, 300):
+        store.save(step, network(), state(), {})
+    store.mark_best(300, {"mean_iou": 0.9})
+    (store.path(300) / "state.npz").write_bytes(b"")
+    assert store.restore(network(), state(), lambda line: None)["step"] == 200
+    store.save(300, network(), state(), {})
+    assert store.best() is None

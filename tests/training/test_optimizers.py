@@ -50,6 +50,19 @@ def test_adam_in_one_operation_is_kerass(name):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
+def test_adamw_decays_kernels_alone_and_as_much_as_it_is_told():
+    rate, decay, batch = 0.01, 0.5, make_batches(1, 2)
+    models = [make_model({"optimizer": "adamw", "learning_rate": rate, "adamw_decay": d}) for d in (0.0, decay)]
+    begin = [v.numpy() for v in models[0].network.trainable_variables]
+    for model in models:
+        train_on(model, batch)
+    for variable, before, without in zip(
+        models[1].network.trainable_variables, begin, models[0].network.trainable_variables, strict=True
+    ):
+        taken = rate * decay * before if variable.name == "kernel" else 0.0
+        np.testing.assert_allclose(variable.numpy(), without.numpy() - taken, atol=1e-6, err_msg=variable.path)
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_four_accumulated_batches_make_the_update_of_one_four_times_larger(optimizer):
     # Without normalisation: batch statistics see one batch only. The loss is a mean over images; penalties are in it.

@@ -19,9 +19,11 @@ from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.flags import parse
 from cosmictagger_tf.runs import flag_lines
 from cosmictagger_tf.train import GROUPS
+from cosmictagger_tf.training import tensorboard
 from cosmictagger_tf.training.dry_run import layer_names, network_table, step_cost
 from cosmictagger_tf.training.pictures import charge_picture, class_picture
 from cosmictagger_tf.training.recorders import SHOWN, CsvHistory, Terminal
+from cosmictagger_tf.training.speed import Progress
 from tests.doors import ROOT, TINY, refusal, run_door
 from tests.training.small import make_batches, make_model
 
@@ -102,6 +104,18 @@ def test_pictures_have_readable_colours():
 def test_impossible_profiles_are_refused(profile):
     with pytest.raises(ConfigError, match=f"--profile={profile}"):
         TrainConfig(iterations=1, profile=tuple(profile.split(",")))
+
+
+def test_a_profile_within_a_stretch_traces_all_of_it(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(tensorboard.tf.profiler.experimental, "start", lambda folder: told.append("start"))
+    monkeypatch.setattr(tensorboard.tf.profiler.experimental, "stop", lambda: told.append("stop"))
+    profile = tensorboard.Profile(Progress(0, 40), tmp_path, 23, 25, stretch=10)
+    for first in range(0, 40, 10):
+        told.append(first)
+        profile.on_train_batch_begin(first)
+        profile.after_steps(first, first + 10, {})
+    assert told == [0, 10, 20, "start", "stop", 30]
 
 
 def test_intervals_must_be_whole_stretches():

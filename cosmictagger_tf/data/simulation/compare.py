@@ -11,6 +11,7 @@ from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.data.event import Event, PlanePixels
 from cosmictagger_tf.data.simulation.generate import events
 from cosmictagger_tf.data.simulation.measures import measures
+from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import DataError
 
 
@@ -37,9 +38,11 @@ def read_events(path: str, most: int) -> list[Event]:
     """The first events of a file, at most `most`, labels at the image's pixels, as the simulation's are.
 
     Raises:
-        DataError: it has no labels.
+        DataError: it has no labels, or images of another size.
     """
     reader = open_reader(DataConfig(file=(path,), max_entries=most, downsample=0))
+    if reader.shape != ImageShape():
+        raise DataError(path, f"has {reader.shape}; what is simulated has {ImageShape()}")
     found = [reader.read(entry) for entry in range(len(reader))]
     if any(event.label is None for event in found):
         raise DataError(path, "has no labels to compare with")

@@ -19,8 +19,8 @@ from cosmictagger_tf.backend import assert_at_most, take_rows
 from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.networks.blocks import BLOCK_KERNEL, FIRST_KERNEL
 
-FIRST_KERNEL, BLOCK_KERNEL = 5, 3
 # Empty rows and columns between the images of a list, so that no window reaches over an edge into another's pixels.
 MARGIN = FIRST_KERNEL // 2
 # Larger than every key; a padded site has it, and sorts to the end.

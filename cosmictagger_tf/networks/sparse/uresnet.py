@@ -8,7 +8,7 @@ from keras import ops
 
 from cosmictagger_tf.config import NetworkConfig, check_image_shape
 from cosmictagger_tf.detector import N_CLASSES, ImageShape
-from cosmictagger_tf.networks.blocks import Parts
+from cosmictagger_tf.networks.blocks import BLOCK_KERNEL, FIRST_KERNEL, Parts
 from cosmictagger_tf.networks.sparse.layers import (
     JoiningConv,
     RepeatedConv,
@@ -25,7 +25,7 @@ from cosmictagger_tf.networks.sparse.normalization import (
     SparseBatchNormalization,
     SparseGroupNormalization,
 )
-from cosmictagger_tf.networks.sparse.rulebook import BLOCK_KERNEL, FIRST_KERNEL, grids
+from cosmictagger_tf.networks.sparse.rulebook import grids
 from cosmictagger_tf.networks.uresnet import level
 
 

@@ -135,7 +135,6 @@ def test_more_events_than_the_keys_can_number_are_refused():
     built = tf.function(lambda c, v: build_rulebook(c, v, SMALL, ImageShape()), input_signature=specs)
     with pytest.raises(tf.errors.InvalidArgumentError, match="at most 135 events"):
         built(*pixels)
-    assert len(built(*(array[:135] for array in pixels))["values"]) == 0
 
 
 def test_compiled_in_a_graph_it_is_the_same():

@@ -11,6 +11,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
+# Before the others, so that at the end no process is left alone with one of them.
+LONGEST = ("test_tutorial.py", "test_walk.py", "test_benchmark.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
 @pytest.fixture(autouse=True)
 def same_initial_weights():
     """A test's networks begin with the same weights every time, alone or among others."""

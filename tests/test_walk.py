@@ -226,10 +226,10 @@ def test_a_missing_file_is_one_line(tmp_path):
 
 @pytest.mark.slow
 def test_training_on_the_real_sample_learns(sample_file, tmp_path):
+    # At half of the flagfile's resolution: where TensorFlow has no oneDNN, the whole took a third of the hour that CI has.
     flags = [f"--file={sample_file}", "--flagfile=flags/quick.flags", f"--output_dir={tmp_path}", "--minibatch_size=3"]
-    began = time.time()
-    run_door("train", *flags, "--iterations=300", timeout=3000)
+    run_door("train", *flags, "--downsample=4", "--iterations=150", timeout=3000)
     with open(tmp_path / "test/history.csv", newline="") as file:
         lines = list(csv.DictReader(file))
-    assert float(lines[-1]["loss"]) < 0.5 * float(lines[0]["loss"])
-    assert max(float(line["neutrino_iou"]) for line in lines) > 0.5, f"after {time.time() - began:.0f} s"
+    assert float(lines[-1]["loss"]) < 0.2 * float(lines[0]["loss"])
+    assert max(float(line["neutrino_iou"]) for line in lines) > 0.35

@@ -5,7 +5,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -226,7 +225,7 @@ def test_a_missing_file_is_one_line(tmp_path):
 
 @pytest.mark.slow
 def test_training_on_the_real_sample_learns(sample_file, tmp_path):
-    # At half of the flagfile's resolution: where TensorFlow has no oneDNN, the whole took a third of the hour that CI has.
+    # At half of the flagfile's resolution: where TensorFlow has no oneDNN, the whole took a third of CI's hour.
     flags = [f"--file={sample_file}", "--flagfile=flags/quick.flags", f"--output_dir={tmp_path}", "--minibatch_size=3"]
     run_door("train", *flags, "--downsample=4", "--iterations=150", timeout=3000)
     with open(tmp_path / "test/history.csv", newline="") as file:

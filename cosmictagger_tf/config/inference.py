@@ -94,6 +94,11 @@ class ExportConfig(Config):
         "saved_model = for LArSoft, C, C++, any Python; keras = the network alone, one .keras file",
         choices=("saved_model", "keras"),
     )
+    export_default: str = option(
+        "dense",
+        "signature that serving_default is, which most programs call; LArSoft reads flat and per_view_flat",
+        choices=("dense", "flat", "per_view", "per_view_flat", "pixels"),
+    )
     export_preprocessing: bool = option(
         False, "the exported model takes images at the file's resolution and downsamples them itself"
     )
@@ -101,6 +106,8 @@ class ExportConfig(Config):
     def check(self):
         if self.export_format == "keras" and self.export_preprocessing:
             raise ConfigError("--export_format=keras holds the network alone: leave out --export_preprocessing")
+        if self.export_format == "keras" and self.export_default != "dense":
+            raise ConfigError("--export_format=keras has no signatures: leave out --export_default")
 
 
 @dataclass(frozen=True)

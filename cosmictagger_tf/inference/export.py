@@ -63,7 +63,7 @@ def export_run(
             segmenter.network.save(beside)
         return path
     downsample = trained.data.downsample
-    served = ServedNetwork(segmenter, downsample if export.export_preprocessing else 0)
+    served = ServedNetwork(segmenter, downsample if export.export_preprocessing else 0, export.export_default)
     record = {
         "network": trained.network.to_dict(),
         "downsample": downsample,

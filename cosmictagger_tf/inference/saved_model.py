@@ -1,13 +1,15 @@
 """Export to a TensorFlow SavedModel that needs neither this package nor Keras to run.
 
-Signatures, batch dimension open, float32 in and out (the forms that LArSoft's larrecodnn reads are `flat` and
-`per_view`):
-    serving_default, dense   images [samples, rows, columns, planes] -> scores [samples, rows, columns, planes, classes]
-    flat                     images, the same -> scores [samples, rows * columns * planes * classes]
-    per_view                 plane0, plane1, ... [samples, rows, columns, 1]
-                             -> scores0, scores1, ... [samples, rows, columns, classes]
-    pixels                   coordinates int32 [samples, planes, pixels, 2] (row, column; padding -1) and values float32
-                             [samples, planes, pixels] -> scores [samples, planes, pixels, classes] of those pixels
+Signatures, batch dimension open, float32 in and out:
+    dense             images [samples, rows, columns, planes] -> scores [samples, rows, columns, planes, classes]
+    flat              images, the same -> scores [samples, rows * columns * planes * classes]
+    per_view          plane0, plane1, ... [samples, rows, columns, 1]
+                      -> scores0, scores1, ... [samples, rows, columns, classes]
+    per_view_flat     the same -> scores0, scores1, ... [samples, rows * columns * classes]
+    pixels            coordinates int32 [samples, planes, pixels, 2] (row, column; padding -1) and values float32
+                      [samples, planes, pixels] -> scores [samples, planes, pixels, classes] of those pixels
+    serving_default   one of these: LArSoft's larrecodnn calls it and no other, and reads outputs [samples, n], so that
+                      it wants flat or per_view_flat
 
 With preprocessing, images and coordinates are at the file's resolution and are downsampled inside; the scores of images
 stay at the network's resolution, and those of pixels are their blocks'.
@@ -35,10 +37,11 @@ class ServedNetwork:
     Args:
         segmenter: built under the float32 policy, weights loaded.
         downsample: halvings that are done inside; 0 = the input is at the network's resolution.
+        default: the signature that serving_default is.
     """
 
-    def __init__(self, segmenter: Segmenter, downsample: int = 0):
-        self.segmenter, self.downsample = segmenter, downsample
+    def __init__(self, segmenter: Segmenter, downsample: int = 0, default: str = "dense"):
+        self.segmenter, self.downsample, self.default = segmenter, downsample, default
         self.output = segmenter.shape
         self.input = ImageShape(self.output.planes, self.output.height << downsample, self.output.width << downsample)
         self.scatter = ScatterPixels(self.output.height, self.output.width)
@@ -125,6 +128,12 @@ def _signatures(served: ServedNetwork):
         scores = served.image_scores(ops.concatenate(views, axis=-1))
         return {f"scores{plane}": scores[..., plane, :] for plane in range(planes)}
 
+    def per_view_flat(*views):
+        return {
+            name: ops.reshape(scores, (-1, served.output.pixels * N_CLASSES))
+            for name, scores in per_view(*views).items()
+        }
+
     def pixels(coordinates, values):
         return {"scores": served.pixel_scores(coordinates, values)}
 
@@ -132,10 +141,11 @@ def _signatures(served: ServedNetwork):
     views = [tf.TensorSpec((None, shape.height, shape.width, 1), tf.float32, name=f"plane{p}") for p in range(planes)]
     coordinates = tf.TensorSpec((None, planes, None, 2), tf.int32, name="coordinates")
     values = tf.TensorSpec((None, planes, None), tf.float32, name="values")
-    return {
-        "serving_default": (dense, [images]),
+    found = {
         "dense": (dense, [images]),
         "flat": (flat, [images]),
         "per_view": (per_view, views),
+        "per_view_flat": (per_view_flat, views),
         "pixels": (pixels, [coordinates, values]),
     }
+    return {"serving_default": found[served.default], **found}

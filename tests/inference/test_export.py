@@ -28,7 +28,7 @@ def exported(run, tmp_path_factory):
     """The exported models by preprocessing or not."""
     folder = tmp_path_factory.mktemp("exported")
     run_door("export", *run, f"--export_dir={folder}/plain")
-    run_door("export", *run, f"--export_dir={folder}/whole", "--export_preprocessing")
+    run_door("export", *run, f"--export_dir={folder}/whole", "--export_preprocessing", "--export_default=per_view_flat")
     return folder
 
 
@@ -66,7 +66,7 @@ def call(path, signature, **inputs):
 def test_preprocessing_inside_equals_preprocessing_outside(exported, event, expected):
     scores, small = expected
     plain = call(exported / "plain", "serving_default", images=stack(small))["scores"]
-    whole = call(exported / "whole", "serving_default", images=stack(event))["scores"]
+    whole = call(exported / "whole", "dense", images=stack(event))["scores"]
     assert plain.shape == whole.shape == (1, *scores.shape[1:3], 3, 3)
     np.testing.assert_allclose(plain[0].transpose(2, 0, 1, 3), scores, atol=1e-5)
     np.testing.assert_allclose(whole, plain, atol=1e-5)
@@ -92,6 +92,15 @@ def test_the_batch_is_open_in_every_signature(exported, event, expected):
     assert {name: value.shape for name, value in views.items()} == {
         f"scores{p}": (3, *images.shape[1:3], 3) for p in range(3)
     }
+
+
+def test_the_default_signature_is_the_one_that_is_asked_for(exported, event):
+    # As LArSoft calls it: serving_default, an image a plane, outputs of two dimensions.
+    views = {f"plane{p}": stack(event)[..., p : p + 1] for p in range(3)}
+    found, apart = (call(exported / "whole", name, **views) for name in ("serving_default", "per_view"))
+    assert found.keys() == apart.keys()
+    for name, scores in apart.items():
+        np.testing.assert_array_equal(found[name], scores.reshape(1, -1))
 
 
 def test_the_metadata_says_what_a_user_must_know(exported):

@@ -1,10 +1,12 @@
 """What every config is made of: options that know their help and bounds, and a dataclass that checks itself."""
 
-import math
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any
 
 from cosmictagger_tf.errors import ConfigError
+
+# What float32 and int32, in which the networks compute and count, hold.
+LARGEST_FLOAT, LARGEST_INTEGER = 3.4e38, 2**31 - 1
 
 
 def option(default, help: str, *, choices=None, minimum=None, maximum=None) -> Any:
@@ -53,8 +55,10 @@ def _check_value(name, value, metadata):
     choices, low, high = metadata.get("choices"), metadata.get("minimum"), metadata.get("maximum")
     if choices and value not in choices:
         raise ConfigError(f"--{name}={value}: must be one of {', '.join(choices)}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"--{name}={value}: must be a finite number")
+    if isinstance(value, float) and not abs(value) <= LARGEST_FLOAT:
+        raise ConfigError(f"--{name}={value}: must be a finite number, in float32 too")
+    if isinstance(value, int) and high is None and abs(value) > LARGEST_INTEGER:
+        raise ConfigError(f"--{name}={value}: must be at most {LARGEST_INTEGER}")
     if low is not None and value < low:
         raise ConfigError(f"--{name}={value}: must be at least {low}")
     if high is not None and value > high:

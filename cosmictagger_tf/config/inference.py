@@ -24,13 +24,15 @@ class WeightsConfig(Config):
     )
     weights_location: str = option(
         "",
-        "a Keras .weights.h5 file to use instead of a run's checkpoint, of the architecture of the run that --run_id "
-        "names; without --run_id the network flags and --downsample say of which",
+        "a Keras .weights.h5 file to use instead of a run's checkpoint; of the architecture that the network flags and "
+        "--downsample say, or, without a network flag, of the run that --run_id names",
     )
     background_shift: float = option(
         0.0,
         "added to the background's logit: the working point. Below 0 more pixels are called cosmic or neutrino, and "
         "fewer of the true ones are missed. Weights that come with the package have their own, unless this is given",
+        minimum=-100.0,
+        maximum=100.0,
     )
 
     def check(self):

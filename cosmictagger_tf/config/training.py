@@ -57,6 +57,10 @@ class OptimizerConfig(Config):
     )
 
     def check(self):
+        if self.ema_momentum == 1:
+            raise ConfigError(
+                "--ema_momentum=1.0: the average would stay what it was after the first step; 0.999 is usual"
+            )
         if self.lr_schedule == "flat":
             return
         for name in ("lr_start", "lr_floor"):
@@ -74,7 +78,7 @@ class TrainConfig(Config):
     iterations: int = option(
         0, "steps to train in all, a resumed run's earlier steps counted in; 0 = use --epochs", minimum=0
     )
-    epochs: float = option(0.0, "passes over the data to train in all; 0 = use --iterations", minimum=0.0)
+    epochs: float = option(0.0, "passes over the data to train in all; 0 = use --iterations", minimum=0.0, maximum=1e6)
     dry_run: bool = option(
         False, "train nothing and write nothing: print the configuration, the network, and what a step will take"
     )

@@ -103,6 +103,7 @@ def describe_model(served: ServedNetwork) -> dict:
             "columns": "wires",
             "cm_per_full_resolution_column": PITCH,
         },
+        "serving_default": served.default,
         "signatures": {name: [_describe(spec) for spec in specs] for name, (_, specs) in _signatures(served).items()},
     }
 

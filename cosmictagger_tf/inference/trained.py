@@ -77,22 +77,23 @@ def find_trained(
     """The trained model that the flags mean.
 
     Architecture and resolution are the trained one's own, and network flags that contradict the architecture are
-    refused. With --weights_location they are those of the run that --run_id names, or without it what the flags say.
+    refused. With --weights_location they are what the flags say, or, where no network flag is given, those of the run
+    that --run_id names.
     How the same network computes (--data_format, --remat) is the flags' alone: it may have been trained elsewhere.
 
     Args:
         given: names of the options that the user set.
     """
     shift = weights.background_shift
-    if weights.weights_location and "run_id" not in given:
+    asked = [f.name for f in fields(NetworkConfig) if f.name in given]
+    if weights.weights_location and ("run_id" not in given or set(asked) - set(HOW_IT_COMPUTES)):
         scheme = OptimizerConfig().loss_balance_scheme
         return TrainedModel(network, data, scheme, Path(weights.weights_location), None, shift)
     shipped = ShippedModel(weights.weights) if weights.weights != "run" else None
     source = shipped or folder
     trained = source.config(NetworkConfig)
     recorded = replace(trained, **{n: getattr(network, n) for n in HOW_IT_COMPUTES})
-    names = [f.name for f in fields(NetworkConfig) if f.name in given]
-    wrong = [n for n in names if getattr(network, n) != getattr(recorded, n)]
+    wrong = [n for n in asked if getattr(network, n) != getattr(recorded, n)]
     if wrong:
         shown = "; ".join(f"--{n}={getattr(network, n)}, but {getattr(recorded, n)} there" for n in wrong)
         raise ConfigError(f"{source.path} was trained with another architecture: {shown}")

@@ -159,8 +159,8 @@ class Validation(StepCallback):
         """Validates where it is due."""
         if not is_due(self.every, before, step):
             return
-        self.model.share_statistics()
         with self.progress.paused(), self.model.averaged_weights(), self.stream.errors_reraised():
+            self.model.share_statistics()
             mine = [self.evaluator.table(next(self.batches)) for _ in range(self.count)]
             self.used += self.count
             self.bad.count(self.stream.met(self.used))
@@ -251,8 +251,8 @@ class WholeValidation(StepCallback):
         """Validates where it is due."""
         if step != self.progress.total and not is_due(self.every, before, step):
             return
-        self.model.share_statistics()
         with self.progress.paused(), self.model.averaged_weights():
+            self.model.share_statistics()
             summary = self.evaluate().summary()
         for recorder in self.recorders:
             recorder.write({"split": "whole_validation", "step": step, **summary})
@@ -313,7 +313,8 @@ class RanksChange(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Leaves, all ranks after the same step."""
-        if "ranks" in self.model.exchange.granted_wishes():
+        # Where a signal stops the fit in the same step, it is over.
+        if "ranks" in self.model.exchange.granted_wishes() and not self.model.stop_training:
             self.checkpoints.save(self.checkpoints.last_step)
             self.model.exchange.ranks.begin_again()
 

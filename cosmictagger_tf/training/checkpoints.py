@@ -217,7 +217,9 @@ class CheckpointStore:
             raise CheckpointError(f"checkpoint {file}: holds no plain arrays ({error})") from None
         shapes = [tuple(v.shape) for v in state]
         if [a.shape for a in found] != shapes:
-            raise CheckpointError(f"checkpoint {file}: holds the state of another optimizer or metric set")
+            raise CheckpointError(
+                f"checkpoint {file}: holds the state of another optimizer or metric set, or of another KERAS_BACKEND"
+            )
         for variable, array in zip(state, found, strict=True):
             variable.assign(array)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from cosmictagger_tf.config import RanksConfig
@@ -51,6 +52,16 @@ class HorovodRanks(Ranks):
             self.hvd.allreduce(tf.convert_to_tensor(a), op=self.hvd.Sum, name=f"sum{i}") for i, a in enumerate(arrays)
         ]
         return [s.numpy() for s in summed]
+
+    def average(self, variables):
+        if not variables:
+            return
+        # One exchange; in float64, where the mean of what is equal, as frozen weights are, is just that.
+        arrays = [v.numpy() for v in variables]
+        (total,) = self.sum([np.concatenate([a.ravel().astype(np.float64) for a in arrays])])
+        parts = np.split(total / self.size, np.cumsum([a.size for a in arrays])[:-1])
+        for variable, part, array in zip(variables, parts, arrays, strict=True):
+            variable.assign(part.reshape(array.shape).astype(array.dtype))
 
     def gather(self, thing):
         return self.hvd.allgather_object(thing)

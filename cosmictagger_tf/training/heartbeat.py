@@ -5,6 +5,7 @@ each. A rank is watched from the first datagram on that came through: a network 
 """
 
 import contextlib
+import secrets
 import socket
 import threading
 import time
@@ -38,8 +39,10 @@ class Heartbeat:
         address = ""
         if rank == 0:
             self.socket.bind(("", 0))
-            address = f"{socket.gethostname()}:{self.socket.getsockname()[1]}"
-        host, port = share(address).rsplit(":", 1)
+            # By the token the ranks tell each other's datagrams from another job's, or from whoever finds the port.
+            address = f"{socket.gethostname()}:{self.socket.getsockname()[1]}:{secrets.token_hex(8)}"
+        host, port, token = share(address).rsplit(":", 2)
+        self.token = token.encode()
         self.server = (_resolved(host), int(port))
         self.stopping = threading.Event()
         self.thread = threading.Thread(target=self._watch, name="heartbeat", daemon=True)
@@ -74,7 +77,10 @@ class Heartbeat:
         # What cannot be sent now is sent again in a second.
         with contextlib.suppress(OSError):
             if address:
-                self.socket.sendto(b"%d %s" % (self.rank, what), address)
+                self.socket.sendto(self._message(what), address)
+
+    def _message(self, what: bytes) -> bytes:
+        return b"%s %d %s" % (self.token, self.rank, what)
 
     def _watch(self):
         sent = turned = time.monotonic()
@@ -96,16 +102,19 @@ class Heartbeat:
     def _receive(self):
         try:
             message, sender = self.socket.recvfrom(64)
-            number, what = message.split()
+            token, number, what = message.split()
+            rank = int(number)
         except (OSError, ValueError):
             return
-        self.seen[int(number)] = time.monotonic()
+        if token != self.token or rank == self.rank or not 0 <= rank < self.size:
+            return
+        self.seen[rank] = time.monotonic()
         if what == b"failed":
-            self.failed.add(int(number))
+            self.failed.add(rank)
         if self.rank == 0:
-            self.first_peer = sender if int(number) == 1 else self.first_peer
+            self.first_peer = sender if rank == 1 else self.first_peer
             with contextlib.suppress(OSError):
-                self.socket.sendto(b"0 " + self.word, sender)
+                self.socket.sendto(self._message(self.word), sender)
 
 
 def _resolved(host: str) -> str:

@@ -84,7 +84,8 @@ class HorovodCallback(keras.callbacks.Callback):
             self.model.optimizer.learning_rate = self.rate * (1.0 + (factor - 1.0) * risen)
 
     def on_test_begin(self, logs=None):
-        """Notes the training's metrics over all ranks, which the validation inside an epoch resets."""
+        """Notes the training's metrics over all ranks, which the validation inside an epoch resets; one network's."""
+        self._share_statistics()
         self.training = self._over_ranks()
 
     def on_test_end(self, logs=None):
@@ -94,11 +95,16 @@ class HorovodCallback(keras.callbacks.Callback):
             logs.update(self.validation)
 
     def on_epoch_end(self, epoch, logs=None):
-        """Puts the training's metrics over all ranks into the logs."""
+        """Puts the training's metrics over all ranks into the logs; what is saved then is one network on all."""
+        self._share_statistics()
         if logs:
             logs.update(self._over_ranks() if self.training is None else self.training)
             logs.update({f"val_{name}": value for name, value in self.validation.items() if f"val_{name}" in logs})
         self.training, self.validation = None, {}
+
+    def _share_statistics(self):
+        # Each rank moves the statistics of its normalisations by its own part of the data.
+        self.ranks.average([v for v in self.model.non_trainable_weights if "float" in v.dtype])
 
     def _over_ranks(self):
         if not self.exchange:

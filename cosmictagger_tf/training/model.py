@@ -144,11 +144,7 @@ class SegmentationModel(keras.Model):
         So what is validated is what is saved, on all ranks, and what a resumed run goes on with.
         """
         if self.exchange:
-            ranks, variables = self.exchange.ranks, self.network.non_trainable_variables
-            # In float64, where the mean of what is equal, as frozen weights are, is just that.
-            sums = ranks.sum([ops.convert_to_numpy(variable).astype("float64") for variable in variables])
-            for variable, total in zip(variables, sums, strict=True):
-                variable.assign(total / ranks.size)
+            self.exchange.ranks.average(self.network.non_trainable_weights)
 
     def collect_metrics(self) -> dict[str, float]:
         """Moves what the ranks have measured to rank 0; returns the metrics, which are right there."""

@@ -45,6 +45,9 @@ class Ranks:
         """Sums over the ranks, in the arrays' own dtype: exact for integers."""
         return arrays
 
+    def average(self, variables: list):
+        """Gives Keras variables of a float type their mean over the ranks."""
+
     def gather(self, thing: Any) -> list:
         """Every rank's thing (anything that pickles), by rank, on all ranks."""
         return [thing]

@@ -1,5 +1,6 @@
 """Heartbeats between objects of one process: who is noticed missing, by whom, and who says it."""
 
+import socket
 import time
 
 import pytest
@@ -59,3 +60,22 @@ def test_where_rank_0_fails_too_it_speaks_for_both(ranks):
     made, _ = ranks
     made[0].say_failed()
     assert made[1].say_failed(patience=30.0) and made[2].say_failed(patience=30.0)
+
+
+def test_what_others_send_to_the_port_counts_for_nothing(ranks):
+    made, lost = ranks
+    stranger, port = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), made[0].socket.getsockname()[1]
+    token = made[0].token
+    for message in (
+        b"5 alive",
+        b"GET /",
+        b"%s x alive" % token,
+        b"%s 7 alive" % token,
+        b"%s 0 failed" % token,
+        b"00 2 failed",
+    ):
+        stranger.sendto(message, ("127.0.0.1", port))
+    before = made[0].seen[1]
+    wait_until(lambda: made[0].seen[1] > before + 1.5)
+    assert set(made[0].seen) == {1, 2} and not made[0].failed and not lost
+    stranger.close()

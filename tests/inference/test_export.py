@@ -110,6 +110,7 @@ def test_the_metadata_says_what_a_user_must_know(exported):
     assert whole["image"] == {"planes": 3, "rows": 1280, "columns": 2048}
     assert (plain["preprocessing"]["downsample"], whole["preprocessing"]["downsample"]) == (0, 4)
     assert plain["signatures"]["serving_default"] == ["images float32 ['open', 80, 128, 3]"]
+    assert (plain["serving_default"], whole["serving_default"]) == ("dense", "per_view_flat")
     assert plain["versions"]["tensorflow"] and plain["geometry"]["cm_per_full_resolution_column"] == 0.3
 
 

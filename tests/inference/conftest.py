@@ -16,8 +16,8 @@ def simulated_file(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def run(simulated_file, tmp_path_factory):
-    """Flags that name a run of a tiny network, trained for a few steps."""
-    where = [f"--output_dir={tmp_path_factory.mktemp('runs')}", "--run_id=tiny"]
+    """Flags that name a run of a tiny network, trained for a few steps; without XLA, whose compiler takes longer."""
+    where = [f"--output_dir={tmp_path_factory.mktemp('runs')}", "--run_id=tiny", "--noxla"]
     options = [*TINY, f"--file={simulated_file}", "--iterations=6", "--minibatch_size=2", "--learning_rate=0.01"]
     run_door("train", *options, *where)
     return where

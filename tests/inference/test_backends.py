@@ -12,7 +12,7 @@ from tests.inference.conftest import scores_of
 @pytest.mark.slow
 def test_jax_gives_the_same_scores_and_metrics(run, simulated_file, tmp_path):
     pytest.importorskip("jax")
-    where = [*run, f"--file={simulated_file}", "--max_entries=3"]
+    where = [*run, "--xla", f"--file={simulated_file}", "--max_entries=3"]
     for backend in ("tensorflow", "jax"):
         run_door("predict", *where, f"--output={tmp_path}/{backend}.h5", KERAS_BACKEND=backend)
         report = [f"--report={tmp_path}/{backend}.html", "--nohtml", "--bootstrap=0"]

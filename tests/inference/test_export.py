@@ -44,7 +44,7 @@ def expected(run, event):
     from cosmictagger_tf.inference.predict import Predictor
     from cosmictagger_tf.inference.trained import find_trained
 
-    where = OutputConfig(*(flag.partition("=")[2] for flag in run))
+    where = OutputConfig(*(flag.partition("=")[2] for flag in run[:2]))
     trained = find_trained(frozenset(), RunFolder(where), DataConfig(), NetworkConfig(), WeightsConfig())
     small = downsample_event(event, trained.data.downsample)
     scores = predict_scores(Predictor(trained.segmenter(event.shape), xla=False), small)

@@ -21,10 +21,10 @@ def test_predict_evaluate_and_export_give_the_same_scores(run, which, request, t
     from cosmictagger_tf.runs import RunFolder
 
     path = request.getfixturevalue(which)
-    run_door("predict", *run, f"--file={path}", f"--output={tmp_path}/scored.h5", "--max_entries=3")
+    run_door("predict", *run, "--xla", f"--file={path}", f"--output={tmp_path}/scored.h5", "--max_entries=3")
     run_door("export", *run, f"--export_dir={tmp_path}/model")
     exported = tf.saved_model.load(str(tmp_path / "model")).signatures["pixels"]
-    where = OutputConfig(*(flag.partition("=")[2] for flag in run))
+    where = OutputConfig(*(flag.partition("=")[2] for flag in run[:2]))
     found = find_trained(frozenset(), RunFolder(where), DataConfig(), NetworkConfig(), WeightsConfig())
     file = LarcvFile(str(path), "sbndwire", "sbnd_cosmicseg")
     evaluator = DetailedEvaluator(found.segmenter(file.shape, True), found.scheme, True)

@@ -16,10 +16,10 @@ SHORT = ["--logging_iteration=2", "--summary_iteration=2", "--checkpoint_iterati
 
 @pytest.fixture(scope="module")
 def trained(sample_file, tmp_path_factory):
-    """A run of 8 steps without interruption, validated on the way."""
+    """A run of 8 steps without interruption, validated on the way; without XLA, whose compiler takes longer than it."""
     folder = tmp_path_factory.mktemp("walk")
     where = [f"--output_dir={folder}", "--run_id=straight"]
-    flags = [*TINY, *SHORT, f"--file={sample_file}", f"--aux_file={sample_file}", "--aux_iterations=4"]
+    flags = [*TINY, *SHORT, "--noxla", f"--file={sample_file}", f"--aux_file={sample_file}", "--aux_iterations=4"]
     flags += ["--lr_schedule=warmup_flat_decay", "--ema_momentum=0.5", "--gradient_accumulation=3", "--clip_norm=10"]
     done = run_door("train", *flags, *where, "--iterations=8")
     return folder, flags, done
@@ -68,6 +68,16 @@ def test_a_resumed_run_equals_the_straight_one_bit_for_bit(trained):
     assert rows(folder, "straight") == rows(folder, "resumed")
     again = run_door("train", *flags, *where, "--iterations=8")
     assert "nothing to do" in again.stdout
+
+
+@pytest.mark.slow
+def test_with_xla_a_resumed_run_equals_the_straight_one_too(sample_file, tmp_path):
+    flags = [*TINY, *SHORT, "--xla", f"--file={sample_file}", f"--output_dir={tmp_path}", "--ema_momentum=0.5"]
+    run_door("train", *flags, "--run_id=straight", "--iterations=6")
+    for iterations in (4, 6):
+        run_door("train", *flags, "--run_id=resumed", f"--iterations={iterations}")
+    assert_same(checkpoint_arrays(tmp_path / "straight", 6), checkpoint_arrays(tmp_path / "resumed", 6))
+    assert rows(tmp_path, "straight") == rows(tmp_path, "resumed")
 
 
 @pytest.mark.slow

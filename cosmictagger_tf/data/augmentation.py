@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cosmictagger_tf.data.event import Event, PlanePixels
-from cosmictagger_tf.detector import ADC_THRESHOLD, BACKGROUND, SBND_PLANES, ImageShape
+from cosmictagger_tf.detector import ADC_THRESHOLD, BACKGROUND, SBND_PLANES
 
 # Our choice, small against what the detector itself varies: a threshold of 5 ADC, events of 1280 ticks.
 MOST_SHIFT = 8
@@ -53,21 +53,17 @@ class Augmentation:
 
     def apply(self, event: Event) -> Event:
         """The changed event; its labels move with its pixels."""
+        if self.flip and len(event.image) == SBND_PLANES:
+            event = exchange_noise(event)
         image = [self._measure(pixels, plane) for plane, pixels in enumerate(event.image)]
         moved = [self._move(pixels, event.shape.height) for pixels in image]
         label = None
         if event.label is not None:
-            label = [
-                _follow(classes, pixels, there) or self._move(classes, event.shape.height)
+            label = tuple(
+                (_follow(classes, pixels, there) or self._move(classes, event.shape.height)).pixels
                 for classes, pixels, there in zip(event.label, event.image, moved, strict=True)
-            ]
-        pixels = [there.pixels for there in moved]
-        if label is None:
-            return replace(event, image=tuple(pixels))
-        classes = [there.pixels for there in label]
-        if self.flip and len(pixels) == SBND_PLANES:
-            exchange_noise(pixels, classes, event.shape)
-        return replace(event, image=tuple(pixels), label=tuple(classes))
+            )
+        return replace(event, image=tuple(there.pixels for there in moved), label=label)
 
     def _measure(self, pixels, plane) -> PlanePixels:
         # Each plane's noise is its own stream, so that it does not depend on how many pixels the others have.
@@ -100,25 +96,27 @@ def _follow(classes, pixels, moved) -> _Moved | None:
     return _Moved(PlanePixels(there.rows, there.columns, classes.values[moved.kept]), moved.kept)
 
 
-def exchange_noise(image: list[PlanePixels], label: list[PlanePixels], shape: ImageShape):
-    """Gives each induction plane the noise of the other one, in place: the pixels that lie near no labelled one.
+def exchange_noise(event: Event) -> Event:
+    """The event with the noise of its induction planes exchanged: the pixels that lie near no labelled one.
 
-    Noise that falls on a deposit's pixel is lost.
+    Noise that falls on a deposit's pixel is lost. Without labels nothing is known to be noise: the event as it is.
 
     Args:
-        image, label: of all planes, at full resolution.
-        shape: of the images.
+        event: at full resolution, as it was stored: where a shift has cut off the labelled pixels of a deposit, what
+            is left around them would pass for noise.
     """
-    near = [_blocks_near(label[plane], shape) for plane in INDUCTION]
+    if event.label is None:
+        return event
+    image, label = list(event.image), list(event.label)
+    near = [_blocks_near(label[plane], event.shape) for plane in INDUCTION]
     shared = all(label[plane].rows is image[plane].rows for plane in INDUCTION)
-    picks = _picks(image, near, shape)
-    label_picks = picks if shared else _picks(label, near, shape)
-    old_image, old_label = list(image), list(label)
+    picks = _picks(image, near, event.shape)
+    label_picks = picks if shared else _picks(label, near, event.shape)
     for own, other in (INDUCTION, INDUCTION[::-1]):
-        image[own] = _joined(old_image[own], old_image[other], *picks[own])
-        label[own] = _joined(old_label[own], old_label[other], *label_picks[own])
-        if shared:
-            label[own] = replace(image[own], values=label[own].values)
+        image[own] = _joined(event.image[own], event.image[other], *picks[own])
+        joined = _joined(event.label[own], event.label[other], *label_picks[own])
+        label[own] = replace(image[own], values=joined.values) if shared else joined
+    return replace(event, image=tuple(image), label=tuple(label))
 
 
 def _blocks_near(label, shape) -> np.ndarray:

@@ -55,9 +55,9 @@ class Reference:
         return self.arrays[f"{mode}/logits"][:, 0].transpose(0, 2, 3, 1)
 
     def tolerance(self, mode):
-        # Of two float32 results, each about as far from the float64 one, on whatever processor: without oneDNN, for
-        # instance, TensorFlow sums in another order. In float64 they agree to the last digits (test_logits_in_float64).
-        return max(1e-3, 5 * float(self.arrays[f"{mode}/f64_logits_maxabsdiff"]))
+        # Processor and oneDNN decide in which order TensorFlow sums. Seen with TF_ENABLE_ONEDNN_OPTS=0 and with
+        # ONEDNN_MAX_CPU_ISA=AVX2, AVX512_CORE and SSE41: 2.0 to 3.8 times that gap. The sharp comparison is in float64.
+        return max(1e-3, 4 * float(self.arrays[f"{mode}/f64_logits_maxabsdiff"]))
 
 
 @pytest.fixture(scope="module", params=NETWORKS)

@@ -71,9 +71,9 @@ def open_door(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except ModuleNotFoundError as missing:
-        if missing.name is None or find_spec(missing.name.partition(".")[0]):
+        package = (missing.name or "").partition(".")[0]
+        if not package or find_spec(package):
             raise
-        package = missing.name.partition(".")[0]
         said = f"needs the package {package}, which is not installed: pip install {package}"
         print(f"cosmictagger_tf.{module}: {said}", file=sys.stderr)
         return UserError.exit_status

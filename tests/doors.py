@@ -1,8 +1,11 @@
 """Runs a door in a process of its own, as a user does."""
 
+import multiprocessing
 import os
+import runpy
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import h5py
@@ -12,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # A network small enough that its step compiles in seconds.
 TINY = [
     "--n_initial_filters=2",
-    "--network_depth=2",
+    "--network_depth=1",
     "--blocks_per_layer=1",
     "--blocks_deepest_layer=1",
     "--blocks_final=1",
@@ -20,16 +23,43 @@ TINY = [
     "--downsample=4",
 ]
 
+# Importing TensorFlow takes longer than most of what the tests let a door do: it is forked from a process that has
+# imported it, and done nothing with it. Not so where the test names variables: TensorFlow reads some as it is imported.
+PREPARED = multiprocessing.get_context("forkserver")
+PREPARED.set_forkserver_preload(["tensorflow", "keras", "h5py", "cosmictagger_tf.training.trainer", __name__])
+
 
 def run_door(name: str, *arguments, check: bool = True, timeout: float = 600, **environment):
     """A finished `python -m cosmictagger_tf.<name> <arguments>`, its output as text; check: it must exit with 0."""
     command = [sys.executable, "-m", f"cosmictagger_tf.{name}", *map(str, arguments)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, timeout=timeout, env={**os.environ, **environment}
-    )
+    if environment:
+        environment = {**os.environ, **environment}
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=timeout, env=environment)
+    else:
+        done = _forked(name, command, timeout)
     if check:
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+def _forked(name, command, timeout) -> subprocess.CompletedProcess:
+    with tempfile.TemporaryDirectory() as folder:
+        streams = [Path(folder, stream) for stream in ("stdout", "stderr")]
+        process = PREPARED.Process(target=_become_door, args=(name, command[3:], streams))
+        process.start()
+        process.join(timeout)
+        if process.exitcode is None:
+            process.kill()
+            raise subprocess.TimeoutExpired(command, timeout)
+        return subprocess.CompletedProcess(command, process.exitcode, *(stream.read_text() for stream in streams))
+
+
+def _become_door(name, arguments, streams):
+    for number, stream in enumerate(streams, start=1):
+        os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    os.chdir(ROOT)
+    sys.argv[1:] = arguments
+    runpy.run_module(f"cosmictagger_tf.{name}", run_name="__main__", alter_sys=True)
 
 
 def checkpoint_arrays(run: Path, step: int) -> dict[str, np.ndarray]:

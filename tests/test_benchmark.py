@@ -68,7 +68,7 @@ def test_a_sparse_network_against_its_products_and_dense_ones(tmp_path, sample_f
 @pytest.mark.parametrize("network", [["--preset=a21"], ["--preset=sparse"]])
 def test_jax_measures_the_same_network(tmp_path, network):
     pytest.importorskip("jax")
-    flags = [*network, *[flag for flag in SMALL if flag != "--noxla"], "--synthetic", "--downsample=5"]
+    flags = [*network, *SMALL, "--network_depth=1", "--xla", "--synthetic", "--downsample=5"]
     found = {}
     for backend in ("tensorflow", "jax"):
         path = tmp_path / f"{backend}.json"

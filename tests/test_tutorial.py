@@ -32,7 +32,7 @@ def test_every_command_of_the_tutorial_works(tmp_path):
         said += done.stdout
     for name in ("pictures/event_0.png", "predicted/event_0.png", "shipped.html", "output/mine/evaluation.html"):
         assert (tmp_path / name).stat().st_size > 10_000
-    assert "look like neutrino" in said and "result: run=output/mine step=60 of=60" in said
+    assert "look like neutrino" in said and "result: run=output/mine step=30 of=30" in said
     assert said.splitlines()[-1].split() == ["1", "160", "256", "3", "3"]
     scores = np.fromfile(tmp_path / "scores.bin", np.float32).reshape(1, 160, 256, 3, 3)
     np.testing.assert_allclose(scores.sum(-1), 1, atol=1e-5)

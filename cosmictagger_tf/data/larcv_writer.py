@@ -110,11 +110,9 @@ class LarcvWriter:
             extents[plane] = (first, len(voxels), plane)
             size = (self.shape.width, self.shape.height)
             metas[plane] = (1, plane, size, size, (0.0, 0.0))
-        if meta is not None:
-            metas = _clean(meta, IMAGE_META_DTYPE)
         first = self._append(f"{group}/voxel_extents", extents)
         self._append(f"{group}/extents", _clean(np.array([(first, len(planes))], EXTENTS_DTYPE), EXTENTS_DTYPE))
-        self._append(f"{group}/image_meta", _clean(metas, IMAGE_META_DTYPE))
+        self._append(f"{group}/image_meta", _clean(metas if meta is None else meta, IMAGE_META_DTYPE))
 
     def _write_copy(self, group, product):
         # From the data upwards, since each table names the rows of the next.

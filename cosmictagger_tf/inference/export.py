@@ -83,9 +83,10 @@ def check_place(path: Path, export_format: str):
             raise ConfigError(f"--export_dir={path}: is a folder, and --export_format=keras makes a file")
         if path.suffix != ".keras":
             raise ConfigError(f"--export_dir={path}: --export_format=keras makes a file whose name ends in .keras")
-        if path.exists() and not _is_keras_file(path):
-            raise ConfigError(f"--export_dir={path}: exists, and is no exported model; give another name")
-    elif path.exists() and not (path / "saved_model.pb").exists() and not (path.is_dir() and not any(path.iterdir())):
+        replaceable = _is_keras_file(path)
+    else:
+        replaceable = (path / "saved_model.pb").exists() or (path.is_dir() and not any(path.iterdir()))
+    if path.exists() and not replaceable:
         raise ConfigError(f"--export_dir={path}: exists, and is no exported model; give another name")
 
 

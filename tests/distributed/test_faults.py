@@ -69,7 +69,7 @@ def test_a_rank_is_killed(job, sample_file, tmp_path):
     assert running.finish(60) != 0
     lines = said(running.text)
     assert len(lines) == 1 and "rank 1 is gone" in lines[0] and "resumes" in lines[0], running.text
-    resume(sample_file, tmp_path, ranks=4)
+    resume(sample_file, tmp_path, ranks=3)
 
 
 def test_rank_0_is_killed(job):

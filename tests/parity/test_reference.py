@@ -1,5 +1,6 @@
 """Our networks against the reference's own outputs: logits, losses, gradients, batch-norm statistics."""
 
+import functools
 import json
 
 import keras
@@ -45,10 +46,41 @@ class Reference:
     def weights(self):
         return {k.removeprefix("param/"): v for k, v in self.arrays.items() if k.startswith("param/")}
 
-    def network(self, dtype=np.float32):
+    def network(self, dtype="float32"):
         network = build_network(self.config, ImageShape(*self.images.shape[1:]))
         assign_reference_weights(network, self.config, {k: v.astype(dtype) for k, v in self.weights.items()})
         return network
+
+    @functools.cache  # noqa: B019
+    def passed(self, mode, dtype):
+        """What our network makes of the images in a mode, as a dtype.
+
+        Returns:
+            logits [plane, height, width, class], and for each loss scheme the loss and every parameter's gradient.
+        """
+        keras.config.set_floatx(dtype)
+        keras.config.set_dtype_policy(dtype)
+        try:
+            network = self.network(dtype)
+            ours = variables(network, self.config)
+            names = [str(name) for name in self.arrays["param_names"]]
+            with tf.GradientTape(persistent=True) as tape:
+                logits = network(self.images.astype(dtype), training=mode == "train")
+                losses = {scheme: per_image_loss(self.labels, logits, scheme)[0] for scheme in SCHEMES}
+            values = [ours[name].value for name in names]
+            found = {
+                scheme: (float(loss), dict(zip(names, map(np.asarray, tape.gradient(loss, values)), strict=True)))
+                for scheme, loss in losses.items()
+            }
+            return np.asarray(logits)[0], found
+        finally:
+            keras.config.set_floatx("float32")
+            keras.config.set_dtype_policy("float32")
+
+    def loss_and_gradient_norms(self, mode, scheme, dtype):
+        """The loss and the norm of each parameter's gradient, in the order of the file's param_names."""
+        loss, gradients = self.passed(mode, dtype)[1][scheme]
+        return loss, np.array([np.linalg.norm(gradient) for gradient in gradients.values()])
 
     def logits(self, mode):
         """[plane, height, width, class], as the file has them."""
@@ -73,16 +105,14 @@ def test_logits(reference, mode):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
-def test_logits_in_float64(reference, mode, float64):
+def test_logits_in_float64(reference, mode):
     # The file holds the float32 logits and how far its float64 ones are from them: ours are just as far.
-    found = np.asarray(reference.network(np.float64)(reference.images.astype(np.float64), training=mode == "train"))[0]
+    found, _ = reference.passed(mode, "float64")
     gap = float(reference.arrays[f"{mode}/f64_logits_maxabsdiff"])
     assert np.abs(found - reference.logits(mode)).max() == pytest.approx(gap, rel=0.01)
     assert np.abs(found).max() == pytest.approx(float(reference.arrays[f"{mode}/f64_logits_absmax"]), rel=1e-6)
     # And our float32 logits against these float64 ones.
-    keras.config.set_floatx("float32")
-    keras.config.set_dtype_policy("float32")
-    single = np.asarray(reference.network()(reference.images, training=mode == "train"))[0]
+    single, _ = reference.passed(mode, "float32")
     assert np.abs(single - found).max() < reference.tolerance(mode)
 
 
@@ -103,33 +133,12 @@ def test_losses_of_the_same_logits(reference, mode):
         assert float(loss[0]) == pytest.approx(float(reference.arrays[f"{mode}/loss_{scheme}"]), rel=1e-5)
 
 
-@pytest.fixture
-def float64():
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx("float32")
-    keras.config.set_dtype_policy("float32")
-
-
-def loss_and_gradient_norms(reference, network, mode, scheme, dtype):
-    """The loss and the norm of each parameter's gradient, in the order of the file's param_names."""
-    ours = variables(network, reference.config)
-    names = [str(name) for name in reference.arrays["param_names"]]
-    with tf.GradientTape() as tape:
-        logits = network(reference.images.astype(dtype), training=mode == "train")
-        loss = per_image_loss(reference.labels, logits, scheme)[0]
-    gradients = tape.gradient(loss, [ours[name].value for name in names])
-    return float(loss), np.array([float(tf.norm(gradient)) for gradient in gradients])
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
-def test_losses_and_gradient_norms_in_float64(reference, mode, float64):
+def test_losses_and_gradient_norms_in_float64(reference, mode):
     # In float64, where rounding hides nothing.
-    network = reference.network(np.float64)
     for scheme in SCHEMES:
-        loss, norms = loss_and_gradient_norms(reference, network, mode, scheme, np.float64)
+        loss, norms = reference.loss_and_gradient_norms(mode, scheme, "float64")
         expected = reference.arrays[f"{mode}/f64_gradnorm_{scheme}"]
         assert loss == pytest.approx(float(reference.arrays[f"{mode}/f64_loss_{scheme}"]), rel=1e-5)
         np.testing.assert_allclose(norms, expected, rtol=1e-3, atol=1e-6 * expected.max())
@@ -139,7 +148,7 @@ def test_losses_and_gradient_norms_in_float64(reference, mode, float64):
 @pytest.mark.parametrize("mode", MODES)
 def test_losses_and_gradient_norms_in_float32(reference, mode):
     for scheme in SCHEMES:
-        loss, norms = loss_and_gradient_norms(reference, reference.network(), mode, scheme, np.float32)
+        loss, norms = reference.loss_and_gradient_norms(mode, scheme, "float32")
         expected_loss = float(reference.arrays[f"{mode}/f64_loss_{scheme}"])
         gap = abs(float(reference.arrays[f"{mode}/loss_{scheme}"]) - expected_loss) / expected_loss
         assert loss == pytest.approx(expected_loss, rel=max(1e-5, 3 * gap))
@@ -164,24 +173,20 @@ def own_gap(reference, mode, scheme):
 
 
 @pytest.mark.slow
-def test_whole_gradients_in_float64(reference, float64):
+def test_whole_gradients_in_float64(reference):
     # The file's gradients are float32. Behind the logits' layer there is no kink, and they agree to 1e-3; those
     # of the first layer, behind all kinks, agree within the file's own gap between float32 and float64.
     own = max(own_gap(reference, m, s) for m in MODES for s in SCHEMES)
     for mode in MODES:
         for scheme in ("light", "focal"):
-            network = reference.network(np.float64)
+            gradients = reference.passed(mode, "float64")[1][scheme][1]
             start = f"{mode}/grad_{scheme}/"
             names = [name.removeprefix(start) for name in reference.arrays if name.startswith(start)]
             assert len(names) >= 5
-            ours = variables(network, reference.config)
-            with tf.GradientTape() as tape:
-                logits = network(reference.images.astype(np.float64), training=mode == "train")
-                loss = per_image_loss(reference.labels, logits, scheme)[0]
-            for name, found in zip(names, tape.gradient(loss, [ours[n].value for n in names]), strict=True):
+            for name in names:
                 expected = _to_keras(reference.arrays[start + name].astype(np.float64))
                 allowed = (1e-3 if name.startswith("bottleneck") else 2 * own) * np.linalg.norm(expected)
-                assert np.linalg.norm(found - expected) < allowed, (mode, scheme, name)
+                assert np.linalg.norm(gradients[name] - expected) < allowed, (mode, scheme, name)
 
 
 def test_what_does_not_fit_is_named(reference):

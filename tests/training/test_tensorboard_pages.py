@@ -75,7 +75,7 @@ def test_the_hyperparameters_come_with_their_results(address):
     wanted = {"allowedStatuses": ["STATUS_UNKNOWN"], "startIndex": 0, "sliceSize": 5}
     found = ask(f"{address}/data/plugin/hparams/session_groups", json.dumps(wanted).encode())
     (group,) = found["sessionGroups"]
-    assert group["hparams"]["network.network_depth"] == 2
+    assert group["hparams"]["network.network_depth"] == 1
     assert {value["name"]["tag"] for value in group["metricValues"]} == {"loss", "mean_iou"}
 
 

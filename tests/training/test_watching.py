@@ -296,7 +296,7 @@ def test_what_cannot_be_frozen_or_begun_with_is_refused(sample_file, tmp_path):
 def test_a_dry_run_says_all_and_writes_nothing(sample_file, tmp_path):
     flags = [*TINY, f"--file={sample_file}", f"--output_dir={tmp_path}/none", "--epochs=4", "--dry_run"]
     done = run_door("train", *flags, "--freeze=initial*")
-    assert "--network_depth=2" in done.stdout and "GFLOP" in done.stdout and "initial_conv*" in done.stdout
+    assert "--network_depth=1" in done.stdout and "GFLOP" in done.stdout and "initial_conv*" in done.stdout
     assert "3 events, 1.5 steps a pass, 6 steps in all" in done.stdout
     assert "no such file" in refusal("train", *flags, "--aux_file=/nowhere.h5")
     assert "has no label product typo: see --producer_label" in refusal("train", *flags, "--producer_label=typo")

@@ -1,4 +1,4 @@
-"""Runs a door in a process of its own, as a user does."""
+"""Runs a door in a process of its own."""
 
 import multiprocessing
 import os
@@ -24,15 +24,22 @@ TINY = [
 ]
 
 # Importing TensorFlow takes longer than most of what the tests let a door do: it is forked from a process that has
-# imported it, and done nothing with it. Not so where the test names variables: TensorFlow reads some as it is imported.
+# imported it, and done nothing with it.
 PREPARED = multiprocessing.get_context("forkserver")
 PREPARED.set_forkserver_preload(["tensorflow", "keras", "h5py", "cosmictagger_tf.training.trainer", __name__])
 
 
-def run_door(name: str, *arguments, check: bool = True, timeout: float = 600, **environment):
-    """A finished `python -m cosmictagger_tf.<name> <arguments>`, its output as text; check: it must exit with 0."""
+def run_door(name: str, *arguments, check=True, timeout=600.0, prepared=True, **environment):
+    """A finished `python -m cosmictagger_tf.<name> <arguments>`, its output as text.
+
+    Args:
+        check: it must exit with 0.
+        timeout: seconds.
+        prepared: forked. Else, and where `environment` names variables, which TensorFlow may read as it is imported,
+            it begins where a user's command does.
+    """
     command = [sys.executable, "-m", f"cosmictagger_tf.{name}", *map(str, arguments)]
-    if environment:
+    if environment or not prepared:
         environment = {**os.environ, **environment}
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=timeout, env=environment)
     else:

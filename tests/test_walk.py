@@ -21,7 +21,7 @@ def trained(sample_file, tmp_path_factory):
     where = [f"--output_dir={folder}", "--run_id=straight"]
     flags = [*TINY, *SHORT, "--noxla", f"--file={sample_file}", f"--aux_file={sample_file}", "--aux_iterations=4"]
     flags += ["--lr_schedule=warmup_flat_decay", "--ema_momentum=0.5", "--gradient_accumulation=3", "--clip_norm=10"]
-    done = run_door("train", *flags, *where, "--iterations=8")
+    done = run_door("train", *flags, *where, "--iterations=8", prepared=False)
     return folder, flags, done
 
 

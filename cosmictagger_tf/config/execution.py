@@ -20,10 +20,16 @@ class ExecutionConfig(Config):
     seed: int = option(0, "seed of the weights and of the order of the data", minimum=0, maximum=2**32 - 1)
     deterministic: bool = option(
         False,
-        "the same command gives the same bits: operations that depend on the order of threads give way to slower ones",
+        "the same command gives the same bits: operations that depend on the order of threads give way to slower ones, "
+        "and none is compiled with XLA",
     )
     inter_op_parallelism_threads: int = option(0, "TensorFlow's threads between operations; 0 = its choice", minimum=0)
     intra_op_parallelism_threads: int = option(0, "TensorFlow's threads inside one; 0 = its choice", minimum=0)
+
+    @property
+    def uses_xla(self) -> bool:
+        """Whether steps are compiled with XLA: Keras does not where TensorFlow's operations are deterministic."""
+        return self.xla and not self.deterministic
 
 
 @dataclass(frozen=True)

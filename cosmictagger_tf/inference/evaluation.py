@@ -107,7 +107,9 @@ def evaluate_as(ranks: Ranks, given, options, output, weights, data, network, se
             # The event may be sound, or one of the bad events that are skipped anyway.
             broken = (lambda error: print(f"no true neutrino: {error}")) if skip.skip_bad_events else None
             neutrinos = read_neutrinos(reader, options.producer_particle, broken)
-        evaluator = DetailedEvaluator(trained.segmenter(reader.shape, settings.xla), trained.scheme, settings.xla)
+        evaluator = DetailedEvaluator(
+            trained.segmenter(reader.shape, settings.uses_xla), trained.scheme, settings.uses_xla
+        )
     histogram = ScoreHistogram(reader.shape.planes)
     bad = BadEvents(skip.skip_bad_events, ranks, ranks.teller(print))
     table, details = evaluate_events(evaluator, reader, trained.data, histogram, ranks, bad)

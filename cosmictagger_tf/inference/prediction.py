@@ -67,7 +67,7 @@ def predict_file(
             reader = open_reader(with_changes(trained.data, producer_label=""))
             assert isinstance(reader, FilesReader)
             copied_products(reader, producers)
-            predictor = PixelPredictor(trained.segmenter(reader.shape, settings.xla), settings.xla)
+            predictor = PixelPredictor(trained.segmenter(reader.shape, settings.uses_xla), settings.uses_xla)
             parts = plan_parts(len(reader), trained.data.minibatch_size)
             work = WorkFolder(path)
             if ranks.rank == 0:
@@ -113,7 +113,7 @@ def describe_work(reader: FilesReader, trained: TrainedModel, settings: Executio
         "network": trained.network.to_dict(),
         "weights": sha256(trained.weights),
         "background_shift": trained.background_shift,
-        "execution": {"precision": settings.precision, "xla": settings.xla},
+        "execution": {"precision": settings.precision, "xla": settings.uses_xla},
         "versions": execution.describe()["versions"],
     }
 

@@ -21,7 +21,7 @@ class Bench(ABC):
     """
 
     def __init__(self, network: NetworkConfig, optimizer: OptimizerConfig, settings: ExecutionConfig, shape):
-        self.segmenter = build_segmenter(network, shape, static=settings.xla)
+        self.segmenter = build_segmenter(network, shape, static=settings.uses_xla)
 
     @abstractmethod
     def prepared(self, batch) -> dict:

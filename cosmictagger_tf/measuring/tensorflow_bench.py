@@ -22,8 +22,8 @@ class TensorFlowBench(Bench):
             auto_scale_loss=False,
         )
         self.model.optimizer.build(self.model.network.trainable_variables)
-        self._forward = compiled(lambda batch: self.segmenter.pixel_logits(batch, training=False), settings.xla)
-        self._step = compiled(self.model.train_step, settings.xla)
+        self._forward = compiled(lambda batch: self.segmenter.pixel_logits(batch, training=False), settings.uses_xla)
+        self._step = compiled(self.model.train_step, settings.uses_xla)
         self._prepare = compiled(self.segmenter.prepare) if self.segmenter.prepare else None
 
     def prepared(self, batch) -> dict:

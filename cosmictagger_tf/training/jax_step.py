@@ -21,6 +21,7 @@ def refuse_step(network: NetworkConfig, settings: ExecutionConfig):
     """Raises ConfigError where an option asks for a step that JAX does not take."""
     refused = {
         "noxla": (not settings.xla, "compiles with XLA always"),
+        "deterministic": (settings.deterministic, "leaves that to XLA_FLAGS=--xla_gpu_deterministic_ops=true"),
         "precision=mixed": (settings.precision == "mixed", "scales no losses; use bfloat16"),
         # jax.checkpoint finds that the sparse layers' own gradients leak its tracers (JAX 0.7).
         "remat": (network.remat and network.conv_mode == "sparse", "does not recompute in the sparse network"),

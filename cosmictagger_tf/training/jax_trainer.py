@@ -52,7 +52,6 @@ def refuse(config: RunConfig):
             "steps_per_execution": (run.steps_per_execution > 1, "takes one step at a time"),
             "ema_momentum": (optimizer.ema_momentum, "keeps no moving average of the weights"),
             "gradient_accumulation": (optimizer.gradient_accumulation > 1, "updates at each step"),
-            "deterministic": (settings.deterministic, "leaves that to XLA_FLAGS=--xla_gpu_deterministic_ops=true"),
             "inter_op_parallelism_threads": (settings.inter_op_parallelism_threads, "sets no threads"),
             "intra_op_parallelism_threads": (settings.intra_op_parallelism_threads, "sets no threads"),
             "distributed=true": (config.distributed.distributed == "true", "is of one process"),

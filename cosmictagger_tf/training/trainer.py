@@ -70,7 +70,7 @@ def train_in(folder: RunFolder, ranks: Ranks, config: RunConfig, say) -> Trainin
         total = total_steps(config, reader)
         model = build_model(config, reader, total, ranks, say)
         say(f"network: {config.network.conv_mode}, {model.network.count_params():,} weights, images of {model.shape}")
-        if config.execution.xla and config.network.conv_mode != "sparse" and not execution.accelerators():
+        if config.execution.uses_xla and config.network.conv_mode != "sparse" and not execution.accelerators():
             say("hint: on a CPU the steps of a dense network are quicker with --noxla (docs/networks.md)")
 
         store = CheckpointStore(folder.checkpoints, config.train.keep_checkpoints, architecture(config.network))
@@ -145,14 +145,14 @@ def build_model(config: RunConfig, reader: Reader, total: int, ranks: Ranks, say
     many = isinstance(ranks, HorovodRanks)
     # Synchronised statistics are exchanged inside the network, which XLA does not compile.
     synchronised = many and config.distributed.sync_batch_norm
-    xla = config.execution.xla and not synchronised
+    xla = config.execution.uses_xla and not synchronised
     model = SegmentationModel(build_segmenter(config.network, shape, static=xla))
     freeze_layers(model.network, optimizer.freeze, say)
     schedule = learning_rate(config, reader, total, ranks.size)
     model.compile(
         optimizer=build_optimizer(optimizer, schedule, scale_loss=config.execution.precision == "mixed"),
         loss=BalancedLoss(optimizer.loss_balance_scheme),
-        jit_compile=config.execution.xla and not many,
+        jit_compile=config.execution.uses_xla and not many,
         steps_per_execution=config.train.steps_per_execution,
         auto_scale_loss=False,
     )
@@ -232,7 +232,7 @@ def build_summaries(model, folder: RunFolder, config: RunConfig, progress) -> li
         skip, prepare = config.skip.skip_bad_events, model.segmenter.prepare
         batch = first_batch(evaluation_dataset(open_reader(data), data, prepare=prepare, skip=skip))
         every, logs = run.summary_image_iteration, folder.logs / split
-        found.append(tensorboard.Pictures(progress, model.segmenter, batch, logs, every, config.execution.xla))
+        found.append(tensorboard.Pictures(progress, model.segmenter, batch, logs, every, config.execution.uses_xla))
     steps = run.profiled_steps()
     if steps:
         found.append(tensorboard.Profile(progress, folder.logs / "train", *steps, run.steps_per_execution))
@@ -263,7 +263,7 @@ def build_validation(
     ranks.part("aux_minibatch_size", data.minibatch_size)
     aux_reader = open_reader(data)
     prepare, seed, place = model.segmenter.prepare, config.execution.seed + 1, (ranks.rank, ranks.size)
-    evaluator = Evaluator(model.segmenter, model.loss.scheme, config.execution.xla)
+    evaluator = Evaluator(model.segmenter, model.loss.scheme, config.execution.uses_xla)
     found: list[callbacks.StepCallback] = []
     if run.aux_iterations:
         begin = progress.start // run.aux_iterations * run.aux_iterations_batches

@@ -72,6 +72,7 @@ def test_a_rank_is_killed(job, sample_file, tmp_path):
     resume(sample_file, tmp_path, ranks=3)
 
 
+@pytest.mark.exhaustive
 def test_rank_0_is_killed(job):
     running = job(GLOO)
     running.send(0, signal.SIGKILL)
@@ -80,7 +81,9 @@ def test_rank_0_is_killed(job):
     assert len(lines) == 1 and "rank 0 is gone" in lines[0], running.text
 
 
-@pytest.mark.parametrize("launcher", [GLOO, pytest.param(MPI, marks=needs_mpi)], ids=["horovodrun", "mpirun"])
+@pytest.mark.parametrize(
+    "launcher", [GLOO, pytest.param(MPI, marks=[needs_mpi, pytest.mark.exhaustive])], ids=["horovodrun", "mpirun"]
+)
 def test_a_rank_hangs(job, launcher):
     running = job(launcher)
     victims = running.pids()
@@ -130,6 +133,7 @@ def test_a_bad_entry_that_may_be_skipped(sample_file, tmp_path):
         assert manifest["skipped"] == [[str(bad), 2]] and manifest["ranks"] == 2
 
 
+@pytest.mark.exhaustive
 def test_a_loss_that_is_not_finite_on_one_rank(sample_file, tmp_path):
     bad = with_last_values(sample_file, tmp_path, 3000, 3e38)
     flags = [*QUICK, *LONG, f"--file={bad}", f"--output_dir={tmp_path}", "--minibatch_size=2"]

@@ -12,7 +12,7 @@ from tests.networks.battery import as_model, loss_and_gradients
 SHAPE = ImageShape(3, 16, 32)
 CONFIG = NetworkConfig(
     n_initial_filters=2,
-    network_depth=2,
+    network_depth=1,
     blocks_per_layer=1,
     blocks_deepest_layer=1,
     blocks_final=1,
@@ -28,7 +28,9 @@ def pair(**changes):
     return plain, recomputing
 
 
-@pytest.mark.parametrize("jit", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "jit", [False, pytest.param(True, marks=[pytest.mark.slow, pytest.mark.exhaustive])], ids=["plain", "xla"]
+)
 @pytest.mark.parametrize("changes", [{}, {"conv_mode": "3D"}, {"wiring": "tensorflow", "connections": "sum"}], ids=str)
 def test_outputs_and_gradients_are_equal(changes, jit):
     plain, recomputing = pair(**changes)

@@ -106,15 +106,28 @@ NETWORKS = {
 }
 
 
+EXHAUSTIVE = ("plain_sum", "convolutional", "recomputing")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.exhaustive) if n in EXHAUSTIVE else n for n in NETWORKS]
+)
 def test_battery(name, tmp_path):
     config = with_changes(TINY, **NETWORKS[name])
     run_battery(lambda: as_model(build_network(config, SHAPE), SHAPE), images(), tmp_path)
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"conv_mode": "3D", "row_exchange": ("0",)}, {"upsampling": "convolutional", "block_concat": True}]
+    "options",
+    [
+        {},
+        pytest.param({"conv_mode": "3D", "row_exchange": ("0",)}, marks=pytest.mark.slow),
+        pytest.param(
+            {"upsampling": "convolutional", "block_concat": True}, marks=[pytest.mark.slow, pytest.mark.exhaustive]
+        ),
+    ],
+    ids=["2D", "3D", "convolutional"],
 )
 def test_channels_first_is_channels_last(options):
     last = as_model(build_network(with_changes(TINY, **options), SHAPE), SHAPE)

@@ -127,8 +127,8 @@ def test_an_empty_batch_has_no_sites_but_the_deepest():
 
 
 def test_more_events_than_the_keys_can_number_are_refused():
-    pixels = np.full((200, 3, 1, 2), -1, np.int32), np.zeros((200, 3, 1), np.float32)
-    with pytest.raises(ConfigError, match="--minibatch_size=200: the sparse network takes at most 135 events"):
+    pixels = np.full((136, 3, 1, 2), -1, np.int32), np.zeros((136, 3, 1), np.float32)
+    with pytest.raises(ConfigError, match="--minibatch_size=136: the sparse network takes at most 135 events"):
         build_rulebook(*pixels, SMALL, ImageShape())
     # An exported model, whose batch size is open.
     specs = tf.TensorSpec((None, 3, None, 2), tf.int32), tf.TensorSpec((None, 3, None), tf.float32)

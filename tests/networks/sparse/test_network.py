@@ -137,7 +137,7 @@ def test_filled_up_lists_give_the_same(options, training):
     names = ["logits", *(w.path for w in networks[0].trainable_weights + networks[0].non_trainable_weights)]
     for name, one, other in zip(names, *found, strict=True):
         # Longer lists are summed in another order; batch normalisation makes the more of it, the fewer sites there are.
-        np.testing.assert_allclose(one, other, atol=3e-5 * max(1.0, np.abs(one).max()), rtol=1e-4, err_msg=name)
+        np.testing.assert_allclose(one, other, atol=1e-4 * max(1.0, np.abs(one).max()), rtol=1e-4, err_msg=name)
 
 
 @pytest.mark.parametrize(

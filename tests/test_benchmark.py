@@ -39,6 +39,7 @@ def test_a_jobs_flagfile_on_synthetic_data(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_sparse_network_against_its_products_and_dense_ones(tmp_path, sample_file):
     path = tmp_path / "found.json"
     flags = [

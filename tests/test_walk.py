@@ -72,7 +72,16 @@ def test_a_resumed_run_equals_the_straight_one_bit_for_bit(trained):
 
 @pytest.mark.slow
 def test_with_xla_a_resumed_run_equals_the_straight_one_too(sample_file, tmp_path):
-    flags = [*TINY, *SHORT, "--xla", f"--file={sample_file}", f"--output_dir={tmp_path}", "--ema_momentum=0.5"]
+    flags = [
+        *TINY,
+        "--blocks_per_layer=0",
+        "--blocks_deepest_layer=0",
+        *SHORT,
+        "--xla",
+        f"--file={sample_file}",
+        f"--output_dir={tmp_path}",
+        "--ema_momentum=0.5",
+    ]
     run_door("train", *flags, "--run_id=straight", "--iterations=6")
     for iterations in (4, 6):
         run_door("train", *flags, "--run_id=resumed", f"--iterations={iterations}")

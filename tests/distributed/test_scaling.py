@@ -51,6 +51,7 @@ def test_the_door_counts_the_network():
 @needs_horovod
 @pytest.mark.horovod
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_measurement_runs_and_draws(tmp_path):
     words = [
         sys.executable,

@@ -15,7 +15,7 @@ from tests.doors import ROOT
 if importlib.util.find_spec("jax") is None:
     pytest.skip("jax is not installed: pip install jax", allow_module_level=True)
 
-NETWORK = ("--network_depth=2", "--n_initial_filters=4", "--blocks_per_layer=1", "--blocks_deepest_layer=1")
+NETWORK = ("--network_depth=1", "--n_initial_filters=4", "--blocks_per_layer=1", "--blocks_deepest_layer=1")
 NETWORK += ("--blocks_final=1", "--bottleneck_deepest=8", "--row_exchange=0")
 RUN = ("--synthetic", "--downsample=6", "--minibatch_size=2", "--checkpoint_iteration=2", "--no_summary_images")
 

@@ -72,16 +72,8 @@ def test_a_resumed_run_equals_the_straight_one_bit_for_bit(trained):
 
 @pytest.mark.slow
 def test_with_xla_a_resumed_run_equals_the_straight_one_too(sample_file, tmp_path):
-    flags = [
-        *TINY,
-        "--blocks_per_layer=0",
-        "--blocks_deepest_layer=0",
-        *SHORT,
-        "--xla",
-        f"--file={sample_file}",
-        f"--output_dir={tmp_path}",
-        "--ema_momentum=0.5",
-    ]
+    flags = [*TINY, *SHORT, "--xla", f"--file={sample_file}", f"--output_dir={tmp_path}", "--ema_momentum=0.5"]
+    flags += ["--blocks_per_layer=0", "--blocks_deepest_layer=0"]
     run_door("train", *flags, "--run_id=straight", "--iterations=6")
     for iterations in (4, 6):
         run_door("train", *flags, "--run_id=resumed", f"--iterations={iterations}")
@@ -91,7 +83,13 @@ def test_with_xla_a_resumed_run_equals_the_straight_one_too(sample_file, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.exhaustive)]
+    ("number", "status"),
+    [
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.exhaustive),
+        # Without --all the commands of tests/faults kill at random instants.
+        pytest.param(signal.SIGKILL, -9, marks=pytest.mark.exhaustive),
+    ],
 )
 def test_a_stopped_run_resumes_to_the_same_weights(trained, number, status):
     folder, flags, _ = trained

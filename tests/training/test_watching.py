@@ -253,12 +253,12 @@ def test_fine_tuning_begins_with_the_runs_weights_and_moves_what_is_not_frozen(w
     moved = {name for name in before if not np.array_equal(before[name], after[name])}
     # Keras names them by kind and number: the last two units and the logits are the final ones.
     layers = {name.split("/")[1] for name in before}
-    assert {name.split("/")[1] for name in moved} == last("conv2d", 3, layers) | last(
-        "plane_batch_normalization", 2, layers
-    )
+    final = last("conv2d", 3, layers) | last("plane_batch_normalization", 2, layers)
+    assert {name.split("/")[1] for name in moved} == final
 
 
 def last(kind, count, layers):
+    """The names with the highest numbers among those that Keras gave to layers of a kind."""
     numbers = [int(name.removeprefix(kind + "_")) for name in layers if re.fullmatch(kind + r"_\d+", name)]
     return {f"{kind}_{number}" for number in sorted(numbers)[-count:]}
 

@@ -16,7 +16,11 @@ class OptimizerConfig(Config):
         "focal = (1 - p_true)^2",
         choices=("none", "light", "even", "focal"),
     )
-    optimizer: str = option("adam", "the update rule", choices=("adam", "rmsprop", "sgd", "adamw", "lamb", "lion"))
+    optimizer: str = option(
+        "adam",
+        "the update rule; muon = kernels by their orthogonalized momentum, all else by adam",
+        choices=("adam", "rmsprop", "sgd", "adamw", "lamb", "lion", "muon"),
+    )
     adamw_decay: float = option(
         0.004,
         "adamw: of each kernel a step takes off so much, times the learning rate; biases and normalisations stay",

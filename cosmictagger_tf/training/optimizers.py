@@ -1,20 +1,31 @@
-"""Optimizers by name: Keras's own, Adam's update in one operation a variable."""
+"""Optimizers by name: Keras's own, Adam's update in one operation a variable, and Muon."""
 
 import contextlib
 
 import keras
+from keras import ops
 
 from cosmictagger_tf.config import OptimizerConfig
+from cosmictagger_tf.training.orthogonalization import as_matrix, is_matrix, orthogonalize
+
+
+def on_tensorflow() -> bool:
+    """Whether Keras runs on TensorFlow."""
+    return keras.backend.backend() == "tensorflow"
 
 
 class OneOperation(keras.optimizers.Adam):
     """Adam's update of a variable, by TensorFlow's one operation for it where Keras writes some twenty.
 
     The same formula (Kingma and Ba, arXiv:1412.6980, end of section 2) with over a third fewer operations in a step's
-    graph and no tensors in between; equal but for rounding (`tests/training/test_optimizers.py`). Without amsgrad.
+    graph and no tensors in between; equal but for rounding (`tests/training/test_optimizers.py`). Without amsgrad. On
+    other backends, Keras's own.
     """
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        if not on_tensorflow():
+            super()._backend_update_step(grads, trainable_variables, learning_rate)
+            return
         import tensorflow as tf
 
         # What all variables share is computed once.
@@ -33,6 +44,9 @@ class OneOperation(keras.optimizers.Adam):
 
     def update_step(self, gradient, variable, learning_rate):
         """Changes the variable and its two moments in place; the rate is in what all variables share."""
+        if not on_tensorflow():
+            super().update_step(gradient, variable, learning_rate)
+            return
         import tensorflow as tf
 
         index = self._get_variable_index(variable)
@@ -59,18 +73,48 @@ class AdamW(OneOperation, keras.optimizers.AdamW):
     """Keras's AdamW, with one operation a variable."""
 
 
+@keras.saving.register_keras_serializable(package="cosmictagger_tf")
+class Muon(Adam):
+    """Kernels change by their orthogonalized momentum; biases, normalisations and the last layer by Adam.
+
+    K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024): momentum 0.95, Nesterov's. A
+    kernel's update has the root mean square that Adam's have, 0.2 (J. Liu et al., arXiv:2502.16982, section 2.2), so
+    that Adam's learning rates hold for both.
+    """
+
+    MOMENTUM = 0.95
+    ROOT_MEAN_SQUARE = 0.2
+
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        pairs = list(zip(grads, trainable_variables, strict=True))
+        kernels = [pair for pair in pairs if is_matrix(pair[1].shape)]
+        others = [pair for pair in pairs if not is_matrix(pair[1].shape)]
+        if others:
+            gradients, variables = zip(*others, strict=True)
+            super()._backend_update_step(gradients, variables, learning_rate)
+        updates = orthogonalize([as_matrix(self.push(*pair)) for pair in kernels])
+        for update, (_, variable) in zip(updates, kernels, strict=True):
+            # An orthogonal matrix has the root mean square 1 / sqrt(longer side).
+            size = ops.cast(learning_rate, variable.dtype) * self.ROOT_MEAN_SQUARE * max(update.shape) ** 0.5
+            self.assign_sub(variable, size * ops.reshape(update, variable.shape))
+
+    def push(self, gradient, variable):
+        """Adds the gradient to the variable's momentum, in place; returns that of one step ahead (Nesterov's)."""
+        momentum = self._momentums[self._get_variable_index(variable)]
+        gradient = ops.cast(gradient, variable.dtype)
+        self.assign(momentum, self.MOMENTUM * momentum + gradient)
+        return gradient + self.MOMENTUM * momentum
+
+
 OPTIMIZERS = {
     "adam": Adam,
     "adamw": AdamW,
     "lamb": keras.optimizers.Lamb,
     "lion": keras.optimizers.Lion,
+    "muon": Muon,
     "rmsprop": keras.optimizers.RMSprop,
     "sgd": keras.optimizers.SGD,
 }
-
-
-# Elsewhere than on TensorFlow.
-KERAS_ADAMS = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}
 
 
 def build_optimizer(config: OptimizerConfig, learning_rate, scale_loss: bool = False) -> keras.optimizers.Optimizer:
@@ -81,9 +125,7 @@ def build_optimizer(config: OptimizerConfig, learning_rate, scale_loss: bool = F
         scale_loss: for float16: the loss is multiplied by a scale that is doubled every 2,000 steps, and halved where
             a gradient is not finite; that step makes no update and does not count for the schedule.
     """
-    on_tensorflow = keras.backend.backend() == "tensorflow"
-    kind = (OPTIMIZERS if on_tensorflow else OPTIMIZERS | KERAS_ADAMS)[config.optimizer]
-    optimizer = kind(
+    optimizer = OPTIMIZERS[config.optimizer](
         learning_rate=learning_rate,
         gradient_accumulation_steps=config.gradient_accumulation if config.gradient_accumulation > 1 else None,
         global_clipnorm=config.clip_norm or None,

@@ -38,6 +38,15 @@ def test_a_gradient_of_nothing_but_zeros_makes_no_change():
     assert np.isfinite(keras.ops.convert_to_numpy(found[1])).all()
 
 
+def test_products_in_half_precision_blow_nothing_up():
+    # As on a GPU, in bfloat16 or TF32. A rank of 5: the other singular values are nothing but rounding.
+    rng = np.random.default_rng(5)
+    matrix = (rng.normal(size=(200, 5)) @ rng.normal(size=(5, 40))).astype(np.float32)
+    found = orthogonalize([keras.ops.cast(keras.ops.convert_to_tensor(matrix), "bfloat16")])[0]
+    values = np.linalg.svd(keras.ops.convert_to_numpy(keras.ops.cast(found, "float32")), compute_uv=False)
+    assert values[4] > 0.6 and values[0] < 1.4
+
+
 @pytest.mark.parametrize("shape", [(3, 3, 8, 16), (5, 24, 24), (12, 8)])
 def test_two_steps_are_the_formulas(shape):
     rng = np.random.default_rng(4)

@@ -57,10 +57,16 @@ class NetworkConfig(Config):
         choices=("tensorflow", "pytorch"),
     )
     weight_decay: float = option(0.0, "L2 penalty on the convolutions' kernels", minimum=0.0)
+    submanifold: bool = option(
+        False,
+        "2D, 3D: empty pixels stay empty at each level, and normalisations do not count them; in 3D this is the sparse "
+        "network with its weights, computed densely: for GPUs",
+    )
     descend_charge: float = option(
         0.0,
-        "sparse: ADC that the 3x3 window around a pixel must hold for its 2x2 block to go down to the coarser levels; "
-        "what stays above is judged by its near neighbours alone. 15 leaves most of the noise there: twice as fast",
+        "sparse, or with submanifold: ADC that the 3x3 window around a pixel must hold for its 2x2 block to go down to "
+        "the coarser levels; what stays above is judged by its near neighbours alone. 15 leaves most of the noise "
+        "there: twice as fast",
         minimum=0.0,
     )
     data_format: str = option(
@@ -84,8 +90,24 @@ class NetworkConfig(Config):
             )
         if self.conv_mode == "sparse" and self.data_format != "channels_last":
             raise ConfigError("--data_format: is for the dense networks; --conv_mode=sparse has lists, not images")
-        if self.descend_charge and self.conv_mode != "sparse":
-            raise ConfigError("--descend_charge: is for --conv_mode=sparse; a dense network computes every pixel")
+        if self.submanifold and self.conv_mode == "sparse":
+            raise ConfigError(
+                "--submanifold: is for the dense networks; --conv_mode=sparse never computes empty pixels"
+            )
+        if self.submanifold and self.normalization in ("group", "instance"):
+            raise ConfigError(
+                f"--submanifold --normalization={self.normalization}: would count the empty pixels; take batch, layer "
+                "or none, or --conv_mode=sparse"
+            )
+        if self.descend_charge and self.conv_mode != "sparse" and not self.submanifold:
+            raise ConfigError(
+                "--descend_charge: is for --conv_mode=sparse or --submanifold; other dense networks compute every pixel"
+            )
+
+    @property
+    def is_sparse_3d(self) -> bool:
+        """Whether it is the sparse network, be it computed over lists of sites or in dense images."""
+        return self.conv_mode == "sparse" or (self.conv_mode == "3D" and self.submanifold)
 
     def blocks_at(self, depth: int) -> int:
         """How many blocks a level has, on the way down and on the way up alike."""

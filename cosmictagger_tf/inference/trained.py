@@ -79,7 +79,8 @@ def find_trained(
     Architecture and resolution are the trained one's own, and network flags that contradict the architecture are
     refused. With --weights_location they are what the flags say, or, where no network flag is given, those of the run
     that --run_id names.
-    How the same network computes (--data_format, --remat) is the flags' alone: it may have been trained elsewhere.
+    How the same network computes (--data_format, --remat) is the flags' alone: it may have been trained elsewhere. A
+    sparse network may be computed as the dense one that it equals (--conv_mode=3D --submanifold), and the reverse.
 
     Args:
         given: names of the options that the user set.
@@ -92,7 +93,7 @@ def find_trained(
     shipped = ShippedModel(weights.weights) if weights.weights != "run" else None
     source = shipped or folder
     trained = source.config(NetworkConfig)
-    recorded = replace(trained, **{n: getattr(network, n) for n in HOW_IT_COMPUTES})
+    recorded = as_it_computes(trained, network)
     wrong = [n for n in asked if getattr(network, n) != getattr(recorded, n)]
     if wrong:
         shown = "; ".join(f"--{n}={getattr(network, n)}, but {getattr(recorded, n)} there" for n in wrong)
@@ -108,6 +109,14 @@ def find_trained(
     store = CheckpointStore(folder.checkpoints, architecture=architecture(trained))
     step = find_step(store, weights.checkpoint_step, say)
     return TrainedModel(recorded, data, scheme, store.path(step) / WEIGHTS_FILE, step, shift)
+
+
+def as_it_computes(trained: NetworkConfig, asked: NetworkConfig) -> NetworkConfig:
+    """A trained architecture, computed as `asked`, as far as it stays the same function of the same weights."""
+    found = replace(trained, **{name: getattr(asked, name) for name in HOW_IT_COMPUTES})
+    if trained.is_sparse_3d and asked.is_sparse_3d:
+        found = replace(found, conv_mode=asked.conv_mode, submanifold=asked.submanifold)
+    return found
 
 
 def find_step(store: CheckpointStore, wanted: int, say=print) -> int:

@@ -11,6 +11,7 @@ import keras
 from keras import layers, ops
 
 from cosmictagger_tf.config import NetworkConfig
+from cosmictagger_tf.detector import N_CLASSES
 from cosmictagger_tf.networks.convolutions import Conv2D, Conv2DTranspose, add_bias
 from cosmictagger_tf.networks.interpolation import Doubling
 from cosmictagger_tf.networks.normalization import PlaneBatchNormalization
@@ -20,6 +21,8 @@ from cosmictagger_tf.networks.recompute import RecomputingModel
 FIRST_KERNEL, BLOCK_KERNEL = 5, 3
 # Rows that a row learns from in an exchange: itself and two on either side.
 ROW_KERNEL = 5
+# Where empty pixels are background with certainty: in float32 a softmax of these is exactly (1, 0, 0) to rounding.
+EMPTY_LOGITS = (30.0, 0.0, 0.0)
 
 
 class Wiring(NamedTuple):
@@ -105,20 +108,25 @@ class HalvingMaxPool(layers.Layer):
 
     def call(self, x):
         """[batch * planes, height / 2, width / 2, channels], or channels first."""
-        rows = 1 if self.data_format == "channels_last" else 2
-        shape = [-1, *x.shape[1:]]
-        blocks = ops.reshape(x, [*shape[:rows], shape[rows] // 2, 2, shape[rows + 1] // 2, 2, *shape[rows + 2 :]])
-        corners = [
-            ops.squeeze(part, (rows + 1, rows + 3))
-            for half in ops.split(blocks, 2, axis=rows + 1)
-            for part in ops.split(half, 2, axis=rows + 3)
-        ]
-        top, bottom = (ops.where(right > left, right, left) for left, right in (corners[:2], corners[2:]))
-        return ops.where(bottom > top, bottom, top)
+        return block_maxima(x, self.data_format)
 
     def get_config(self):
         """What from_config needs."""
         return {**super().get_config(), "data_format": self.data_format}
+
+
+def block_maxima(x, data_format: str):
+    """The maximum of each 2x2 block: see HalvingMaxPool."""
+    rows = 1 if data_format == "channels_last" else 2
+    shape = [-1, *x.shape[1:]]
+    blocks = ops.reshape(x, [*shape[:rows], shape[rows] // 2, 2, shape[rows + 1] // 2, 2, *shape[rows + 2 :]])
+    corners = [
+        ops.squeeze(part, (rows + 1, rows + 3))
+        for half in ops.split(blocks, 2, axis=rows + 1)
+        for part in ops.split(half, 2, axis=rows + 3)
+    ]
+    top, bottom = (ops.where(right > left, right, left) for left, right in (corners[:2], corners[2:]))
+    return ops.where(bottom > top, bottom, top)
 
 
 class Parts:
@@ -161,18 +169,26 @@ class Parts:
             "data_format": self.config.data_format,
         }
 
+    def active(self, x):
+        """None, or a mask of x's pixels, 1 where they take part and 0 where nothing is and nothing is to come."""
+        return None
+
+    def only_active(self, x, name):
+        """x, 0 where `active` is."""
+        return x
+
     def normalise(self, x, name, planes=None):
         """The chosen normalisation; `planes` where other than the network's are folded."""
         kind, filters = self.config.normalization, x.shape[self.channels]
         if kind == "batch":
             options = {"planes": planes or self.statistics_planes, "axis": self.channels, "name": name}
-            return PlaneBatchNormalization(**options, **self.wiring.batch_norm)(x)
-        if kind == "layer":
-            return layers.LayerNormalization(axis=self.channels, epsilon=self.wiring.epsilon, name=name)(x)
-        if kind in ("group", "instance"):
+            x = PlaneBatchNormalization(**options, **self.wiring.batch_norm)(x, self.active(x))
+        elif kind == "layer":
+            x = layers.LayerNormalization(axis=self.channels, epsilon=self.wiring.epsilon, name=name)(x)
+        elif kind in ("group", "instance"):
             groups = -1 if kind == "instance" else math.gcd(8, filters)
-            return layers.GroupNormalization(groups, axis=self.channels, epsilon=self.wiring.epsilon, name=name)(x)
-        return x
+            x = layers.GroupNormalization(groups, axis=self.channels, epsilon=self.wiring.epsilon, name=name)(x)
+        return self.only_active(x, name)
 
     def activate(self, x, name):
         """Leaky ReLU."""
@@ -245,7 +261,11 @@ class Parts:
         """Half the size, other filters."""
         if self.config.downsampling == "convolutional":
             return self.unit(x, filters, 2, name, strides=2)
-        return self.unit(HalvingMaxPool(self.config.data_format, name=f"{name}_pool")(x), filters, 1, name)
+        return self.unit(self.halve(x, f"{name}_pool"), filters, 1, name)
+
+    def halve(self, x, name):
+        """Half the size, by the maximum of each 2x2 block."""
+        return HalvingMaxPool(self.config.data_format, name=name)(x)
 
     def up(self, x, filters, name):
         """Twice the size, other filters."""
@@ -254,7 +274,7 @@ class Parts:
             x = Conv2DTranspose(filters, 2, strides=2, name=f"{name}_conv", **options)(x)
             return self.activate(self.normalise(x, f"{name}_norm"), f"{name}_relu")
         # Interpolation and a 1x1 convolution commute: this way round both run on fewer numbers.
-        x = self.conv(x, filters, 1, f"{name}_conv")
+        x = self.only_active(self.conv(x, filters, 1, f"{name}_conv"), f"{name}_conv")
         x = Doubling(self.interpolation, self.config.data_format, name=f"{name}_interpolation")(x)
         return self.activate(self.normalise(x, f"{name}_norm"), f"{name}_relu")
 
@@ -267,6 +287,11 @@ class Parts:
             x = layers.Concatenate(axis=self.channels, name=f"{name}_concat")([x, skip])
             return self.unit(x, filters, 1, name)
         return x
+
+    def logits(self, x):
+        """The last convolution; logits are never in half precision."""
+        dtype = keras.backend.result_type(keras.config.dtype_policy().compute_dtype, "float32")
+        return self.conv(x, N_CLASSES, 1, "logits", dtype=dtype)
 
     def model(self, inputs, outputs, name) -> keras.Model:
         """The functional model of a network made of these parts; it recomputes activations where that is asked."""

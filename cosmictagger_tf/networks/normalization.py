@@ -13,6 +13,8 @@ class PlaneBatchNormalization(keras.layers.BatchNormalization):
     With planes = P > 1 each plane is normalised by its own batch statistics, and the moving statistics get one update
     a plane, in order: what a layer shared by P calls in a row does (the reference's 2D networks). With planes = 1 the
     statistics are pooled over everything (the reference's 3D networks). Statistics are computed in float32 at least.
+    Call with a mask beside the inputs, 1 or 0 for each pixel, and they are those of the pixels where it is 1; where
+    there is none of these, nothing is updated.
 
     Args:
         planes: how many planes are folded into the batch, the fastest-running index of the folded axis.
@@ -25,8 +27,8 @@ class PlaneBatchNormalization(keras.layers.BatchNormalization):
         self.planes, self.bessel = planes, bessel
         self.over_processes, self.processes = _unchanged, 1
 
-    def call(self, inputs, training=False):
-        """[batch * planes, ...] of the inputs' shape and dtype."""
+    def call(self, inputs, active=None, training=False):
+        """[batch * planes, ...] of the inputs' shape and dtype; `active` has one channel."""
         # A frozen layer (trainable=False) is told nothing and learns nothing: it uses its moving statistics.
         training = training and self.trainable
         planes = self.planes if training else 1
@@ -37,9 +39,10 @@ class PlaneBatchNormalization(keras.layers.BatchNormalization):
         shape = [1] * len(x.shape)
         shape[channels + 1] = inputs.shape[channels]
         if training:
-            mean = self.over_processes(_accurate_mean(x, axes))
-            variance = self.over_processes(_accurate_mean(ops.square(x - mean), axes))
-            self._move(mean, variance, x)
+            mean_over, pixels = self._averaging(x, active, axes)
+            mean = mean_over(x)
+            variance = mean_over(ops.square(x - mean))
+            self._move(mean, variance, pixels)
         else:
             mean, variance = ops.reshape(self.moving_mean, shape), ops.reshape(self.moving_variance, shape)
         scale = ops.rsqrt(variance + self.epsilon) * ops.reshape(self.gamma, shape)
@@ -56,16 +59,26 @@ class PlaneBatchNormalization(keras.layers.BatchNormalization):
         """
         self.over_processes, self.processes = mean, processes
 
-    def _move(self, mean, variance, x):
-        mean = ops.reshape(mean, (self.planes, -1))
-        variance = ops.reshape(variance, (self.planes, -1))
+    def _averaging(self, x, active, axes):
+        # What takes the mean over the axes, and over how many pixels of a plane: a number, or [1, planes, 1, ...].
+        size = self.processes * ops.cast(ops.size(x), x.dtype) / (x.shape[1] * self.moving_mean.shape[0])
+        if active is None:
+            return lambda values: self.over_processes(_accurate_mean(values, axes)), size
+        active = ops.cast(ops.reshape(active, (-1, x.shape[1], *active.shape[1:])), x.dtype)
+        share = self.over_processes(_accurate_mean(active, axes))
+        divisor = ops.where(share > 0, share, 1.0)
+        return lambda values: self.over_processes(_accurate_mean(values * active, axes)) / divisor, share * size
+
+    def _move(self, mean, variance, pixels):
+        mean, variance = ops.reshape(mean, (self.planes, -1)), ops.reshape(variance, (self.planes, -1))
+        pixels = ops.broadcast_to(ops.reshape(pixels, (-1, 1)), (self.planes, 1))
         if self.bessel:
-            n = self.processes * ops.cast(ops.size(x), x.dtype) / (self.planes * mean.shape[1])
-            variance = variance * (n / ops.maximum(n - 1.0, 1.0))
+            variance = variance * (pixels / ops.maximum(pixels - 1.0, 1.0))
+        step = (1.0 - self.momentum) * ops.minimum(pixels, 1.0)
         moving_mean, moving_variance = self.moving_mean.value, self.moving_variance.value
         for plane in range(self.planes):
-            moving_mean = moving_mean * self.momentum + mean[plane] * (1.0 - self.momentum)
-            moving_variance = moving_variance * self.momentum + variance[plane] * (1.0 - self.momentum)
+            moving_mean = moving_mean + step[plane] * (mean[plane] - moving_mean)
+            moving_variance = moving_variance + step[plane] * (variance[plane] - moving_variance)
         self.moving_mean.assign(moving_mean)
         self.moving_variance.assign(moving_variance)
 

@@ -4,9 +4,10 @@ import keras
 from keras import layers, ops
 
 from cosmictagger_tf.config import NetworkConfig, check_image_shape
-from cosmictagger_tf.detector import N_CLASSES, ImageShape
+from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.networks.blocks import BLOCK_KERNEL, FIRST_KERNEL, Parts, fold, unfold
 from cosmictagger_tf.networks.convolutions import Conv3D
+from cosmictagger_tf.networks.submanifold import SubmanifoldParts
 
 
 def build_uresnet(config: NetworkConfig, shape: ImageShape) -> keras.Model:
@@ -29,16 +30,15 @@ def build_uresnet(config: NetworkConfig, shape: ImageShape) -> keras.Model:
         TensorShape([1, 3, 64, 128, 3])
     """
     check_image_shape(shape, 0, config.network_depth)
-    parts = Parts(config, shape.planes)
-
     images = keras.Input((shape.planes, shape.height, shape.width), name="images")
-    x = ops.expand_dims(fold(images), parts.channels)
+    x = fold(images)
+    parts = SubmanifoldParts(config, shape.planes, x) if config.submanifold else Parts(config, shape.planes)
+
+    x = ops.expand_dims(x, parts.channels)
     x = parts.keep(parts.unit(x, config.n_initial_filters, FIRST_KERNEL, "initial"))
     x = level(parts, x, 0)
     x = parts.blocks(x, config.blocks_final, BLOCK_KERNEL, "final")
-    # Logits are never in half precision.
-    dtype = keras.backend.result_type(keras.config.dtype_policy().compute_dtype, "float32")
-    x = parts.conv(x, N_CLASSES, 1, "logits", dtype=dtype)
+    x = parts.logits(x)
     if config.data_format == "channels_first":
         x = ops.transpose(x, (0, 2, 3, 1))
     return parts.model(images, unfold(x, shape.planes), "uresnet")

@@ -71,6 +71,8 @@ def check_architecture(network: NetworkConfig):
         raise ConfigError(f"--deepest_3d={network.deepest_3d}: the reference's 3D networks are --deepest_3d=bottleneck")
     if network.row_exchange:
         raise ConfigError(f"--row_exchange={','.join(network.row_exchange)}: the reference's networks have none")
+    if network.submanifold:
+        raise ConfigError("--submanifold: the reference's networks compute empty pixels too")
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:

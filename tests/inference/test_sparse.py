@@ -7,7 +7,9 @@ from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.larcv_h5 import LarcvFile
 from cosmictagger_tf.data.transforms import downsample_event
+from cosmictagger_tf.inference.trained import as_it_computes
 from cosmictagger_tf.networks.segmentation import build_segmenter
+from cosmictagger_tf.training.checkpoints import load_weights
 
 CONFIG = NetworkConfig(
     conv_mode="sparse",
@@ -59,6 +61,32 @@ def test_prediction_and_evaluation_see_the_same_scores(batch, segmenter, expecte
     np.testing.assert_allclose(predicted[real], scores[real], atol=1e-5)
     np.testing.assert_allclose(np.asarray(evaluated["pixel_scores"])[real], scores[real], atol=1e-5)
     assert evaluated["counts"].sum(axis=(2, 3)).tolist() == [[80 * 128] * 3] * 2
+
+
+def test_computed_in_dense_images_it_gives_its_scores(batch, segmenter, expected, tmp_path):
+    from keras import ops
+
+    asked = NetworkConfig(conv_mode="3D", submanifold=True)
+    dense = build_segmenter(as_it_computes(CONFIG, asked), batch[1][0].shape)
+    segmenter.network.save_weights(tmp_path / "network.weights.h5")
+    load_weights(tmp_path / "network.weights.h5", dense.network)
+    scores, real = expected
+    found = np.asarray(ops.softmax(dense.pixel_logits(batch[0]), axis=-1))
+    np.testing.assert_allclose(found[real], scores[real], atol=1e-5)
+
+
+def test_what_is_not_the_same_network_is_not_taken_for_it():
+    dense = NetworkConfig(conv_mode="3D")
+    masked = NetworkConfig(conv_mode="3D", submanifold=True)
+    assert as_it_computes(masked, CONFIG).conv_mode == "sparse"
+    assert as_it_computes(masked, NetworkConfig()) == masked
+    for trained, asked in (
+        (CONFIG, dense),
+        (dense, CONFIG),
+        (CONFIG, NetworkConfig(submanifold=True)),
+        (dense, masked),
+    ):
+        assert as_it_computes(trained, asked) == trained
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from keras import ops
 
 from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.detector import BACKGROUND, N_CLASSES, ImageShape
+from cosmictagger_tf.networks.blocks import EMPTY_LOGITS
 from cosmictagger_tf.networks.segmentation import Segmentation
 from cosmictagger_tf.networks.sparse.buckets import bucket_sizes, fill_up
 from cosmictagger_tf.networks.sparse.rulebook import (
@@ -17,9 +18,6 @@ from cosmictagger_tf.networks.sparse.rulebook import (
     pixel_keys,
     rulebook_of_keys,
 )
-
-# An empty pixel is background with certainty: in float32 a softmax of these is exactly (1, 0, 0) to rounding.
-EMPTY_LOGITS = (30.0, 0.0, 0.0)
 
 
 def pixel_list_logits(network: keras.Model, book: dict, training: bool = False):

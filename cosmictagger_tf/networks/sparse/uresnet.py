@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from cosmictagger_tf.config import NetworkConfig, check_image_shape
-from cosmictagger_tf.detector import N_CLASSES, ImageShape
+from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.networks.blocks import BLOCK_KERNEL, FIRST_KERNEL, Parts
 from cosmictagger_tf.networks.sparse.layers import (
     JoiningConv,
@@ -62,8 +62,7 @@ def build_sparse_uresnet(config: NetworkConfig, shape: ImageShape) -> keras.Mode
     x = parts.keep(parts.unit(tables["values"], config.n_initial_filters, FIRST_KERNEL, "initial"))
     x = level(parts, x, 0)
     x = parts.blocks(x, config.blocks_final, BLOCK_KERNEL, "final")
-    logits = parts.conv(x, N_CLASSES, 1, "logits", dtype="float32")
-    return parts.model(tables, logits, "sparse_uresnet")
+    return parts.model(tables, parts.logits(x), "sparse_uresnet")
 
 
 def _inputs(config):

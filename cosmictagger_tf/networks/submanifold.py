@@ -1,0 +1,186 @@
+"""A dense network that computes what the sparse one does: empty pixels stay empty, level by level.
+
+A mask of the active pixels is multiplied in after each step, and normalisations take the active pixels' statistics. So
+the dense 3D network has the sparse network's weights, logits and gradients (submanifold convolutions: B. Graham, L. van
+der Maaten, arXiv:1706.01307), by plain convolutions of fixed shapes and without a rulebook: for XLA, for GPUs, and for
+whatever reads an exported graph.
+"""
+
+import keras
+from keras import layers, ops
+
+from cosmictagger_tf.config import NetworkConfig
+from cosmictagger_tf.networks.blocks import BLOCK_KERNEL, EMPTY_LOGITS, Parts, block_maxima
+
+# Below every feature; finite in half precision too.
+BELOW_ALL = -60000.0
+
+
+@keras.saving.register_keras_serializable(package="cosmictagger_tf")
+class ActivePixels(layers.Layer):
+    """1 where an image is not 0 and enough charge lies around, else 0. Call with [images, height, width] in ADC.
+
+    Args:
+        charge: the least sum of the absolute values in the 3x3 window of a pixel, in ADC; 0: none is needed.
+        channels: -1 or 1, the axis of size 1 that is added.
+    """
+
+    def __init__(self, charge: float = 0.0, channels: int = -1, **kwargs):
+        # No autocast: in half precision a charge would be a rough one.
+        super().__init__(autocast=False, **kwargs)
+        self.charge, self.channels = charge, channels
+
+    def call(self, images):
+        """float [images, height, width, 1], or [images, 1, height, width]."""
+        active = images != 0
+        if self.charge:
+            active = active & (charge_around(images) >= self.charge)
+        return ops.expand_dims(ops.cast(active, self.compute_dtype), self.channels)
+
+    def get_config(self):
+        """What from_config needs."""
+        return {**super().get_config(), "charge": self.charge, "channels": self.channels}
+
+
+def charge_around(images):
+    """The absolute values in the 3x3 window around each pixel, summed: [images, height, width] -> the same shape."""
+    _, height, width = images.shape
+    beyond = BLOCK_KERNEL // 2
+    found = ops.pad(ops.abs(images), [(0, 0), (beyond, beyond), (beyond, beyond)])
+    found = sum(found[:, i : i + height] for i in range(BLOCK_KERNEL))
+    return sum(found[:, :, i : i + width] for i in range(BLOCK_KERNEL))
+
+
+@keras.saving.register_keras_serializable(package="cosmictagger_tf")
+class OnlyActive(layers.Layer):
+    """Features where a mask of the active pixels is 1, 0 elsewhere. Call with both."""
+
+    def call(self, x, active):
+        """x's shape."""
+        return x * active
+
+    def compute_output_shape(self, x_shape, active_shape):
+        """The features'."""
+        return x_shape
+
+
+@keras.saving.register_keras_serializable(package="cosmictagger_tf")
+class ActiveMaxPool(layers.Layer):
+    """The maximum over the active pixels of 2x2 blocks; 0 where there is none. Call with features and their mask.
+
+    Args:
+        data_format: "channels_last" or "channels_first".
+    """
+
+    def __init__(self, data_format: str = "channels_last", **kwargs):
+        super().__init__(**kwargs)
+        self.data_format = data_format
+
+    def call(self, x, active):
+        """[batch * planes, height / 2, width / 2, channels], or channels first."""
+        found = block_maxima(ops.where(active > 0, x, BELOW_ALL), self.data_format)
+        return ops.where(found > BELOW_ALL, found, 0)
+
+    def get_config(self):
+        """What from_config needs."""
+        return {**super().get_config(), "data_format": self.data_format}
+
+
+@keras.saving.register_keras_serializable(package="cosmictagger_tf")
+class ActiveRowMaxima(layers.Layer):
+    """The greatest value of a row's active pixels; 0 where it has none. Call with features and their mask.
+
+    Args:
+        channels: -1 or 1, the axis of the channels.
+    """
+
+    def __init__(self, channels: int = -1, **kwargs):
+        super().__init__(**kwargs)
+        self.channels = channels
+
+    def call(self, x, active):
+        """[batch * planes, height, channels]."""
+        x = ops.where(active > 0, x, BELOW_ALL)
+        found = ops.max(x, axis=2) if self.channels == -1 else ops.transpose(ops.max(x, axis=3), (0, 2, 1))
+        return ops.where(found > BELOW_ALL, found, 0)
+
+    def get_config(self):
+        """What from_config needs."""
+        return {**super().get_config(), "channels": self.channels}
+
+
+@keras.saving.register_keras_serializable(package="cosmictagger_tf")
+class BackgroundElsewhere(layers.Layer):
+    """Logits where a mask is 1, those of certain background elsewhere. Call with [..., classes] and [..., 1].
+
+    Args:
+        channels: the axis of the classes.
+    """
+
+    def __init__(self, channels: int = -1, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.channels = channels
+
+    def call(self, logits, active):
+        """The logits' shape and dtype."""
+        shape = [1] * len(logits.shape)
+        shape[self.channels] = -1
+        return ops.where(active > 0, logits, ops.reshape(ops.cast(EMPTY_LOGITS, logits.dtype), shape))
+
+    def compute_output_shape(self, logits_shape, active_shape):
+        """The logits'."""
+        return logits_shape
+
+    def get_config(self):
+        """What from_config needs."""
+        return {**super().get_config(), "channels": self.channels}
+
+
+class SubmanifoldParts(Parts):
+    """Makes the layers of a dense network whose empty pixels stay empty; the deepest level is computed everywhere.
+
+    Args:
+        config: the architecture.
+        planes: folded into the batch.
+        images: folded, [batch * planes, height, width].
+    """
+
+    def __init__(self, config: NetworkConfig, planes: int, images):
+        super().__init__(config, planes)
+        self.masks = [self.keep(self._active_pixels(images, 0.0, "active_0"))]
+        descending = self.masks[0]
+        if config.descend_charge:
+            descending = self._active_pixels(images, config.descend_charge, "descending")
+        for depth in range(1, config.network_depth):
+            pool = layers.MaxPooling2D(2, data_format=config.data_format, dtype="float32", name=f"active_{depth}")
+            descending = self.keep(pool(descending))
+            self.masks.append(descending)
+
+    def _active_pixels(self, images, charge, name):
+        return ActivePixels(charge, self.channels, dtype="float32", name=name)(images)
+
+    def active(self, x):
+        """The mask of the level of a tensor, told by its height; None at the deepest, where every pixel is active."""
+        rows = 1 if self.channels == -1 else 2
+        return next((mask for mask in self.masks if mask.shape[rows] == x.shape[rows]), None)
+
+    def only_active(self, x, name):
+        """0 at the pixels that are not active."""
+        active = self.active(x)
+        return x if active is None else OnlyActive(name=f"{name}_active")(x, active)
+
+    def halve(self, x, name):
+        """The maximum of each 2x2 block's active pixels."""
+        return ActiveMaxPool(self.config.data_format, name=name)(x, self.active(x))
+
+    def row_maxima(self, x, name):
+        """The greatest value of a row's active pixels."""
+        return ActiveRowMaxima(self.channels, name=f"{name}_maxima")(x, self.active(x))
+
+    def spread_rows(self, rows, like, name):
+        """Every active pixel of a row gets the row's channels."""
+        return self.only_active(super().spread_rows(rows, like, name), f"{name}_spread")
+
+    def logits(self, x):
+        """Those of certain background at empty pixels."""
+        return BackgroundElsewhere(self.channels, name="background_elsewhere")(super().logits(x), self.masks[0])

@@ -97,7 +97,9 @@ def find_trained(
     wrong = [n for n in asked if getattr(network, n) != getattr(recorded, n)]
     if wrong:
         shown = "; ".join(f"--{n}={getattr(network, n)}, but {getattr(recorded, n)} there" for n in wrong)
-        raise ConfigError(f"{source.path} was trained with another architecture: {shown}")
+        hint = " (it can be computed as --conv_mode=sparse or as --conv_mode=3D --submanifold)"
+        wrong_form = trained.is_sparse_3d and set(wrong) <= {"conv_mode", "submanifold"}
+        raise ConfigError(f"{source.path} was trained with another architecture: {shown}{hint if wrong_form else ''}")
     run_data = source.config(DataConfig)
     data = replace(data, **{n: getattr(run_data, n) for n in INHERITED_DATA if n not in given})
     scheme = source.config(OptimizerConfig).loss_balance_scheme

@@ -23,6 +23,8 @@ FIRST_KERNEL, BLOCK_KERNEL = 5, 3
 ROW_KERNEL = 5
 # Where empty pixels are background with certainty: in float32 a softmax of these is exactly (1, 0, 0) to rounding.
 EMPTY_LOGITS = (30.0, 0.0, 0.0)
+# Below every feature; finite in half precision too.
+BELOW_ALL = -60000.0
 
 
 class Wiring(NamedTuple):
@@ -106,27 +108,26 @@ class HalvingMaxPool(layers.Layer):
         super().__init__(**kwargs)
         self.data_format = data_format
 
-    def call(self, x):
-        """[batch * planes, height / 2, width / 2, channels], or channels first."""
-        return block_maxima(x, self.data_format)
+    def call(self, x, active=None):
+        """[batch * planes, height / 2, width / 2, channels], or channels first; with a mask `active` of x's pixels the
+        maximum of those where it is 1, and 0 where there is none."""
+        if active is not None:
+            x = ops.where(active > 0, x, BELOW_ALL)
+        rows = 1 if self.data_format == "channels_last" else 2
+        shape = [-1, *x.shape[1:]]
+        blocks = ops.reshape(x, [*shape[:rows], shape[rows] // 2, 2, shape[rows + 1] // 2, 2, *shape[rows + 2 :]])
+        corners = [
+            ops.squeeze(part, (rows + 1, rows + 3))
+            for half in ops.split(blocks, 2, axis=rows + 1)
+            for part in ops.split(half, 2, axis=rows + 3)
+        ]
+        top, bottom = (ops.where(right > left, right, left) for left, right in (corners[:2], corners[2:]))
+        found = ops.where(bottom > top, bottom, top)
+        return found if active is None else ops.where(found > BELOW_ALL, found, 0)
 
     def get_config(self):
         """What from_config needs."""
         return {**super().get_config(), "data_format": self.data_format}
-
-
-def block_maxima(x, data_format: str):
-    """The maximum of each 2x2 block: see HalvingMaxPool."""
-    rows = 1 if data_format == "channels_last" else 2
-    shape = [-1, *x.shape[1:]]
-    blocks = ops.reshape(x, [*shape[:rows], shape[rows] // 2, 2, shape[rows + 1] // 2, 2, *shape[rows + 2 :]])
-    corners = [
-        ops.squeeze(part, (rows + 1, rows + 3))
-        for half in ops.split(blocks, 2, axis=rows + 1)
-        for part in ops.split(half, 2, axis=rows + 3)
-    ]
-    top, bottom = (ops.where(right > left, right, left) for left, right in (corners[:2], corners[2:]))
-    return ops.where(bottom > top, bottom, top)
 
 
 class Parts:
@@ -227,6 +228,7 @@ class Parts:
         filters = x.shape[self.channels]
         y = self.unit(x, filters, 1, f"{name}_1")
         y = self.spread_rows(self.mix_rows(self.row_maxima(y, name), name), y, name)
+        y = self.only_active(y, f"{name}_spread")
         y = self.unit(y, filters, 1, f"{name}_2", activation=False)
         return self.activate_sum(y, x, name)
 
@@ -261,11 +263,8 @@ class Parts:
         """Half the size, other filters."""
         if self.config.downsampling == "convolutional":
             return self.unit(x, filters, 2, name, strides=2)
-        return self.unit(self.halve(x, f"{name}_pool"), filters, 1, name)
-
-    def halve(self, x, name):
-        """Half the size, by the maximum of each 2x2 block."""
-        return HalvingMaxPool(self.config.data_format, name=name)(x)
+        x = HalvingMaxPool(self.config.data_format, name=f"{name}_pool")(x, self.active(x))
+        return self.unit(x, filters, 1, name)
 
     def up(self, x, filters, name):
         """Twice the size, other filters."""

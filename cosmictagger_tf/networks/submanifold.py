@@ -10,10 +10,7 @@ import keras
 from keras import layers, ops
 
 from cosmictagger_tf.config import NetworkConfig
-from cosmictagger_tf.networks.blocks import BLOCK_KERNEL, EMPTY_LOGITS, Parts, block_maxima
-
-# Below every feature; finite in half precision too.
-BELOW_ALL = -60000.0
+from cosmictagger_tf.networks.blocks import BELOW_ALL, BLOCK_KERNEL, EMPTY_LOGITS, Parts
 
 
 @keras.saving.register_keras_serializable(package="cosmictagger_tf")
@@ -62,28 +59,6 @@ class OnlyActive(layers.Layer):
     def compute_output_shape(self, x_shape, active_shape):
         """The features'."""
         return x_shape
-
-
-@keras.saving.register_keras_serializable(package="cosmictagger_tf")
-class ActiveMaxPool(layers.Layer):
-    """The maximum over the active pixels of 2x2 blocks; 0 where there is none. Call with features and their mask.
-
-    Args:
-        data_format: "channels_last" or "channels_first".
-    """
-
-    def __init__(self, data_format: str = "channels_last", **kwargs):
-        super().__init__(**kwargs)
-        self.data_format = data_format
-
-    def call(self, x, active):
-        """[batch * planes, height / 2, width / 2, channels], or channels first."""
-        found = block_maxima(ops.where(active > 0, x, BELOW_ALL), self.data_format)
-        return ops.where(found > BELOW_ALL, found, 0)
-
-    def get_config(self):
-        """What from_config needs."""
-        return {**super().get_config(), "data_format": self.data_format}
 
 
 @keras.saving.register_keras_serializable(package="cosmictagger_tf")
@@ -169,17 +144,9 @@ class SubmanifoldParts(Parts):
         active = self.active(x)
         return x if active is None else OnlyActive(name=f"{name}_active")(x, active)
 
-    def halve(self, x, name):
-        """The maximum of each 2x2 block's active pixels."""
-        return ActiveMaxPool(self.config.data_format, name=name)(x, self.active(x))
-
     def row_maxima(self, x, name):
         """The greatest value of a row's active pixels."""
         return ActiveRowMaxima(self.channels, name=f"{name}_maxima")(x, self.active(x))
-
-    def spread_rows(self, rows, like, name):
-        """Every active pixel of a row gets the row's channels."""
-        return self.only_active(super().spread_rows(rows, like, name), f"{name}_spread")
 
     def logits(self, x):
         """Those of certain background at empty pixels."""

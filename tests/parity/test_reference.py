@@ -144,7 +144,7 @@ def test_losses_and_gradient_norms_in_float64(reference, mode):
         np.testing.assert_allclose(norms, expected, rtol=1e-3, atol=1e-6 * expected.max())
 
 
-# In inference mode rounding does less: what holds in training mode holds there.
+# In inference mode with scripts/test --all, for CI's time; float64 above has both modes.
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", [pytest.param("eval", marks=pytest.mark.exhaustive), "train"])
 def test_losses_and_gradient_norms_in_float32(reference, mode):

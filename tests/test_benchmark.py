@@ -66,11 +66,8 @@ def test_a_sparse_network_against_its_products_and_dense_ones(tmp_path, sample_f
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "network",
-    [["--preset=a21"], pytest.param(["--preset=sparse"], marks=pytest.mark.exhaustive)],
-    ids=["a21", "sparse"],
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("network", [["--preset=a21"], ["--preset=sparse"]], ids=["a21", "sparse"])
 def test_jax_measures_the_same_network(tmp_path, network):
     pytest.importorskip("jax")
     flags = [*network, *SMALL, "--network_depth=1", "--xla", "--synthetic", "--downsample=5"]

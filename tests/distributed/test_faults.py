@@ -123,6 +123,7 @@ def test_a_bad_entry_on_one_rank(sample_file, tmp_path):
     assert time.monotonic() - began < 200
 
 
+@pytest.mark.exhaustive
 def test_a_bad_entry_that_may_be_skipped(sample_file, tmp_path):
     bad = with_last_values(sample_file, tmp_path, 1, np.nan)
     flags = [*QUICK, f"--file={bad}", f"--output_dir={tmp_path}", "--iterations=6", "--skip_bad_events=1"]
@@ -155,6 +156,7 @@ def test_sigterm_to_the_launcher_saves(job, sample_file, tmp_path):
     resume(sample_file, tmp_path, ranks=1)
 
 
+@pytest.mark.exhaustive
 def test_elastic_loses_a_rank_and_gets_it_back(sample_file, tmp_path):
     """Two names of this machine stand for two nodes; the one whose rank is killed may come back after some seconds."""
     hosts = tmp_path / "discover.sh"

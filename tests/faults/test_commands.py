@@ -67,13 +67,9 @@ def test_bad_files_through_the_doors():
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
-    "options",
-    [
-        ["--runs=2"],
-        pytest.param(["--runs=1", "--network=sparse", "--precision=mixed"], marks=pytest.mark.exhaustive),
-    ],
-    ids=["dense", "sparse mixed"],
+    "options", [["--runs=2"], ["--runs=1", "--network=sparse", "--precision=mixed"]], ids=["dense", "sparse mixed"]
 )
 def test_killed_runs_end_as_the_one_left_alone(options):
     assert "writing a checkpoint: equal" in run_command("kills", *options, "--seed=3")

@@ -10,6 +10,7 @@ from tests.inference.conftest import scores_of
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_jax_gives_the_same_scores_and_metrics(run, simulated_file, tmp_path):
     pytest.importorskip("jax")
     where = [*run, "--xla", f"--file={simulated_file}", "--max_entries=3"]

@@ -86,7 +86,11 @@ def long_work(run, simulated_file, tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "status"),
-    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.exhaustive), (signal.SIGKILL, -9)],
+    [
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.exhaustive),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.exhaustive),
+        (signal.SIGKILL, -9),
+    ],
 )
 def test_a_stopped_run_goes_on_and_ends_with_the_same_file(long_work, tmp_path, number, status):
     flags, expected = long_work

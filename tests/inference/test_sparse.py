@@ -90,7 +90,7 @@ def test_what_is_not_the_same_network_is_not_taken_for_it():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("inside", [0, DOWNSAMPLE])
+@pytest.mark.parametrize("inside", [0, pytest.param(DOWNSAMPLE, marks=pytest.mark.exhaustive)])
 def test_the_exported_model_gives_its_scores(events, batch, segmenter, expected, tmp_path, inside):
     import tensorflow as tf
 

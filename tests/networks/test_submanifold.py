@@ -127,9 +127,8 @@ def test_battery(options, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "options", [{"data_format": "channels_first"}, pytest.param({"remat": True}, marks=pytest.mark.exhaustive)], ids=str
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("options", [{"data_format": "channels_first"}, {"remat": True}], ids=str)
 def test_layout_and_recomputation_change_nothing(options):
     plain = as_model(build_uresnet(CONFIG, SHAPE), SHAPE)
     other = build_uresnet(with_changes(CONFIG, **options), SHAPE)

@@ -106,7 +106,7 @@ NETWORKS = {
 }
 
 
-EXHAUSTIVE = ("plain_sum", "convolutional", "recomputing")
+EXHAUSTIVE = ("plain_sum", "convolutional", "recomputing", "no_norm_tensorflow")
 
 
 @pytest.mark.slow
@@ -122,7 +122,7 @@ def test_battery(name, tmp_path):
     "options",
     [
         {},
-        pytest.param({"conv_mode": "3D", "row_exchange": ("0",)}, marks=pytest.mark.slow),
+        pytest.param({"conv_mode": "3D", "row_exchange": ("0",)}, marks=[pytest.mark.slow, pytest.mark.exhaustive]),
         pytest.param(
             {"upsampling": "convolutional", "block_concat": True}, marks=[pytest.mark.slow, pytest.mark.exhaustive]
         ),

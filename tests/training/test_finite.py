@@ -25,7 +25,9 @@ def state_of(model):
     return [np.asarray(v.value) for v in [model.step, *model.optimizer.variables]]
 
 
-@pytest.mark.parametrize("xla", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["plain", "xla"])
+@pytest.mark.parametrize(
+    "xla", [False, pytest.param(True, marks=[pytest.mark.slow, pytest.mark.exhaustive])], ids=["plain", "xla"]
+)
 @pytest.mark.parametrize("options", [{"gradient_accumulation": 2, "ema_momentum": 0.5, "clip_norm": 1.0}])
 def test_a_loss_that_is_not_finite_changes_nothing(xla, options):
     good, bad, after = make_batches(3, 2)

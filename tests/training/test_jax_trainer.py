@@ -83,6 +83,7 @@ def test_what_it_has_not_is_refused_by_name(flag, said, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_loss_that_is_not_finite_stops_it_and_writes_no_checkpoint(tmp_path):
     done = train("jax", tmp_path, "wild", "--iterations=20", "--learning_rate=1e30", "--optimizer=sgd")
     assert done.returncode == 2 and "is not finite" in done.stderr and "synthetic" in done.stderr

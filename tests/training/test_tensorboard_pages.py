@@ -81,7 +81,10 @@ def test_the_hyperparameters_come_with_their_results(address):
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
-@pytest.mark.parametrize("page", ["overview_page", "trace_viewer@", "images", "hparams"])
+@pytest.mark.parametrize(
+    "page",
+    ["overview_page", "hparams", *(pytest.param(p, marks=pytest.mark.exhaustive) for p in ("trace_viewer@", "images"))],
+)
 def test_the_pages_render_in_a_browser(address, page, tmp_path):
     import matplotlib.pyplot as plt
 

@@ -46,6 +46,7 @@ def test_evaluation_depends_neither_on_xla_nor_on_the_batch_size(folder, sample_
     assert found[1] == pytest.approx(found[0], abs=1e-5)
 
 
+@pytest.mark.exhaustive
 def test_the_export_scores_bare_pixel_lists_and_dense_images_alike(folder, sample_file, tmp_path):
     run_door("export", f"--output_dir={folder}", "--run_id=straight", f"--export_dir={tmp_path}/model")
     loaded = tf.saved_model.load(tmp_path / "model")

@@ -53,9 +53,14 @@ def run_ranks(launcher, ranks, door, *arguments, check=True, timeout=300, **envi
     return done
 
 
+def unmarked(line: str) -> str:
+    """A line without the mark of its rank and stream that horovodrun puts before it."""
+    return re.sub(r"^\[[\d,]+\]<std\w+>:", "", line)
+
+
 def said(text: str) -> list[str]:
     """The lines that this package said, on whichever rank: without the launchers' marks."""
-    lines = (re.sub(r"^\[\d+\]<std\w+>:", "", line) for line in re.split(r"[\r\n]+", text))
+    lines = map(unmarked, re.split(r"[\r\n]+", text))
     return [line for line in lines if re.match(r"cosmictagger_tf(\.\w+)?: ", line)]
 
 

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.distributed.launching import GLOO, HERE, MPI, QUICK, needs_horovod, needs_mpi, run_ranks
+from tests.distributed.launching import GLOO, HERE, MPI, QUICK, needs_horovod, needs_mpi, run_ranks, unmarked
 from tests.doors import ROOT, run_door
 
 pytestmark = [pytest.mark.slow, pytest.mark.horovod, needs_horovod]
@@ -98,8 +97,7 @@ def test_evaluate_gives_the_same_table(runs, sample_file):
     # Three events: the ranks' shares are unequal.
     launcher = MPI if shutil.which("mpirun") else GLOO
     together = run_ranks(launcher, 2, "evaluate", *flags, "--minibatch_size=2").stdout
-    # horovodrun marks each line with its rank.
-    assert [re.sub(r"^\[[\d,]+\]<stdout>:", "", line) for line in together.splitlines()] == alone.splitlines()
+    assert [unmarked(line) for line in together.splitlines()] == alone.splitlines()
     assert "3 events" in alone
 
 

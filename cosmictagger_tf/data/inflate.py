@@ -49,6 +49,7 @@ def _load_libdeflate():
     except (ImportError, OSError, AttributeError):
         return None
     call.restype, call.argtypes = ctypes.c_int, (_POINTER, _POINTER, _SIZE, _POINTER, _SIZE, _POINTER)
+    library.libdeflate_free_decompressor.restype, library.libdeflate_free_decompressor.argtypes = None, (_POINTER,)
     return library
 
 
@@ -60,14 +61,24 @@ def inflater() -> Inflater | None:
     return _own_inflater() if _libdeflate else None
 
 
-def _own_inflater() -> Inflater:
-    # One a thread, for as long as the process lives.
-    found = getattr(_local, "inflater", None)
-    if found is None:
+class _OwnInflater(Inflater):
+    """libdeflate with a decompressor of its own, which is freed with it."""
+
+    def __init__(self):
         functions = _libdeflate.libdeflate_zlib_decompress, _libdeflate.libdeflate_adler32
         decompress, adler32 = (ctypes.cast(function, _POINTER) for function in functions)
-        found = _local.inflater = Inflater(decompress, _libdeflate.libdeflate_alloc_decompressor(), adler32)
-    return found
+        super().__init__(decompress, _libdeflate.libdeflate_alloc_decompressor(), adler32)
+        self.free = _libdeflate.libdeflate_free_decompressor
+
+    def __del__(self):
+        self.free(self.decompressor)
+
+
+def _own_inflater() -> Inflater:
+    # One a thread, for as long as the thread lives.
+    if not hasattr(_local, "inflater"):
+        _local.inflater = _OwnInflater()
+    return _local.inflater
 
 
 def _abreast(packed, sizes, out):

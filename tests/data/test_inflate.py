@@ -1,9 +1,11 @@
 """Inflating chunks: every method gives the same, and finds what is broken."""
 
 import ctypes
+import os
 import shutil
 import threading
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -162,3 +164,28 @@ def test_a_compiler_gives_the_quickest_method():
     if not shutil.which("cc"):
         pytest.skip("no C compiler here")
     assert inflate.METHOD == "several chunks abreast", "install the package again: pip install -e ."
+
+
+@pytest.mark.skipif(inflate.inflater() is None, reason="libdeflate is not here")
+def test_what_a_thread_inflates_with_is_freed_with_the_thread():
+    freed, packed = [], zlib.compress(bytes(1000))
+    free = inflate._libdeflate.libdeflate_free_decompressor
+
+    def work():
+        own = inflate.inflater()
+        own.free = lambda decompressor: freed.append(decompressor) or free(decompressor)
+        inflate.inflate_chunks(np.frombuffer(packed, np.uint8), [len(packed)], np.zeros((1, 1000), np.uint8))
+        assert inflate.inflater() is own
+
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    for number in range(1200):
+        if number == 200:
+            before = resident()
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert len(freed) == 1200
+    # A decompressor has 11 kB.
+    assert resident() - before < 3e6

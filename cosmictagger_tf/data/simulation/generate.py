@@ -48,7 +48,7 @@ def simulate_event(
     others, times = cosmics.cosmics(rng, interactions)
     late = [one.time * geometry.DRIFT_VELOCITY / geometry.CM_PER_ROW for one in neutrino]
     times = np.concatenate([late, times])
-    owners = np.array([NEUTRINO] * interactions + [COSMIC] * len(others))
+    owners = np.array([NEUTRINO] * interactions + [COSMIC] * len(others), np.int64)
     everything = [*followed, *others]
     deposits = [d for one in everything for d in one.deposits]
     deposits.append(shower(rng, Quanta.join([Quanta.none(), *(q for one in everything for q in one.quanta)])))

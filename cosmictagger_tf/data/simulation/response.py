@@ -141,4 +141,6 @@ def signal(clouds: Clouds, plane: int, shape: ImageShape) -> PlaneSignal:
     place[pixels] = np.arange(len(pixels))
     energy = np.zeros((2, len(pixels)))
     energy[:, place[hit]] = left
-    return PlaneSignal(pixels, np.bincount(place[everywhere], np.concatenate(adc), len(pixels)), energy)
+    # bincount of nothing gives integers.
+    total = np.bincount(place[everywhere], np.concatenate(adc), len(pixels)).astype(np.float64)
+    return PlaneSignal(pixels, total, energy)

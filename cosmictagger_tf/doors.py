@@ -1,13 +1,13 @@
 """What all doors share: parse, run, and turn a user's mistake into one line and a non-zero exit."""
 
-import os
 import signal
 import sys
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
 
-from cosmictagger_tf.errors import ConfigError, StoppedElsewhere, UserError, WriteError
+from cosmictagger_tf.environment import discard_output, import_backend, open_standard_streams
+from cosmictagger_tf.errors import StoppedElsewhere, UserError, WriteError
 from cosmictagger_tf.files import write_failure
 from cosmictagger_tf.flags import HelpRequested, help_text, parse
 from cosmictagger_tf.launch import launched
@@ -44,6 +44,7 @@ def open_door(
     Returns:
         The exit status: what main returns (None counts as 0), 2 for a mistake of the user, 130 for Ctrl-C.
     """
+    open_standard_streams()
     parsed = None
     try:
         try:
@@ -53,8 +54,11 @@ def open_door(
             return 0
         arguments = (parsed.given, *parsed.configs) if with_given else parsed.configs
         if uses_keras:
-            _import_backend_quietly()
-        return main(*arguments) or 0
+            import_backend()
+        status = main(*arguments) or 0
+        # Not at exit, where nobody could catch that its reader is gone.
+        sys.stdout.flush()
+        return status
     except UserError as error:
         # What is wrong with the flags is wrong on every rank: one of them says it.
         said_by_another = isinstance(error, StoppedElsewhere) or (parsed is None and launched().rank != 0)
@@ -68,7 +72,7 @@ def open_door(
         return 130
     except BrokenPipeError:
         # Who read the output wants no more of it (`| head`): nothing is left to say, at exit neither.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return 128 + signal.SIGPIPE
     except ModuleNotFoundError as missing:
         package = (missing.name or "").partition(".")[0]
@@ -83,29 +87,3 @@ def open_door(
             raise
         print(f"cosmictagger_tf.{module}: cannot write: {reason}", file=sys.stderr)
         return WriteError.exit_status
-
-
-def _import_backend_quietly():
-    # While it is imported, and while it looks for devices, TensorFlow writes notices on oneDNN, CPU features, missing
-    # GPUs and absl straight to file descriptor 2.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    sys.stderr.flush()
-    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        import keras  # noqa: F401
-
-        # The networks run without it, on another backend.
-        if find_spec("tensorflow"):
-            import tensorflow
-
-            tensorflow.config.list_physical_devices()
-    except ValueError as error:
-        # Where the user named no backend, it is a broken installation, of which the whole traceback tells more.
-        if "KERAS_BACKEND" not in os.environ:
-            raise
-        raise ConfigError(f"KERAS_BACKEND={os.environ['KERAS_BACKEND']}: {error}") from None
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(nowhere)

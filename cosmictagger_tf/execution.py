@@ -19,6 +19,10 @@ def prepare(config: ExecutionConfig, local_rank: int | None = None):
     """
     import keras
 
+    # Keras's own defaults, whatever the user's keras.json says: results must not depend on it.
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_image_data_format("channels_last")
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(PRECISION_POLICIES[config.precision])
     if keras.backend.backend() == "tensorflow":

@@ -14,7 +14,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up. A module may import from its own room, or from a lower floor.
 FLOORS = [
     {"errors", "detector", "backend", "__init__"},
-    {"config", "files", "launch"},
+    {"config", "files", "launch", "environment", "clean_stop"},
     {"data", "networks", "execution"},
     {"runs"},
     {"training"},

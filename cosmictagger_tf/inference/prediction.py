@@ -1,15 +1,14 @@
 """Runs a trained network over a data set and writes the file of its scores."""
 
-import signal
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from cosmictagger_tf import execution
+from cosmictagger_tf.clean_stop import exit_on_signals
 from cosmictagger_tf.config import (
     DataConfig,
     ExecutionConfig,
@@ -77,7 +76,7 @@ def predict_file(
         if isinstance(ranks, HorovodRanks):
             # From here on the ranks meet in the folder: one may need an hour longer than another.
             ranks.leave()
-        with exit_on_signals():
+        with exit_on_signals("the same command goes on from here"):
             mine = parts[ranks.rank :: ranks.size]
             missing = [part for part in mine if not work.has(part)]
             report_resumption(mine, missing, ranks.teller(print))
@@ -158,19 +157,3 @@ def score_events(
         ]
         advance(len(events))
         yield events
-
-
-@contextmanager
-def exit_on_signals() -> Iterator[None]:
-    """Within it SIGTERM and SIGINT end the process in order, with status 143 or 130, whoever started it."""
-
-    def stop(number, frame):
-        print(f"stopped by {signal.Signals(number).name}; the same command goes on from here", file=sys.stderr)
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

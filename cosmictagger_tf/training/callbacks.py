@@ -5,10 +5,10 @@ import signal
 
 import keras
 
+from cosmictagger_tf.clean_stop import CaughtSignals
 from cosmictagger_tf.errors import NonFiniteError
 from cosmictagger_tf.training.bad_events import BadEvents
 from cosmictagger_tf.training.checkpoints import CheckpointStore
-from cosmictagger_tf.training.clean_stop import CaughtSignals
 from cosmictagger_tf.training.evaluation import join
 from cosmictagger_tf.training.model import ELSEWHERE, FINE, LOSS
 from cosmictagger_tf.training.ranks import Ranks

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
+from cosmictagger_tf.clean_stop import CaughtSignals
 from cosmictagger_tf.data.batch import Batch
 from cosmictagger_tf.data.dataset import Reader
 from cosmictagger_tf.data.pipeline import BatchStream, training_dataset
@@ -14,7 +15,6 @@ from cosmictagger_tf.detector import PADDING_COORDINATE
 from cosmictagger_tf.errors import NonFiniteError
 from cosmictagger_tf.training.bad_events import BadEvents
 from cosmictagger_tf.training.checkpoints import CheckpointStore
-from cosmictagger_tf.training.clean_stop import CaughtSignals
 from cosmictagger_tf.training.evaluation import EventTable, join
 from cosmictagger_tf.training.jax_step import JaxStep, StepResult
 from cosmictagger_tf.training.recorders import RecordSink

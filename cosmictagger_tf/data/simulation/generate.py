@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cosmictagger_tf.clean_stop import exit_on_signals
 from cosmictagger_tf.config import SimulateConfig
 from cosmictagger_tf.data.event import Event
 from cosmictagger_tf.data.larcv_format import PARTICLE_DTYPE
@@ -72,7 +74,7 @@ def simulate_file(config: SimulateConfig, say=print):
         raise ConfigError(f"--output={path}: exists already; remove it, or give --overwrite")
     began = time.perf_counter()
     try:
-        with LarcvWriter(path, ImageShape()) as writer:
+        with exit_on_signals("no file was written"), LarcvWriter(path, ImageShape()) as writer:
             for event, particle in events(config):
                 assert event.label is not None
                 products = {PRODUCER_IMAGE: event.image, PRODUCER_LABEL: event.label}
@@ -93,17 +95,23 @@ def events(config: SimulateConfig) -> Iterator[tuple[Event, np.ndarray]]:
         return
     with ProcessPoolExecutor(config.workers, initializer=_end_with_parent) as pool:
         ahead: deque[Future] = deque()
-        for number in range(config.events):
-            # Not more at once than keeps the workers busy: the events wait here until they are written.
-            if len(ahead) >= AHEAD * config.workers:
+        try:
+            for number in range(config.events):
+                # Not more at once than keeps the workers busy: the events wait here until they are written.
+                if len(ahead) >= AHEAD * config.workers:
+                    yield ahead.popleft().result()
+                ahead.append(pool.submit(simulate_event, config.simulation_seed, number, *asked))
+            while ahead:
                 yield ahead.popleft().result()
-            ahead.append(pool.submit(simulate_event, config.simulation_seed, number, *asked))
-        while ahead:
-            yield ahead.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _end_with_parent():
-    # In a worker: where the process that began it is killed, it would wait for the next event for ever.
+    # In a worker: where the process that began it is killed, it would wait for the next event for ever. That process
+    # also decides what a signal to both means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
     assert parent is not None
 

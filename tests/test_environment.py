@@ -1,0 +1,103 @@
+"""What other programs leave around a command: closed streams, Keras's settings, signals that are ignored."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.doors import ROOT
+
+# What a process has after the streams that it was started without were closed.
+REPORT = """
+import os, sys
+from cosmictagger_tf.environment import open_standard_streams
+open_standard_streams()
+number = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
+for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+    print("said", file=stream, flush=True)
+assert sys.stdin.read() == "" and number > 2, number
+os.write(1, b"raw"); os.write(2, b"raw")
+"""
+
+
+@pytest.mark.parametrize("closed", [c for n in range(4) for c in itertools.combinations((0, 1, 2), n)])
+def test_closed_streams_are_opened_on_nothing(tmp_path, closed):
+    def close():
+        for number in closed:
+            os.close(number)
+
+    data = tmp_path / "data"
+    done = subprocess.run(
+        [sys.executable, "-c", REPORT, data],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        preexec_fn=close,
+    )
+    assert done.returncode == 0, done.stderr
+    assert data.read_bytes() == b""
+    assert done.stdout == (b"" if 1 in closed else b"said\nsaid\nraw")
+
+
+SETTINGS = """
+from cosmictagger_tf.environment import import_backend
+import_backend()
+import keras, tensorflow
+print(keras.backend.backend(), keras.config.floatx(), keras.config.epsilon(), keras.config.image_data_format())
+print(keras.Model.__module__.partition(".")[0], tensorflow.keras.Model.__module__.partition(".")[0])
+"""
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"floatx": "float16", "epsilon": 0.1, "backend": "theano", "image_data_format": "channels_first"},
+        None,
+    ],
+)
+def test_keras_takes_nothing_from_the_users_settings(tmp_path, settings):
+    (tmp_path / ".keras").mkdir()
+    file = tmp_path / ".keras/keras.json"
+    if settings is not None:
+        file.write_text(json.dumps(settings))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("KERAS_")}
+    environment |= {"HOME": str(tmp_path), "TF_USE_LEGACY_KERAS": "1", "KERAS_BACKEND": "", "KERAS_MAX_EPOCHS": "0"}
+    environment["PYTHONWARNINGS"] = "error"
+    done = subprocess.run(
+        [sys.executable, "-c", SETTINGS], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert done.stdout.split() == ["tensorflow", "float32", "1e-07", "channels_last", "keras", "keras"]
+    assert file.exists() == (settings is not None), "nothing was written either"
+
+
+def test_a_prepared_process_has_our_settings_where_keras_was_imported_before():
+    import keras
+
+    from cosmictagger_tf import execution
+    from cosmictagger_tf.config import ExecutionConfig
+
+    keras.config.set_floatx("float64")
+    keras.config.set_epsilon(0.1)
+    keras.config.set_image_data_format("channels_first")
+    execution.prepare(ExecutionConfig())
+    assert (keras.config.floatx(), keras.config.epsilon()) == ("float32", 1e-7)
+    assert keras.config.image_data_format() == "channels_last"
+
+
+PRINTING = """
+import sys
+from cosmictagger_tf.doors import open_door
+sys.exit(open_door("any", lambda: print("the last line"), (), "", "", [], uses_keras=False))
+"""
+
+
+def test_a_reader_that_is_gone_before_the_last_line_is_no_fault():
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-c", PRINTING], cwd=ROOT, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert done.returncode == 141 and done.stderr == b""

@@ -6,6 +6,8 @@ index convention, the files themselves (an id is a flat index into a (wires, tic
 
 from dataclasses import dataclass
 
+from cosmictagger_tf.text import counted
+
 BACKGROUND, COSMIC, NEUTRINO = 0, 1, 2
 CLASS_NAMES = ("background", "cosmic", "neutrino")
 N_CLASSES = len(CLASS_NAMES)
@@ -20,6 +22,11 @@ ADC_THRESHOLD = 5.0
 
 # Pixel lists are padded to a common length: a padded pixel has this row and column, and the value 0.
 PADDING_COORDINATE = -1
+
+
+def size_text(height: int, width: int) -> str:
+    """An image's size, as messages have it."""
+    return f"{counted(height, 'row')} x {counted(width, 'column')}"
 
 
 @dataclass(frozen=True)
@@ -40,4 +47,4 @@ class ImageShape:
         return ImageShape(self.planes, self.height >> downsample, self.width >> downsample)
 
     def __str__(self) -> str:
-        return f"{self.planes} planes of {self.height} rows x {self.width} columns"
+        return f"{counted(self.planes, 'plane')} of {size_text(self.height, self.width)}"

@@ -11,6 +11,7 @@ from cosmictagger_tf.config import DataConfig
 from cosmictagger_tf.data.event import Event, PlanePixels
 from cosmictagger_tf.detector import ADC_THRESHOLD, N_CLASSES, ImageShape
 from cosmictagger_tf.errors import ConfigError, DataError
+from cosmictagger_tf.text import counted, listed
 
 
 class Reader(Protocol):
@@ -154,14 +155,18 @@ class FilesReader:
             part.close()
 
 
-def expand(patterns: tuple[str, ...]) -> tuple[str, ...]:
-    """The files that names and patterns mean, in order; raises ConfigError where a pattern matches none."""
+def expand(patterns: tuple[str, ...], flag: str = "file") -> tuple[str, ...]:
+    """The files that the names and patterns of a flag mean, in order.
+
+    Raises:
+        ConfigError: a pattern matches none.
+    """
     found: list[str] = []
     for pattern in patterns:
         is_pattern = any(c in pattern for c in "*?[") and not os.path.exists(pattern)
         matches = sorted(glob(pattern)) if is_pattern else [pattern]
         if not matches:
-            raise ConfigError(f"--file={pattern}: no file matches")
+            raise ConfigError(f"--{flag}={pattern}: no file matches")
         found += matches
     return tuple(found)
 
@@ -177,7 +182,9 @@ def _check_alike(first: FileReader, other: FileReader):
 def _chosen_entries(total: int, config: DataConfig) -> tuple[int, int]:
     left = total - config.first_entry
     if left <= 0:
-        raise ConfigError(f"--first_entry={config.first_entry}: {', '.join(config.file)} has only {total} entries")
+        raise ConfigError(
+            f"--first_entry={config.first_entry}: {listed(config.file)} has only {counted(total, 'entry')}"
+        )
     return config.first_entry, min(left, config.max_entries or left)
 
 

@@ -7,11 +7,13 @@ time to open a file nor the memory grows with its length. Nothing that the file 
 import numpy as np
 
 from cosmictagger_tf.data.event import Event
+from cosmictagger_tf.data.foreign import why_not_larcv
 from cosmictagger_tf.data.larcv_format import group_name
 from cosmictagger_tf.data.tables import Hdf5File
 from cosmictagger_tf.data.voxels import EntryVoxels, follow_each_other, parts, read_quickly
 from cosmictagger_tf.detector import N_CLASSES, ImageShape
 from cosmictagger_tf.errors import DataError
+from cosmictagger_tf.text import listed
 
 # An image beyond this many pixels a plane is taken for a corrupt file rather than allocated.
 MOST_PIXELS = 1 << 26
@@ -39,8 +41,13 @@ class LarcvFile:
         self.file = Hdf5File(path)
         try:
             with self.file.sound():
+                reason = why_not_larcv(self.file.h5)
+                if reason:
+                    raise DataError(path, reason)
                 self.image = Sparse2d(self.file, producer_image)
-                self.has_labels = bool(producer_label) and self.file.has(group_name("sparse2d", producer_label))
+                self.has_labels = bool(producer_label) and bool(
+                    self.file.members(group_name("sparse2d", producer_label))
+                )
                 self.label = Sparse2d(self.file, producer_label) if self.has_labels else None
                 self.event_ids = self.file.table("/Events/event_id", {"run": "iu", "subrun": "iu", "event": "iu"})
                 self._check_lengths()
@@ -93,20 +100,28 @@ def _halves(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return words[:, 0], words[:, 1]
 
 
+def product_names(file: Hdf5File) -> list[str]:
+    """The products of a file, such as "particle_sbndneutrino", in alphabetical order, without empty groups."""
+    names = sorted(name for name in file.members("Data") if name.endswith("_group"))
+    return [name.removesuffix("_group") for name in names if file.members(f"Data/{name}")]
+
+
+def _instead(products: list[str]) -> str:
+    # What a file has where the product that was asked for is missing.
+    sparse = [name.removeprefix("sparse2d_") for name in products if name.startswith("sparse2d_")]
+    if products and not sparse:
+        return f"(it has: {listed(products)}): only sparse2d products are read, with one sparse image a wire plane"
+    return f"(it has: {listed(sparse)}); see --producer_image and --producer_label"
+
+
 class Sparse2d:
     """One sparse2d product of an open file."""
 
     def __init__(self, file: Hdf5File, producer: str):
         self.path, self.producer = file.path, producer
         group = group_name("sparse2d", producer)
-        if not file.has(group):
-            products = (name.removesuffix("_group") for name in file.members("Data"))
-            there = sorted(n.removeprefix("sparse2d_") for n in products if n.startswith("sparse2d_"))
-            raise DataError(
-                file.path,
-                f"has no sparse2d product '{producer}' (it has: {', '.join(there) or 'none'}); "
-                "see --producer_image and --producer_label",
-            )
+        if not file.members(group):
+            raise DataError(file.path, f"has no sparse2d product '{producer}' {_instead(product_names(file))}")
         self.extents = file.table(f"{group}/extents", {"first": "u", "N": "u"})
         self.plane_extents = file.table(f"{group}/voxel_extents", {"first": "u", "N": "u", "ID": "u"})
         self.voxels = file.table(f"{group}/voxels", {"id": "u", "value": "f"})

@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 
 from cosmictagger_tf.data.chunks import ChunkIndex, Place, chunk_index
+from cosmictagger_tf.data.foreign import why_not_hdf5
 from cosmictagger_tf.data.inflate import inflate_chunks
 from cosmictagger_tf.errors import DataError
 
@@ -81,7 +82,8 @@ class Hdf5File:
 
     def members(self, name: str) -> list[str]:
         """The names in a group; none where there is no such group."""
-        return [str(member) for member in self.h5.get(name) or ()] if self.has(name) else []
+        group = self.h5.get(name) if self.has(name) else None
+        return [str(member) for member in group] if isinstance(group, h5py.Group) else []
 
     @contextlib.contextmanager
     def sound(self) -> Iterator[None]:
@@ -294,4 +296,4 @@ def open_hdf5(path: str) -> h5py.File:
         if "lock" in text or "already open" in text or "consistency" in text:
             reason = "is being written by another program, or was not closed: wait, or make it again"
             raise DataError(path, reason) from None
-        raise DataError(path, "is no HDF5 file, or a broken one: copy or make it again") from None
+        raise DataError(path, why_not_hdf5(path)) from None

@@ -5,7 +5,7 @@ from functools import partial
 
 from cosmictagger_tf import execution
 from cosmictagger_tf.config import DataConfig, check_image_shape, with_changes
-from cosmictagger_tf.data.dataset import Reader, open_labelled, open_reader
+from cosmictagger_tf.data.dataset import Reader, expand, open_labelled, open_reader
 from cosmictagger_tf.data.pipeline import evaluation_dataset, training_dataset
 from cosmictagger_tf.data.sampling import training_entries
 from cosmictagger_tf.errors import ConfigError
@@ -248,7 +248,7 @@ def first_batch(stream) -> dict:
 def aux_data(config: RunConfig) -> DataConfig:
     """Where the validation's events come from: all of --aux_file."""
     size = config.train.aux_minibatch_size or config.data.minibatch_size
-    changes = {"file": config.train.aux_file, "synthetic": False, "minibatch_size": size}
+    changes = {"file": expand(config.train.aux_file, "aux_file"), "synthetic": False, "minibatch_size": size}
     return with_changes(config.data, **changes, first_entry=0, max_entries=0)
 
 

@@ -18,15 +18,6 @@ from cosmictagger_tf.errors import DataError
 from tests.data.bad_files import ENTRIES, ENTRY, FAULTS, IMAGE, NOT_FOR_THE_LIBRARY, ODDITIES, PLANE, SHAPE, sound_file
 from tests.doors import TINY, refusal, run_door
 
-READERS = ["h5py", pytest.param("larcv", marks=pytest.mark.larcv)]
-
-
-@pytest.fixture(params=READERS)
-def reader_name(request):
-    if request.param == "larcv":
-        pytest.importorskip("larcv", reason="the larcv library is not installed: scripts/install_larcv")
-    return request.param
-
 
 @pytest.fixture
 def path(tmp_path):

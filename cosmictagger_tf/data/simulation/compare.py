@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cosmictagger_tf.config import DataConfig, SimulateConfig
-from cosmictagger_tf.data.dataset import open_reader
+from cosmictagger_tf.data.dataset import expand, open_reader
 from cosmictagger_tf.data.event import Event, PlanePixels
 from cosmictagger_tf.data.simulation.generate import events
 from cosmictagger_tf.data.simulation.measures import measures
@@ -40,7 +40,7 @@ def read_events(path: str, most: int) -> list[Event]:
     Raises:
         DataError: it has no labels, or images of another size.
     """
-    reader = open_reader(DataConfig(file=(path,), max_entries=most, downsample=0))
+    reader = open_reader(DataConfig(file=expand((path,), "compare"), max_entries=most, downsample=0))
     if reader.shape != ImageShape():
         raise DataError(path, f"has {reader.shape}; what is simulated has {ImageShape()}")
     found = [reader.read(entry) for entry in range(len(reader))]

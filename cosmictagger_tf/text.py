@@ -1,0 +1,18 @@
+"""Numbers and lists of things in messages."""
+
+from collections.abc import Iterable
+from itertools import islice
+
+
+def counted(number: int, thing: str) -> str:
+    """ "1 plane", "3 planes", "2 entries"."""
+    if number == 1:
+        return f"{number} {thing}"
+    return f"{number} {thing[:-1]}ies" if thing.endswith("ry") else f"{number} {thing}s"
+
+
+def listed(names: Iterable[str], most: int = 12) -> str:
+    """The first names, comma-separated; "none" where there is none."""
+    names = iter(names)
+    shown = list(islice(names, most))
+    return ", ".join(shown) + (", ..." if next(names, None) is not None else "") or "none"

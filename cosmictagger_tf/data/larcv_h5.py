@@ -8,12 +8,12 @@ import numpy as np
 
 from cosmictagger_tf.data.event import Event
 from cosmictagger_tf.data.foreign import why_not_larcv
-from cosmictagger_tf.data.larcv_format import group_name
-from cosmictagger_tf.data.tables import Hdf5File
+from cosmictagger_tf.data.larcv_format import VOXEL_DTYPE, group_name
+from cosmictagger_tf.data.tables import Hdf5File, Table
 from cosmictagger_tf.data.voxels import EntryVoxels, follow_each_other, parts, read_quickly
-from cosmictagger_tf.detector import N_CLASSES, ImageShape
+from cosmictagger_tf.detector import N_CLASSES, ImageShape, size_text
 from cosmictagger_tf.errors import DataError
-from cosmictagger_tf.text import listed
+from cosmictagger_tf.text import counted, listed
 
 # An image beyond this many pixels a plane is taken for a corrupt file rather than allocated.
 MOST_PIXELS = 1 << 26
@@ -59,16 +59,19 @@ class LarcvFile:
     def __len__(self) -> int:
         return len(self.event_ids)
 
+    def tables(self) -> list[Table]:
+        """All tables that are read."""
+        products = [product for product in (self.image, self.label) if product is not None]
+        return [self.event_ids, *(table for product in products for table in product.tables)]
+
     def _check_lengths(self):
         entries = len(self.event_ids)
         if not entries:
             raise DataError(self.path, "has no entries")
         for product in (self.image, self.label):
             if product is not None and len(product.extents) != entries:
-                raise DataError(
-                    self.path,
-                    f"has {entries} event ids but {len(product.extents)} entries of {product.producer}: was it closed?",
-                )
+                there = f"{counted(len(product.extents), 'entry')} of {product.producer}"
+                raise DataError(self.path, f"has {counted(entries, 'event id')} but {there}: was it closed?")
 
     def event_id(self, entry: int) -> tuple[int, int, int]:
         """(run, subrun, event) of an entry of this file."""
@@ -76,7 +79,10 @@ class LarcvFile:
             found = self.event_ids.read(entry, 1)[0]
         except ValueError as error:
             raise DataError(self.path, str(error), entry) from None
-        return int(found["run"]), int(found["subrun"]), int(found["event"])
+        event_id = int(found["run"]), int(found["subrun"]), int(found["event"])
+        if max(event_id) >= 2**63:
+            raise DataError(self.path, f"/Events/event_id: {event_id} are beyond 64-bit integers with a sign", entry)
+        return event_id
 
     def read(self, entry: int, number: int | None = None) -> Event:
         """An entry of this file, as the entry `number` of a data set; raises DataError."""
@@ -122,12 +128,22 @@ class Sparse2d:
         group = group_name("sparse2d", producer)
         if not file.members(group):
             raise DataError(file.path, f"has no sparse2d product '{producer}' {_instead(product_names(file))}")
-        self.extents = file.table(f"{group}/extents", {"first": "u", "N": "u"})
-        self.plane_extents = file.table(f"{group}/voxel_extents", {"first": "u", "N": "u", "ID": "u"})
-        self.voxels = file.table(f"{group}/voxels", {"id": "u", "value": "f"})
-        self.meta = file.table(f"{group}/image_meta", {"projection_id": "u", "number_of_voxels": "u"})
+        self.extents = file.table(f"{group}/extents", {"first": "iu", "N": "iu"})
+        self.plane_extents = file.table(f"{group}/voxel_extents", {"first": "iu", "N": "iu", "ID": "iu"})
+        self.voxels = file.table(f"{group}/voxels", {"id": "iu", "value": "iuf"})
+        self.meta = file.table(f"{group}/image_meta", {"projection_id": "iu", "number_of_voxels": "iu*"})
         if self.meta.dtype["number_of_voxels"].shape != (2,):
             raise DataError(file.path, f"{producer}: image_meta is not that of two-dimensional images")
+
+    @property
+    def tables(self) -> list[Table]:
+        """Its tables."""
+        return [self.extents, self.plane_extents, self.voxels, self.meta]
+
+    @property
+    def converted(self) -> bool:
+        """Whether ids or values are of other types than the larcv library's."""
+        return any(self.voxels.dtype[name] != VOXEL_DTYPE[name] for name in ("id", "value"))
 
     def error(self, reason: str, entry: int | None, plane: int | None = None) -> DataError:
         """What is raised for a fault of this product."""
@@ -142,8 +158,8 @@ class Sparse2d:
         else:
             raise self.error("no entry has an image", None)
         wires, ticks = (int(n) for n in metas["number_of_voxels"][0])
-        if not 0 < wires * ticks <= MOST_PIXELS:
-            raise self.error(f"an image of {ticks} rows x {wires} columns", entry)
+        if min(wires, ticks) <= 0 or wires * ticks > MOST_PIXELS:
+            raise self.error(f"an image of {size_text(ticks, wires)}", entry)
         return ImageShape(len(extents), ticks, wires)
 
     def _rows(self, entry) -> tuple[np.ndarray, np.ndarray]:
@@ -174,13 +190,15 @@ class Sparse2d:
         columns = [extents[name].tolist() for name in ("ID", "first", "N")]
         columns += [metas[name].tolist() for name in ("projection_id", "number_of_voxels")]
         for plane, first, count, projection, (wires, ticks) in zip(*columns, strict=True):
-            if plane in found or plane >= shape.planes:
+            if plane in found or not 0 <= plane < shape.planes:
                 raise self.error(f"there must be one plane of each id from 0 to {shape.planes - 1}", entry, plane)
             if projection != plane:
                 raise self.error(f"image_meta calls it plane {projection}", entry, plane)
             if (wires, ticks) != (shape.width, shape.height):
-                here = f"{ticks} rows x {wires} columns"
+                here = size_text(ticks, wires)
                 raise self.error(f"is {here}, but the data set is {shape}: use files of one size", entry, plane)
+            if min(first, count) < 0:
+                raise self.error(f"voxel_extents name {count} voxels from {first} on", entry, plane)
             if first + count > len(self.voxels):
                 last = first + count
                 raise self.error(f"voxel_extents point to voxel {last}, but there are {len(self.voxels)}", entry, plane)
@@ -195,9 +213,9 @@ class Sparse2d:
     def in_one_piece(self, entry: int) -> bool:
         """Whether the voxels of the planes follow each other, in the order in which voxel_extents names the planes."""
         extents, _ = self._rows(entry)
-        counts = extents["N"].astype(np.uint64)
-        expected = extents["first"][:1] + np.cumsum(counts) - counts
-        return bool((extents["first"] == expected)[counts > 0].all())
+        firsts, counts = (extents[name].astype(np.int64) for name in ("first", "N"))
+        expected = firsts[:1] + np.cumsum(counts) - counts
+        return bool((firsts == expected)[counts > 0].all())
 
     def read(self, entry: int, shape: ImageShape, like: EntryVoxels | None = None) -> EntryVoxels:
         """The voxels of an entry.
@@ -215,31 +233,32 @@ class Sparse2d:
             voxels = self._read_ranges(ranges)
         except ValueError as error:
             raise self._unreadable(ranges, entry, error) from None
-        values = voxels["value"].astype(np.float32)
-        return self.checked(voxels["id"], values, [count for _, count in ranges], entry, shape, like)
+        return self.checked(voxels["id"], voxels["value"], [count for _, count in ranges], entry, shape, like)
 
     def checked(self, ids, values, counts, entry: int, shape: ImageShape, like: EntryVoxels | None) -> EntryVoxels:
         """The voxels of an entry, once they are found to be sound.
 
         Args:
             ids: integers [n], the planes one after the other.
-            values: float32 [n].
+            values: numbers [n].
             counts: voxels of each plane.
             entry, shape, like: as in `read`.
 
         Raises:
-            DataError: an id lies outside the image or is there twice, or a value is not finite.
+            DataError: an id lies outside the image or is there twice, or a value is not finite as a float32.
         """
         bounds = np.cumsum([0, *counts]).tolist()
+        with np.errstate(over="ignore"):
+            own, values = values, values.astype(np.float32)
         finite = np.isfinite(values)
         if not finite.all():
-            self._check(finite, bounds, entry, "a pixel's value is {}", values)
+            self._check(finite, bounds, entry, "a pixel's value is {}", own)
         low, high = _halves(ids)
         inside = not high.max(initial=0)
         if inside and like is not None and bounds == like.bounds and np.array_equal(low.view(np.int32), like.ids):
             return EntryVoxels(like.ids, values, bounds, like.coordinates)
         if not inside or low.max(initial=0) >= shape.pixels:
-            self._check(ids < shape.pixels, bounds, entry, f"pixel id {{}} lies outside of {shape}", ids)
+            self._check((ids >= 0) & (ids < shape.pixels), bounds, entry, f"pixel id {{}} lies outside of {shape}", ids)
         low = low.view(np.int32)
         # A copy: what was read may lie in a buffer that the next read overwrites.
         low = low.copy()

@@ -15,6 +15,7 @@ import numpy as np
 
 from cosmictagger_tf.data.event import Event
 from cosmictagger_tf.data.larcv_h5 import LarcvFile, Sparse2d
+from cosmictagger_tf.data.tables import filter_name, filters
 from cosmictagger_tf.data.voxels import EntryVoxels
 from cosmictagger_tf.errors import ConfigError, DataError, MissingPackageError
 
@@ -73,6 +74,7 @@ class LarcvLibraryFile:
         self.lock = threading.Lock()
         try:
             self._check_names()
+            self._check_filters()
             self.manager = self._open()
         except BaseException:
             self.checker.close()
@@ -85,6 +87,17 @@ class LarcvLibraryFile:
         for name in self.checker.file.h5["Data"]:
             if not name.endswith("_group") or name.count("_") < 2 or len(name.encode()) > _LONGEST_NAME:
                 raise DataError(self.path, f"the larcv library cannot open a file with /Data/{name}: use --reader=h5py")
+
+    def _check_filters(self):
+        # The library has an HDF5 of its own, which may lack what h5py has (lzf).
+        has = ctypes.CDLL(self.larcv.pylarcv.__file__).H5Zfilter_avail
+        for table in self.checker.tables():
+            for number in filters(table.dataset):
+                if has(ctypes.c_int(number)) <= 0:
+                    reason = (
+                        f"table {table.name} is compressed with {filter_name(table.dataset, number)}, which the larcv"
+                    )
+                    raise DataError(self.path, f"{reason} library lacks: use --reader=h5py")
 
     def _open(self):
         global _stuck
@@ -128,6 +141,9 @@ class LarcvLibraryFile:
 
     def _voxels(self, product: Sparse2d, entry, like: EntryVoxels | None = None) -> EntryVoxels:
         ranges = product.ranges(entry, self.shape)
+        if product.converted:
+            # HDF5 converts to the nearest number that the library's type has, without a word.
+            product.read(entry, self.shape)
         if not product.in_one_piece(entry):
             raise product.error("the larcv library needs voxels without gaps between planes: use --reader=h5py", entry)
         nothing = np.zeros(0, np.uint64), np.zeros(0, np.float32)

@@ -74,7 +74,7 @@ class ProductFile:
         if kind not in CHAINS:
             raise DataError(self.path, f"cannot copy {name}, a kind that is not known (known: {', '.join(CHAINS)})")
         chain = [
-            self.file.table(f"{group}/{table}", {"first": "u", "N": "u"} if table != CHAINS[kind][-1] else {})
+            self.file.table(f"{group}/{table}", {"first": "iu", "N": "iu"} if table != CHAINS[kind][-1] else {})
             for table in CHAINS[kind]
         ]
         others = sorted(set(self.file.h5[group]) - set(CHAINS[kind]))

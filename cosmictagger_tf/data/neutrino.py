@@ -77,8 +77,8 @@ def _tables(path, producer):
     if not file.has(group):
         file.close()
         return None
-    columns = {"pdg": "i", "energy_init": "f", "current_type": "i"}
-    return file, file.table(f"{group}/extents", {"first": "u", "N": "u"}), file.table(f"{group}/particles", columns)
+    columns = {"pdg": "iu", "energy_init": "iuf", "current_type": "iu"}
+    return file, file.table(f"{group}/extents", {"first": "iu", "N": "iu"}), file.table(f"{group}/particles", columns)
 
 
 def _neutrino(tables, place) -> Neutrino | None:

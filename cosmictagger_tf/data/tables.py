@@ -60,7 +60,8 @@ class Hdf5File:
 
         Args:
             name: HDF5 path.
-            columns: the columns it must have -> the kinds of number each may be, as in numpy.dtype.kind.
+            columns: the columns it must have -> the kinds of number each may be (numpy.dtype.kind); with a "*" there
+                are several in a row.
 
         Raises:
             DataError: there is no such table, or a column is missing or of another kind.
@@ -102,11 +103,20 @@ class Hdf5File:
             raise DataError(self.path, f"table {name} lies in another file, which is not read")
         if found.ndim != 1:
             raise DataError(self.path, f"table {name} has {found.ndim} dimensions instead of 1: is it a larcv3 file?")
+        missing = [number for number in filters(found) if not h5py.h5z.filter_avail(number)]
+        if missing:
+            raise DataError(
+                self.path,
+                f"table {name} is compressed with {filter_name(found, missing[0])}, which is not installed here: "
+                "rewrite the file with `h5repack -f GZIP=1` where it was made",
+            )
         for column, kinds in columns.items():
             if column not in (found.dtype.names or ()):
                 raise DataError(self.path, f"table {name} has no column {column}: is it a larcv3 file?")
-            if found.dtype[column].base.kind not in kinds:
-                raise DataError(self.path, f"table {name}: column {column} holds {found.dtype[column]}, not numbers")
+            kind = found.dtype[column]
+            if kind.base.kind not in kinds or (kind.shape and "*" not in kinds):
+                wanted = "numbers" if "f" in kinds else "whole numbers"
+                raise DataError(self.path, f"table {name}: column {column} holds {kind}, not {wanted}")
         table = Table(self, found)
         if table.rows and max(table.rows, table.chunk_rows) * table.dtype.itemsize > MOST_COMPRESSED * self.size:
             raise DataError(self.path, f"table {name} claims {table.rows} rows, which the file is too small for")
@@ -258,11 +268,22 @@ def _unpack_mixed(packed, places, out):
             raise ValueError(f"a stored chunk has {place.size} bytes instead of {len(row)}")
 
 
-def _is_plain_deflate(dataset) -> bool:
+def filters(dataset: h5py.Dataset) -> list[int]:
+    """The numbers of the HDF5 filters that a table's chunks go through, in order."""
     properties = dataset.id.get_create_plist()
-    filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
-    # Where numpy cannot have the file's own layout h5py converts.
-    return filters == [h5py.h5z.FILTER_DEFLATE] and dataset.id.get_type().get_size() == dataset.dtype.itemsize
+    return [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
+
+
+def filter_name(dataset: h5py.Dataset, number: int) -> str:
+    """One of them, as the file calls it."""
+    *_, name = dataset.id.get_create_plist().get_filter_by_id(number)
+    return f"the HDF5 filter {number}" + (f" ({name.decode(errors='replace')})" if name else "")
+
+
+def _is_plain_deflate(dataset) -> bool:
+    # Where the file's own layout is not numpy's, h5py converts.
+    same = dataset.id.get_type() == h5py.h5t.py_create(dataset.dtype, logical=True)
+    return same and filters(dataset) == [h5py.h5z.FILTER_DEFLATE]
 
 
 def scratch(name: str, size: int) -> np.ndarray:

@@ -92,4 +92,5 @@ def follow_each_other(ranges: Sequence[tuple[int, int]]) -> bool:
 
 
 def _usual(kind: np.dtype) -> bool:
-    return kind["id"] == np.dtype("<u8") and kind["value"] == np.dtype("<f4")
+    # A negative id is taken for one far outside of the image, and gets its other look.
+    return kind["id"] in (np.dtype("<u8"), np.dtype("<i8")) and kind["value"] == np.dtype("<f4")

@@ -195,6 +195,32 @@ def meta(row, wires, ticks) -> Callable[[Path], None]:
     return value(f"{IMAGE}/image_meta", "number_of_voxels", row, (wires, ticks))
 
 
+def unknown_filter(name) -> Callable[[Path], None]:
+    """A table whose chunks went through a filter that is not installed."""
+
+    def change(file):
+        rows = file[name][:]
+        del file[name]
+        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        properties.set_chunk((len(rows),))
+        properties.set_filter(32015, h5py.h5z.FLAG_OPTIONAL, (3,))
+        space, kind = h5py.h5s.create_simple((len(rows),)), h5py.h5t.py_create(rows.dtype, logical=True)
+        h5py.h5d.create(file.id, name.encode(), kind, space, properties).write_direct_chunk((0,), rows.tobytes())
+
+    return with_h5(change)
+
+
+def spoilt(name, column, kind, new, row=None) -> Callable[[Path], None]:
+    """A column of another type, and in it one value that the usual type has not."""
+
+    def change(rows):
+        rows = columns(rows, **{column: kind})
+        rows[column][ROW if row is None else row] = new
+        return rows
+
+    return table(name, change)
+
+
 EXTENTS, PLANES, VOXELS, META = (f"{IMAGE}/{t}" for t in ("extents", "voxel_extents", "voxels", "image_meta"))
 CUT = ": is cut short"
 BROKEN = ": is no HDF5 file, or a broken one|: is cut short"
@@ -288,7 +314,42 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
         voxel(LABEL, "id", lambda before: before),
         HERE + r"sbnd_cosmicseg: pixel id \d+ is",
     ),
+    # Columns of other types, with values that the usual ones have not.
+    "a negative id": (spoilt(VOXELS, "id", "<i8", -3, ROW * 400 + 10), HERE + "sbndwire: pixel id -3 lies outside"),
+    "a value beyond float32": (
+        spoilt(VOXELS, "value", "<f8", 1e300, ROW * 400 + 10),
+        HERE + r"sbndwire: a pixel's value is 1e\+300",
+    ),
+    "a label of 300": (
+        spoilt(f"{LABEL}/voxels", "value", "<u2", 300, ROW * 400 + 10),
+        HERE + "sbnd_cosmicseg: label 300 is none of the classes",
+    ),
+    "voxels from -400 on": (spoilt(PLANES, "first", "<i8", -400), HERE + ".*400 voxels from -400 on"),
+    "-1 voxels": (spoilt(PLANES, "N", "<i4", -1), HERE + ".*-1 voxels from 2800 on"),
+    "plane -1": (spoilt(PLANES, "ID", "<i4", -1), f", entry {ENTRY}, plane -1: .*one plane of each id"),
+    "planes from -1 on": (spoilt(EXTENTS, "first", "<i8", -1, ENTRY), f", entry {ENTRY}: .* lie beyond the 12 rows"),
+    "-1 planes": (spoilt(EXTENTS, "N", "<i8", -1, ENTRY), f", entry {ENTRY}: .* lie beyond the 12 rows"),
+    "an image of -64 x -32": (
+        spoilt(META, "number_of_voxels", ("<i8", (2,)), (-64, -32), 0),
+        ", entry 0: sbndwire: an image of -32 rows x -64 columns",
+    ),
+    "an event id beyond 64 bits with a sign": (
+        spoilt("/Events/event_id", "run", "<u8", 2**64 - 1, ENTRY),
+        f", entry {ENTRY}: /Events/event_id: .18446744073709551615, 2, 2. are beyond 64-bit",
+    ),
+    "two numbers for one": (
+        table(EXTENTS, lambda r: columns(r, first=("<u8", (2,)))),
+        ": table .*/extents: column first holds .*, not whole numbers",
+    ),
     # Chunks.
+    "a filter that is not there": (
+        unknown_filter(VOXELS),
+        f": table {VOXELS} is compressed with the HDF5 filter 32015, .*h5repack",
+    ),
+    "the same for the event ids": (
+        unknown_filter("/Events/event_id"),
+        ": table /Events/event_id is compressed with the HDF5 filter 32015",
+    ),
     "a chunk of noise": (chunk_bytes(lambda data: bytes(len(data))), LAST + "sbndwire: cannot be read: .*broken"),
     "a wrong checksum": (chunk_bytes(lambda d: d[:-4] + b"\0\1\2\3"), LAST + "sbndwire: cannot be read: .*broken"),
     "a chunk cut short": (index_entry(size=100), LAST + "sbndwire: cannot be read: .*broken"),
@@ -334,4 +395,17 @@ ODDITIES: dict[str, Callable[[Path], object]] = {
     "another byte order": table(VOXELS, lambda rows: columns(rows, id=">u8", value=">f4")),
     "values of 64 bits": table(VOXELS, lambda rows: columns(rows, value="f8")),
     "ids of 32 bits": table(VOXELS, lambda rows: columns(rows, id="u4")),
+    "ids of 64 bits with a sign": table(VOXELS, lambda rows: columns(rows, id="<i8")),
+    "ids of 16 bits with a sign": table(VOXELS, lambda rows: columns(rows, id=">i2")),
+    **{
+        f"labels of {kind}": table(f"{LABEL}/voxels", lambda rows, kind=kind: columns(rows, value=kind))
+        for kind in ("u1", "<i2", ">u4", "<i8", "<f2", ">f8")
+    },
+    "extents with a sign": table(EXTENTS, lambda rows: columns(rows, first="<i8", N="<i2")),
+    "voxel_extents of other widths": table(PLANES, lambda rows: columns(rows, first=">u2", N="<u8", ID="i1")),
+    "image_meta of other widths": table(
+        META, lambda rows: columns(rows, projection_id="i1", number_of_voxels=("<i4", (2,)))
+    ),
+    "event ids of 32 bits": table("/Events/event_id", lambda rows: columns(rows, run="<u4", subrun=">i4", event="u1")),
+    "a checksum": table(VOXELS, lambda rows: rows, chunks=(1000,), compression="gzip", fletcher32=True),
 }

@@ -15,7 +15,23 @@ from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.data.larcv_h5 import LarcvFile
 from cosmictagger_tf.doors import open_door
 from cosmictagger_tf.errors import DataError
-from tests.data.bad_files import ENTRIES, ENTRY, FAULTS, IMAGE, NOT_FOR_THE_LIBRARY, ODDITIES, PLANE, SHAPE, sound_file
+from tests.data.bad_files import (
+    ENTRIES,
+    ENTRY,
+    EXTENTS,
+    FAULTS,
+    IMAGE,
+    LABEL,
+    META,
+    NOT_FOR_THE_LIBRARY,
+    ODDITIES,
+    PLANE,
+    SHAPE,
+    VOXELS,
+    columns,
+    sound_file,
+    table,
+)
 from tests.doors import TINY, refusal, run_door
 
 
@@ -115,6 +131,35 @@ def test_the_library_refuses_what_it_would_read_wrongly(path):
     assert len(read_all(path)) == ENTRIES
     with pytest.raises(DataError, match="the larcv library cannot open a file with /Data/something: use --reader=h5py"):
         read_all(path, "larcv")
+
+
+@pytest.mark.parametrize("name", [EXTENTS, META, f"{LABEL}/voxels", "/Events/event_id"])
+def test_a_filter_that_only_h5py_has(path, name, reader_name):
+    sound = read_all(path)
+    table(name, lambda rows: rows, chunks=(4,), compression="lzf")(path)
+    if reader_name == "larcv":
+        said = rf"file.h5: table {name} is compressed with the HDF5 filter 32000 \(lzf\), .*use --reader=h5py"
+        with pytest.raises(DataError, match=said):
+            read_all(path, reader_name)
+        return
+    for before, after in zip(sound, read_all(path), strict=True):
+        for a, b in zip(before.image + before.label, after.image + after.label, strict=True):
+            np.testing.assert_array_equal(a.values, b.values)
+
+
+@pytest.mark.parametrize("kind", ["u1", ">i2", "<u4", "<i8", "<f2", ">f8"])
+def test_charge_of_other_types_is_read_as_it_is(path, kind, reader_name):
+    def change(rows):
+        rows["value"] = np.floor(rows["value"]) % 200
+        return rows
+
+    table(VOXELS, change)(path)
+    sound = read_all(path)
+    table(VOXELS, lambda rows: columns(rows, value=kind))(path)
+    for before, after in zip(sound, read_all(path, reader_name), strict=True):
+        for a, b in zip(before.image, after.image, strict=True):
+            assert b.values.dtype == np.float32
+            np.testing.assert_array_equal(a.values, b.values)
 
 
 def test_a_file_that_is_being_written(path):

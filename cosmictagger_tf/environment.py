@@ -1,6 +1,7 @@
 """What a command inherits from its environment, put in order before it works: standard streams, Keras's settings."""
 
 import contextlib
+import io
 import os
 import sys
 import warnings
@@ -16,7 +17,8 @@ KERAS_VARIABLES = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "TF_USE_LEGA
 def open_standard_streams():
     """Opens /dev/null in the place of standard streams that are closed, as by cron or a daemon.
 
-    Else the next file that is opened would get the number of one of them, and with it all that libraries print.
+    Else the next file that is opened would get the number of one of them, and with it all that libraries print. What
+    the encoding of a stream lacks, such as an umlaut in ASCII or a name in other bytes, is shown as an escape.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
@@ -26,6 +28,10 @@ def open_standard_streams():
             stream = os.fdopen(descriptor, "w" if descriptor else "r")
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)
+    for stream in (sys.stdout, sys.stderr):
+        # Those of a notebook take any text.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def discard_output():

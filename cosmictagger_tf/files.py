@@ -209,4 +209,4 @@ def sha256(path: Path) -> str:
 def write_json(path: Path, content: dict):
     """Writes a JSON file that is either complete or absent."""
     with replaced_file(path) as beside:
-        beside.write_text(json.dumps(content, indent=2) + "\n")
+        beside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

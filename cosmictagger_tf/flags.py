@@ -1,19 +1,31 @@
 """absl flags to configs: one flag per config field, defined once, grouped as the dataclasses group them.
 
-The only file that knows absl. A door names the config classes it needs; `parse` returns one config of each.
+The only file that knows absl. A command names the config classes it needs; `parse` returns one config of each.
 A fresh FlagValues is used instead of absl's global one, so that no other library's flags mix in.
 """
 
+import codecs
+import difflib
+import os
 import textwrap
+from collections.abc import Iterator
 from dataclasses import fields
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 from absl import flags as absl_flags
 
 from cosmictagger_tf.config import Config, NetworkConfig, flag_name
+from cosmictagger_tf.config.text import split_list, words
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.networks.presets import PRESETS
+
+HOW_FLAGS_ARE_WRITTEN = """
+Booleans: --flag or --noflag. A path may begin with ~. Lists: items with a comma in them are quoted, as in
+--file='"a,b.h5",c.h5'; a list given twice adds up. A flagfile holds flags, quoted as in a shell, and comments after #;
+the command line overrides it, lists included.
+"""
 
 
 class HelpRequested(Exception):
@@ -47,14 +59,14 @@ def parse(argv: list[str], groups: tuple[type[Config], ...], in_flagfiles: tuple
         HelpRequested: --help was among the arguments.
     """
     values = _define(groups)
+    arguments = _arguments(argv, groups, in_flagfiles)
     try:
-        rest = values(["door", *_expand_flagfiles(argv, _names(in_flagfiles) - _names(groups))])
+        rest = values(["command", *(argument.word for argument in arguments)])
     except absl_flags.Error as error:
-        raise ConfigError(str(error).replace("\n", " ")) from None
+        raise ConfigError(str(error).removeprefix("flag ").replace("\n", " ")) from None
     if values["help"].value:
         raise HelpRequested
-    if len(rest) > 1:
-        raise ConfigError(f"'{rest[1]}' is no flag: every option is written --name=value")
+    assert len(rest) == 1, "every word is a flag"
     given = frozenset(name for name in values if values[name].present)
     if "preset" in given:
         given |= {f.name for f in fields(NetworkConfig)}
@@ -63,7 +75,6 @@ def parse(argv: list[str], groups: tuple[type[Config], ...], in_flagfiles: tuple
 
 def _define(groups):
     values = absl_flags.FlagValues()
-    values.set_gnu_getopt(True)
     for group in groups:
         if group is NetworkConfig:
             absl_flags.DEFINE_enum(
@@ -91,57 +102,154 @@ def _define_one(f, values):
     elif isinstance(f.default, float):
         absl_flags.DEFINE_float(name, f.default, help, flag_values=values, **bounds)
     elif isinstance(f.default, tuple):
-        absl_flags.DEFINE_list(name, list(f.default), help, flag_values=values)
+        parser, serializer = _List(f.metadata["path"]), absl_flags.ArgumentSerializer()
+        absl_flags.DEFINE_multi(parser, serializer, name, list(f.default), help, flag_values=values)
     else:
-        absl_flags.DEFINE_string(name, f.default, help, flag_values=values)
+        parser, serializer = _Text(f.metadata["path"], bool(f.default)), absl_flags.ArgumentSerializer()
+        absl_flags.DEFINE(parser, name, f.default, help, values, serializer)
+
+
+class _Text(absl_flags.ArgumentParser):
+    def __init__(self, is_path: bool, required: bool):
+        self.is_path, self.required = is_path, required
+
+    def parse(self, argument):
+        if self.required and not argument:
+            raise ValueError("needs a value")
+        return home_expanded(argument) if self.is_path else argument
+
+
+class _List(absl_flags.ArgumentParser):
+    def __init__(self, is_path: bool):
+        self.is_path = is_path
+
+    def parse(self, argument):
+        items = split_list(argument)
+        return tuple(home_expanded(item) for item in items) if self.is_path else items
+
+
+def home_expanded(path: str) -> str:
+    """A path as typed, with the home folder for a leading ~ or ~user; raises ValueError where there is no such user."""
+    expanded = os.path.expanduser(path)
+    if expanded.startswith("~"):
+        raise ValueError("there is no such user; a name that begins with ~ is written ./~...")
+    return expanded
 
 
 def _build(group, values):
     given = {f.name: values[flag_name(f.name)] for f in fields(group) if values[flag_name(f.name)].present}
-    chosen = {name: tuple(flag.value) if isinstance(flag.value, list) else flag.value for name, flag in given.items()}
+    chosen = {
+        name: tuple(chain.from_iterable(flag.value)) if isinstance(flag.value, list) else flag.value
+        for name, flag in given.items()
+    }
     if group is NetworkConfig:
         chosen = {**PRESETS[values["preset"].value].to_dict(), **chosen}
     return group(**chosen)
 
 
-def _names(groups) -> set[str]:
-    """The flags of config classes, as they may be written."""
-    names = {flag_name(f.name): f for group in groups for f in fields(group)}
-    return set(names) | {f"no{name}" for name, f in names.items() if isinstance(f.default, bool)}
+class _Argument(NamedTuple):
+    name: str
+    # As absl takes it: --name=value, --name or --noname.
+    word: str
+    # The same object for all flags of one flagfile, and for all of the command line.
+    source: object
+    # The flagfile and its line, for messages; "" on the command line.
+    place: str
 
 
-def _expand_flagfiles(argv, passed_over):
-    from_files, rest, arguments = [], [], iter(argv)
-    for argument in arguments:
-        name, _, value = argument.partition("=")
-        if name in ("--flagfile", "-flagfile"):
-            value = value or next(arguments, "")
-            from_files += _read_flagfile(Path(value), ())
+def _arguments(argv, groups, in_flagfiles) -> list[_Argument]:
+    """What the command line and its flagfiles say, in order: for each flag that of the last source that has it."""
+    own, known = _switches(groups), _switches((*groups, *in_flagfiles))
+    from_files: list[_Argument] = []
+    from_line: list[_Argument] = []
+    for argument in _joined(argv, own, object()):
+        if argument.name == "flagfile":
+            from_files += _read_flagfile(_flagfile_path(argument, Path()), (), known)
         else:
-            rest.append(argument)
-    return [line for line in from_files if line.lstrip("-").partition("=")[0] not in passed_over] + rest
+            from_line.append(argument)
+    arguments = [argument for argument in from_files if argument.name in own] + from_line
+    last = {argument.name: argument.source for argument in arguments}
+    return [argument for argument in arguments if argument.source is last[argument.name]]
 
 
-def _read_flagfile(path, stack):
+def _switches(groups) -> dict[str, bool]:
+    """Every flag that config classes make, and whether it is one without a value."""
+    names = {flag_name(f.name): isinstance(f.default, bool) for group in groups for f in fields(group)}
+    names |= {"preset": False} if NetworkConfig in groups else {}
+    return names | {"flagfile": False, "help": True, "h": True}
+
+
+def _joined(given: list[str], switches: dict[str, bool], source: object, place: str = "") -> Iterator[_Argument]:
+    """The flags that words make: --name=value, --name value, and for a switch --name or --noname."""
+    rest = iter(given)
+    for word in rest:
+        name, equals, value = word.lstrip("-").partition("=")
+        if not word.startswith("-") or not name:
+            raise ConfigError(f"{place}'{word}' is no flag: every option is written --name=value")
+        if name not in switches and switches.get(name.removeprefix("no")) and not equals:
+            name = name.removeprefix("no")
+        if name not in switches:
+            alike = difflib.get_close_matches(name, switches, n=1)
+            hint = f": did you mean --{alike[0]}?" if alike else " (--help lists all)"
+            raise ConfigError(f"{place}--{name} is no flag of this command{hint}")
+        if not switches[name] and not equals:
+            value = next(rest, "--")
+            if value.startswith("--"):
+                raise ConfigError(f"{place}--{name}: needs a value, as in --{name}=...")
+            word = f"{word}={value}"
+        if "\n" in value or "\r" in value:
+            raise ConfigError(f"{place}--{name}={value!r}: an option must not have a line break in it")
+        yield _Argument(name, word, source, place)
+
+
+def _flagfile_path(argument: _Argument, folder: Path) -> Path:
+    value = argument.word.partition("=")[2]
     try:
-        if path.resolve() in stack:
-            raise ConfigError(f"--flagfile={path}: the file includes itself")
-        lines = [line.strip() for line in path.read_text().splitlines()]
-    # A ValueError: not UTF-8, or a NUL in the name.
+        if not value:
+            raise ValueError("needs a value")
+        return folder / home_expanded(value)
+    except ValueError as error:
+        raise ConfigError(f"{argument.place}--flagfile={value}: {error}") from None
+
+
+def _read_flagfile(path: Path, outer: tuple[Path, ...], switches: dict[str, bool]) -> list[_Argument]:
+    """The flags of a flagfile and of those that it names.
+
+    Args:
+        path: of the file.
+        outer: those that name it, directly or not.
+        switches: see _switches.
+    """
+    arguments: list[_Argument] = []
+    source = object()
+    for number, line in enumerate(_flagfile_lines(path), start=1):
+        place = f"--flagfile={path}, line {number}: "
+        try:
+            said = [] if line.startswith("//") else words(line)
+        except ValueError as error:
+            raise ConfigError(f"{place}{error}; an apostrophe in a name is written \\'") from None
+        for argument in _joined(said, switches, source, place):
+            if argument.name != "flagfile":
+                arguments.append(argument)
+                continue
+            inner = _flagfile_path(argument, path.parent)
+            if inner.resolve() in (path.resolve(), *outer):
+                raise ConfigError(f"{place}the file includes itself")
+            arguments += _read_flagfile(inner, (path.resolve(), *outer), switches)
+    return arguments
+
+
+def _flagfile_lines(path: Path) -> list[str]:
+    # Bytes as the command line has them, so that names which are no UTF-8 can be written; editors on Windows put a mark
+    # first, and end lines otherwise.
+    try:
+        text = os.fsdecode(path.read_bytes().removeprefix(codecs.BOM_UTF8))
+    # A ValueError: a NUL in the name.
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not a text file"
-        raise ConfigError(f"--flagfile={path}: {reason}") from None
-    if any("\0" in line for line in lines):
-        raise ConfigError(f"--flagfile={path}: not a text file")
-    found = []
-    for line in lines:
-        if line.startswith(("--flagfile=", "-flagfile=")):
-            found += _read_flagfile(path.parent / line.partition("=")[2], (*stack, path.resolve()))
-        elif line and not line.startswith(("#", "//")):
-            if not line.startswith("-"):
-                raise ConfigError(f"--flagfile={path}: the line '{line}' is no flag (comments begin with #)")
-            found.append(line)
-    return found
+        raise ConfigError(f"--flagfile={path}: {getattr(error, 'strerror', None) or 'not a text file'}") from None
+    if "\0" in text:
+        raise ConfigError(f"--flagfile={path}: not a text file in UTF-8")
+    return [line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
 
 
 def help_text(module: str, description: str, examples: str, groups: tuple[type[Config], ...]) -> str:
@@ -162,7 +270,7 @@ def help_text(module: str, description: str, examples: str, groups: tuple[type[C
         for f in fields(group):
             lines += _flag_lines(flag_name(f.name), f.default, f.metadata["help"], f.metadata["choices"])
         lines.append("")
-    lines += ["A flagfile holds one flag a line; the command line overrides it. Booleans: --flag or --noflag."]
+    lines.append(textwrap.fill(" ".join(HOW_FLAGS_ARE_WRITTEN.split()), 112))
     return "\n".join(lines)
 
 

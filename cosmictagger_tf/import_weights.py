@@ -2,7 +2,7 @@
 
 import sys
 
-from cosmictagger_tf.config import DataConfig, ImportConfig, NetworkConfig, OutputConfig
+from cosmictagger_tf.config import RUN, DataConfig, ImportConfig, NetworkConfig, OutputConfig
 from cosmictagger_tf.doors import open_door
 
 DESCRIPTION = """
@@ -27,4 +27,4 @@ def main(source, output, network, data) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(open_door("import_weights", main, GROUPS, DESCRIPTION, EXAMPLES))
+    sys.exit(open_door("import_weights", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN))

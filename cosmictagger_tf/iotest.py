@@ -2,7 +2,7 @@
 
 import sys
 
-from cosmictagger_tf.config import DataConfig, IoTestConfig, RanksConfig, SkipConfig, check_image_shape
+from cosmictagger_tf.config import RUN, DataConfig, IoTestConfig, RanksConfig, SkipConfig, check_image_shape
 from cosmictagger_tf.doors import open_door
 from cosmictagger_tf.errors import ConfigError
 
@@ -52,4 +52,4 @@ def main(data, skip, test, distributed) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(open_door("iotest", main, GROUPS, DESCRIPTION, EXAMPLES))
+    sys.exit(open_door("iotest", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN))

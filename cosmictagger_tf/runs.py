@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,16 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cosmictagger_tf.config import Config, DataConfig, ExecutionConfig, NetworkConfig, OptimizerConfig, OutputConfig
+from cosmictagger_tf.config import (
+    Config,
+    DataConfig,
+    ExecutionConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    OutputConfig,
+    flag_name,
+)
+from cosmictagger_tf.config.text import flag_line
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import locked, make_folder, replaced_file, tidy, write_json
 
@@ -77,7 +87,7 @@ class RunFolder:
     def record(self) -> dict | None:
         """What the run wrote about itself; None for a new run."""
         try:
-            record = json.loads(self.record_file.read_text())
+            record = json.loads(self.record_file.read_text(encoding="utf-8"))
             if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
                 raise ValueError("no record of a run")
             return record
@@ -96,7 +106,8 @@ class RunFolder:
     def write_record(self, configs: dict[str, Config], more: dict):
         """Writes run.json: the configs by section, the command line and the git commit, and `more`; and run.flags."""
         with replaced_file(self.flagfile) as beside:
-            beside.write_text("\n".join(["# Every option of this run.", *flag_lines(configs), ""]))
+            # In the bytes that a command line has: what a file system calls its files need not be UTF-8.
+            beside.write_bytes(os.fsencode("\n".join(["# Every option of this run.", *flag_lines(configs), ""])))
         content = {"config": {name: config.to_dict() for name, config in configs.items()}}
         write_json(self.record_file, content | {"command": sys.argv, "git_commit": git_commit()} | more)
 
@@ -147,9 +158,7 @@ def flag_lines(configs: dict[str, Config]) -> list[str]:
     for section, config in configs.items():
         lines += ["", f"# {section}"]
         for f in fields(config):
-            value = getattr(config, f.name)
-            text = str(value).lower() if isinstance(value, bool) else value
-            lines.append(f"--{f.name}={','.join(value) if isinstance(value, tuple) else text}")
+            lines.append(flag_line(flag_name(f.name), getattr(config, f.name)))
     return lines
 
 
@@ -158,9 +167,9 @@ def git_commit() -> str | None:
     checkout = Path(__file__).resolve().parents[1]
     command = ["git", "-C", str(checkout), "rev-parse", "--show-toplevel", "HEAD"]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=10)
+        found = subprocess.run(command, capture_output=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
     # Installed in an environment within a checkout of something else, it is none of that one's.
-    top, _, commit = found.stdout.strip().rpartition("\n")
+    top, _, commit = os.fsdecode(found.stdout).strip().rpartition("\n")
     return commit if found.returncode == 0 and Path(top).resolve() == checkout else None

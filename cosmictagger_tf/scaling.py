@@ -2,7 +2,7 @@
 
 import sys
 
-from cosmictagger_tf.config import DataConfig, DistributedConfig, NetworkConfig, ScalingConfig
+from cosmictagger_tf.config import RUN, DataConfig, DistributedConfig, NetworkConfig, ScalingConfig
 from cosmictagger_tf.doors import open_door
 
 DESCRIPTION = """
@@ -25,4 +25,4 @@ def main(scaling, network, data, distributed) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(open_door("scaling", main, GROUPS, DESCRIPTION, EXAMPLES))
+    sys.exit(open_door("scaling", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN))

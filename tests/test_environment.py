@@ -101,3 +101,22 @@ def test_a_reader_that_is_gone_before_the_last_line_is_no_fault():
     done = subprocess.run([sys.executable, "-c", PRINTING], cwd=ROOT, stdout=write, stderr=subprocess.PIPE, check=False)
     os.close(write)
     assert done.returncode == 141 and done.stderr == b""
+
+
+NAMES_PRINTED = """
+import sys
+from cosmictagger_tf.doors import open_door
+def main():
+    print("written: d\\xfc/lat\\udce9.h5", flush=True)
+    print("d\\xfc", file=sys.stderr)
+sys.exit(open_door("any", main, (), "", "", [], uses_keras=False))
+"""
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"), [("ascii", b"d\\xfc/lat\\udce9.h5"), ("utf-8", "d\xfc/lat\\udce9.h5".encode())]
+)
+def test_a_terminal_shows_any_name(encoding, shown):
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", NAMES_PRINTED], cwd=ROOT, capture_output=True, env=environment)
+    assert (done.returncode, done.stdout) == (0, b"written: " + shown + b"\n"), done.stderr

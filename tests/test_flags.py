@@ -4,11 +4,13 @@ import importlib
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from cosmictagger_tf import config
 from cosmictagger_tf.config import (
     DataConfig,
     DisplayConfig,
@@ -23,6 +25,7 @@ from cosmictagger_tf.doors import open_door
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.flags import parse
 from cosmictagger_tf.networks.presets import PRESETS
+from cosmictagger_tf.runs import RunFolder
 from tests.doors import ROOT
 
 
@@ -120,6 +123,14 @@ def test_flagfiles_nest_relative_to_themselves_and_yield_to_the_command_line(tmp
         (["--seed=4294967296"], ExecutionConfig, "--seed"),
         (["--simulation_seed=9223372036854775808"], SimulateConfig, "--simulation_seed"),
         (["--entries=\u00b2"], DisplayConfig, "is no entry number"),
+        (["--file=a.h5,"], DataConfig, "--file=a.h5,: an item of the list is empty"),
+        (["--file"], DataConfig, "--file: needs a value"),
+        (["--file", "--synthetic"], DataConfig, "--file: needs a value"),
+        (["--file=~no_such_user/a.h5"], DataConfig, "--file=~no_such_user/a.h5: there is no such user"),
+        (["--file=a\nb.h5"], DataConfig, "line break"),
+        (["--output_dir="], OutputConfig, "--output_dir=: needs a value"),
+        (["--noxla=true"], ExecutionConfig, "--noxla"),
+        (["--flagfile"], DataConfig, "--flagfile: needs a value"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_flag(argv, group, said):
@@ -140,6 +151,93 @@ def test_a_line_that_is_no_flag_is_refused(tmp_path):
     (tmp_path / "a.flags").write_text("network_depth=3\n")
     with pytest.raises(ConfigError, match="is no flag"):
         parse([f"--flagfile={tmp_path}/a.flags"], (NetworkConfig,))
+
+
+def test_a_list_given_twice_adds_up_and_the_command_line_replaces_a_flagfiles(tmp_path):
+    (tmp_path / "two.flags").write_text("--file=c.h5\n")
+    (tmp_path / "one.flags").write_text("--flagfile=two.flags\n--file=a.h5\n--file=b.h5\n")
+    flags = f"--flagfile={tmp_path}/one.flags"
+    assert one(["--file=a.h5", "--file=b.h5,c.h5"], DataConfig).file == ("a.h5", "b.h5", "c.h5")
+    assert one([flags], DataConfig).file == ("a.h5", "b.h5")
+    assert one([flags, "--file=x.h5", "--file", "y.h5"], DataConfig).file == ("x.h5", "y.h5")
+    assert one(["--downsample=1", "--downsample=3"], DataConfig).downsample == 3
+
+
+def path_options():
+    """(config class, field) of every option that names a file or a folder."""
+    groups = [g for g in vars(config).values() if isinstance(g, type) and issubclass(g, config.Config)]
+    return [(group, f) for group in groups for f in fields(group) if f.metadata["path"]]
+
+
+@pytest.mark.parametrize(("group", "field"), path_options())
+def test_the_home_folder_is_understood_in_every_path(group, field, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    needed = ["--iterations=1"] if group is TrainConfig else []
+    name = {"comparison_picture": "~/x.png", "report": "~/x.html", "from_": "~/x.npz"}.get(field.name, "~/x.h5")
+    value = getattr(one([*needed, f"--{config.flag_name(field.name)}={name}"], group), field.name)
+    assert (value[0] if isinstance(value, tuple) else value) == name.replace("~", "/home/me")
+
+
+def test_options_that_name_files_are_marked():
+    named = {f.name for _, f in path_options()}
+    assert named >= {"file", "aux_file", "output", "output_dir", "weights_location", "init_from", "from_", "report"}
+    assert named >= {"export_dir", "display_dir", "json", "compare", "comparison_picture"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            b"--downsample=1\n--dwnsample=2\n",
+            "line 2: --dwnsample is no flag of this command: did you mean --downsample?",
+        ),
+        (b'--file="a.h5\n', "line 1: No closing quotation"),
+        (b"--file=a.h5 b.h5\n", "line 1: 'b.h5' is no flag"),
+        (b"\n--file\n", "line 2: --file: needs a value"),
+        (b"--flagfile=\n", "line 1: --flagfile=: needs a value"),
+        ("--file=a.h5\n".encode("utf-16"), "not a text file in UTF-8"),
+    ],
+)
+def test_what_a_flagfile_must_not_have_is_refused_by_line(tmp_path, text, said):
+    (tmp_path / "a.flags").write_bytes(text)
+    with pytest.raises(ConfigError) as error:
+        one([f"--flagfile={tmp_path}/a.flags"], DataConfig)
+    assert said in str(error.value) and "a.flags" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"\xef\xbb\xbf--file=a.h5\n--downsample=3\n",
+        b"--file=a.h5\r\n--downsample=3\r\n",
+        b"--file a.h5 # largest, gr\xf6\xdfte\n--downsample=3",
+        b"--file='a.h5' --downsample \"3\"\n",
+        b"// both\n--file=a.h5\n\n  --downsample=3  \n",
+    ],
+)
+def test_what_editors_and_people_write_in_flagfiles(tmp_path, text):
+    (tmp_path / "a.flags").write_bytes(text)
+    data = one([f"--flagfile={tmp_path}/a.flags"], DataConfig)
+    assert (data.file, data.downsample) == (("a.h5",), 3)
+
+
+def test_a_flagfile_of_the_home_folder_may_name_another_one_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "inner one.flags").write_text("--downsample=3\n")
+    (tmp_path / "outer.flags").write_text("--flagfile='~/inner one.flags'\n")
+    assert one(["--flagfile=~/outer.flags"], DataConfig).downsample == 3
+
+
+def test_a_runs_record_gives_the_same_names_again(tmp_path):
+    names = ("a,b.h5", " c d ", 'it\'s #1 "$x".h5', "lat\udce9.h5", "d\xfc.h5", "set_[0-9]*.h5", "\\~", "e\u2028f\x0c")
+    data, train = DataConfig(file=names), TrainConfig(iterations=1, aux_file=("a,b.h5",), init_from="my, run#2")
+    output = OutputConfig(str(tmp_path / "out put"), "first")
+    folder = RunFolder(output)
+    folder.prepare()
+    folder.write_record({"output": output, "data": data, "train": train}, {})
+    again = parse([f"--flagfile={folder.flagfile}"], (OutputConfig, DataConfig, TrainConfig)).configs
+    assert again == (output, data, train)
+    assert folder.config(DataConfig) == data
 
 
 def test_doors_print_one_line_and_exit_with_2(capsys):
@@ -167,10 +265,6 @@ def test_a_missing_package_is_one_line_and_a_missing_module_of_ours_is_not(capsy
 
 
 def test_every_option_explains_itself():
-    from dataclasses import fields
-
-    from cosmictagger_tf import config
-
     for group in vars(config).values():
         if isinstance(group, type) and issubclass(group, config.Config) and group is not config.Config:
             for f in fields(group):

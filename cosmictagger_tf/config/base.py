@@ -9,9 +9,12 @@ from cosmictagger_tf.errors import ConfigError
 LARGEST_FLOAT, LARGEST_INTEGER = 3.4e38, 2**31 - 1
 
 
-def option(default, help: str, *, choices=None, minimum=None, maximum=None) -> Any:
-    """A dataclass field that knows its help text, its allowed values and its inclusive bounds."""
-    metadata = {"help": help, "choices": choices, "minimum": minimum, "maximum": maximum}
+def option(default, help: str, *, choices=None, minimum=None, maximum=None, path=False) -> Any:
+    """A dataclass field that knows its help text, its allowed values, its inclusive bounds, and whether it names files.
+
+    Names of files are strings, or tuples of strings, as the system has them: bytes that are no UTF-8 are surrogates.
+    """
+    metadata = {"help": help, "choices": choices, "minimum": minimum, "maximum": maximum, "path": path}
     return field(default=default, metadata=metadata)
 
 

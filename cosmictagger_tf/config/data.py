@@ -10,7 +10,9 @@ from cosmictagger_tf.errors import ConfigError
 class DataConfig(Config):
     """Data: which events are read, and how"""
 
-    file: tuple[str, ...] = option((), "larcv3 HDF5 files, comma-separated; patterns such as 'set_*.h5' are expanded")
+    file: tuple[str, ...] = option(
+        (), "larcv3 HDF5 files, comma-separated; patterns such as 'set_*.h5' are expanded", path=True
+    )
     synthetic: bool = option(False, "read no file: random pixel lists of the size of an SBND event, to measure compute")
     reader: str = option(
         "h5py", "library that reads the files (identical arrays; larcv must be compiled)", choices=("h5py", "larcv")
@@ -43,7 +45,7 @@ class SkipConfig(Config):
 class SimulateConfig(Config):
     """Simulation"""
 
-    output: str = option("simulated.h5", "the larcv3 file to write")
+    output: str = option("simulated.h5", "the larcv3 file to write", path=True)
     overwrite: bool = option(False, "replace the file if it exists")
     events: int = option(100, "how many events", minimum=1)
     simulation_seed: int = option(1, "names the set: the same seed gives the same events", minimum=0, maximum=2**63 - 1)
@@ -61,9 +63,11 @@ class SimulateConfig(Config):
     )
     workers: int = option(1, "processes that simulate at once; the file does not depend on it", minimum=1)
     compare: str = option(
-        "", "a larcv3 file with labels: write no file, but print and draw how --events simulated events compare with it"
+        "",
+        "a larcv3 file with labels: write no file, but print and draw how --events simulated events compare with it",
+        path=True,
     )
-    comparison_picture: str = option("comparison.png", "the picture that --compare draws")
+    comparison_picture: str = option("comparison.png", "the picture that --compare draws", path=True)
 
     def check(self):
         if not self.comparison_picture.endswith(".png"):

@@ -67,7 +67,7 @@ class DistributedConfig(RanksConfig):
 class OutputConfig(Config):
     """Run: where its files are"""
 
-    output_dir: str = option("output", "folder of all runs; a run's files are in <output_dir>/<run_id>")
+    output_dir: str = option("output", "folder of all runs; a run's files are in <output_dir>/<run_id>", path=True)
     run_id: str = option("test", "name of the run; the same name again resumes it")
 
     def check(self):

@@ -26,6 +26,7 @@ class WeightsConfig(Config):
         "",
         "a Keras .weights.h5 file to use instead of a run's checkpoint; of the architecture that the network flags and "
         "--downsample say, or, without a network flag, of the run that --run_id names",
+        path=True,
     )
     background_shift: float = option(
         0.0,
@@ -51,7 +52,7 @@ class WeightsConfig(Config):
 class PredictConfig(Config):
     """Prediction: the file of scores"""
 
-    output: str = option("predicted.h5", "the larcv3 file to write")
+    output: str = option("predicted.h5", "the larcv3 file to write", path=True)
     overwrite: bool = option(False, "replace the file if it exists")
     producer_neutrino_score: str = option("neutrino_prediction", "producer of the sparse2d product of neutrino scores")
     producer_cosmic_score: str = option("cosmic_prediction", "producer of the sparse2d product of cosmic scores")
@@ -68,6 +69,7 @@ class EvaluateConfig(Config):
     report: str = option(
         "",
         "the HTML report, .json and .csv beside it; default: evaluation.html in the folder of the weights' run",
+        path=True,
     )
     html: bool = option(True, "draw the HTML report")
     bootstrap: int = option(1000, "resamplings of the events for the 95 % intervals; 0 = no intervals", minimum=0)
@@ -90,6 +92,7 @@ class ExportConfig(Config):
     export_dir: str = option(
         "",
         "where to; default: saved_model or model.keras in the folder of the run whose weights they are",
+        path=True,
     )
     export_format: str = option(
         "saved_model",
@@ -117,7 +120,7 @@ class DisplayConfig(Config):
     """Display: which events are drawn, and where to"""
 
     entries: tuple[str, ...] = option(("0",), "entries to draw, comma-separated")
-    display_dir: str = option("displays", "folder of the pictures, one an event")
+    display_dir: str = option("displays", "folder of the pictures, one an event", path=True)
     display_format: str = option("png", "kind of picture; html = a page to zoom in", choices=("png", "pdf", "html"))
     predict: bool = option(True, "draw the run's prediction beside image and truth")
 

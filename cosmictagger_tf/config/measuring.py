@@ -10,7 +10,9 @@ from cosmictagger_tf.errors import ConfigError
 class BenchmarkConfig(Config):
     """Benchmark: what is measured, and how often"""
 
-    json: str = option("", "write the results there, with machine, versions and configuration; none = no file")
+    json: str = option(
+        "", "write the results there, with machine, versions and configuration; none = no file", path=True
+    )
     repeats: int = option(5, "calls that are timed, after one that is not", minimum=1)
     batch_sizes: tuple[str, ...] = option(("1",), "events a batch, comma-separated")
     reading_steps: int = option(

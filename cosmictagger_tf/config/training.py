@@ -90,6 +90,7 @@ class TrainConfig(Config):
         "",
         "begin with the weights of another run (its folder), of a .weights.h5 file, or with those that come with the "
         "package (by name: sparse_small); a resumed run ignores it",
+        path=True,
     )
     init_new_layers: bool = option(
         False,
@@ -99,7 +100,7 @@ class TrainConfig(Config):
     augment: bool = option(
         False, "change each event at random: mirrored at the cathode, shifted along time, other gains, more noise"
     )
-    aux_file: tuple[str, ...] = option((), "larcv3 files to validate on; none = no validation")
+    aux_file: tuple[str, ...] = option((), "larcv3 files to validate on; none = no validation", path=True)
     aux_iterations: int = option(
         10, "validate on a few batches of --aux_file every so many steps; 0 = never", minimum=0
     )
@@ -161,7 +162,9 @@ class ImportConfig(Config):
     """Import: the weights that are taken over"""
 
     from_: str = option(
-        "", "weights of the reference's PyTorch network: a Lightning .ckpt, a .pt, or an .npz of arrays"
+        "",
+        "weights of the reference's PyTorch network: a Lightning .ckpt, a .pt, or an .npz of arrays",
+        path=True,
     )
 
     def check(self):

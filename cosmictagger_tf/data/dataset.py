@@ -164,7 +164,8 @@ def expand(patterns: tuple[str, ...], flag: str = "file") -> tuple[str, ...]:
     found: list[str] = []
     for pattern in patterns:
         is_pattern = any(c in pattern for c in "*?[") and not os.path.exists(pattern)
-        matches = sorted(glob(pattern)) if is_pattern else [pattern]
+        # Where [...] matches nothing it may stand in a name, as of a folder.
+        matches = sorted(glob(pattern) or glob(pattern.replace("[", "[[]"))) if is_pattern else [pattern]
         if not matches:
             raise ConfigError(f"--{flag}={pattern}: no file matches")
         found += matches

@@ -96,7 +96,7 @@ def write_events(found: Evaluation, path: Path):
     """The CSV file: ids, truth, event cut, loss, metrics by plane and averaged, confusion counts."""
     planes = range(found.histogram.planes)
     metrics = metrics_from_counts(found.table.counts)
-    with replaced_file(path) as beside, open(beside, "w", newline="") as file:
+    with replaced_file(path) as beside, open(beside, "w", encoding="utf-8", newline="") as file:
         writer = None
         for i, entry in enumerate(found.table.entries):
             run, subrun, event = found.event_ids[i]

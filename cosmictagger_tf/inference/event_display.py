@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from cosmictagger_tf import execution
 from cosmictagger_tf.config import check_image_shape
+from cosmictagger_tf.config.text import readable
 from cosmictagger_tf.data.dataset import FilesReader, open_reader
 from cosmictagger_tf.data.simulation.geometry import CM_PER_ROW, PITCH, ROWS_PER_TPC
 from cosmictagger_tf.detector import ADC_THRESHOLD, COSMIC, N_CLASSES, NEUTRINO
@@ -79,7 +80,7 @@ def draw_event(picture: EventPicture) -> Figure:
         _finish_axes(axes, picture)
         if len(panels) > 1:
             _legend(figure)
-        figure.suptitle(picture.title)
+        figure.suptitle(picture.title, parse_math=False)
     return figure
 
 
@@ -208,7 +209,7 @@ def display_events(given, display, output, weights, data, network, settings) -> 
             raise ConfigError(f"--entries={entry}: {', '.join(reader.files)} has the entries 0 to {len(reader) - 1}")
         event = reader.read(entry)
         file = reader.locate(entry)[0].path if isinstance(reader, FilesReader) else reader.files[0]
-        title = f"{Path(file).name}, {event_name(entry, event.event_id)}"
+        title = f"{readable(Path(file).name)}, {event_name(entry, event.event_id)}"
         picture = take_picture(title, event, predictor, data.downsample)
         path = folder / f"event_{entry}.{display.display_format}"
         if display.display_format == "html":

@@ -3,6 +3,7 @@
 The page holds all that it needs, the drawing library included, and opens without a network.
 """
 
+import html
 from pathlib import Path
 
 import numpy as np
@@ -61,9 +62,9 @@ def write_page(picture: EventPicture, path: Path):
         post_script=script,
         config={"scrollZoom": True, "displaylogo": False, "responsive": True},
     )
-    page = page.replace("<head>", f"<head><title>{picture.title}</title>", 1)
+    page = page.replace("<head>", f"<head><title>{html.escape(picture.title)}</title>", 1)
     with replaced_file(path) as beside:
-        beside.write_text(page)
+        beside.write_text(page, encoding="utf-8")
 
 
 def build_figure(picture: EventPicture):
@@ -90,7 +91,7 @@ def build_figure(picture: EventPicture):
                 figure.add_trace(trace, row=row, col=column)
     _link_axes(figure, rows, picture)
     figure.update_layout(
-        title={"text": picture.title, "x": 0.5},
+        title={"text": html.escape(picture.title, quote=False), "x": 0.5},
         height=ROW_HEIGHT * len(rows) + 130,
         template="simple_white",
         dragmode="zoom",

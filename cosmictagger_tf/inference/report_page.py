@@ -7,6 +7,7 @@ import numpy as np
 
 from cosmictagger_tf import execution
 from cosmictagger_tf.config import EvaluateConfig
+from cosmictagger_tf.config.text import readable
 from cosmictagger_tf.files import replaced_file
 from cosmictagger_tf.inference import report_plots
 from cosmictagger_tf.inference.curves import BINS, LIMIT
@@ -43,7 +44,8 @@ def write_report(found: Evaluation, options: EvaluateConfig, path: Path):
     )
     page = f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Evaluation</title><style>{STYLE}</style>'
     with replaced_file(path) as beside:
-        beside.write_text(f"{page}</head><body><h1>Evaluation of a cosmic tagger</h1>{body}</body></html>\n")
+        text = f"{page}</head><body><h1>Evaluation of a cosmic tagger</h1>{body}</body></html>\n"
+        beside.write_text(text, encoding="utf-8")
 
 
 def _head(found):
@@ -65,7 +67,7 @@ def _head(found):
         ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
     ]
     cells = "".join(
-        f"<tr><td>{name}</td><td style='text-align:left'>{html.escape(text)}</td></tr>" for name, text in rows
+        f"<tr><td>{name}</td><td style='text-align:left'>{html.escape(readable(text))}</td></tr>" for name, text in rows
     )
     return f"<table>{cells}</table>"
 

@@ -70,7 +70,7 @@ class WorkFolder:
         """Keeps what is in the folder if it is of the same work, as `record` describes it, or else clears it."""
         record = json.loads(json.dumps(record))
         try:
-            found = json.loads(self.record_file.read_text())
+            found = json.loads(self.record_file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             found = None
         if found is not None and found != record:

@@ -103,7 +103,7 @@ class CheckpointStore:
     def best(self) -> dict | None:
         """What mark_best recorded, and its "step"; None where nothing was, or the checkpoint is gone."""
         try:
-            best = json.loads((self.folder / BEST_FILE).read_text())
+            best = json.loads((self.folder / BEST_FILE).read_text(encoding="utf-8"))
             return best if best["step"] in self.steps() else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -129,7 +129,7 @@ class CheckpointStore:
         """The manifest of a checkpoint whose every file is intact; raises CheckpointError naming what is wrong."""
         folder = self.path(step)
         try:
-            manifest = json.loads((folder / MANIFEST_FILE).read_text())
+            manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
             checksums = dict(manifest["sha256"])
         except (OSError, ValueError, KeyError, TypeError):
             raise CheckpointError(f"checkpoint {folder}: {MANIFEST_FILE} is missing or broken") from None

@@ -119,11 +119,11 @@ class CsvHistory:
         self.path, self.columns = path, columns
         kept = self._lines_until(resume_step)
         # Never shorter than before, whenever the process is killed.
-        with replaced_file(path) as beside, open(beside, "w", newline="") as file:
+        with replaced_file(path) as beside, open(beside, "w", encoding="utf-8", newline="") as file:
             writer = self._writer(file)
             writer.writeheader()
             writer.writerows(kept)
-        self.file = open(path, "a", newline="")  # noqa: SIM115 - open as long as the run
+        self.file = open(path, "a", encoding="utf-8", newline="")  # noqa: SIM115 - open as long as the run
         self.writer = self._writer(self.file)
 
     def _writer(self, file):
@@ -132,7 +132,7 @@ class CsvHistory:
     def _lines_until(self, step):
         if not self.path.exists():
             return []
-        with open(self.path, newline="") as file:
+        with open(self.path, encoding="utf-8", newline="") as file:
             # A process that was killed while it wrote leaves half a line.
             whole = [line for line in file if line.endswith("\n")]
         lines = csv.DictReader(whole)

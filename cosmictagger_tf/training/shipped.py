@@ -31,7 +31,7 @@ class ShippedModel:
         assert name in SHIPPED_WEIGHTS, name
         self.path = FOLDER / f"{name}.weights.h5"
         try:
-            self.record = json.loads((FOLDER / f"{name}.json").read_text())
+            self.record = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
             whole = sha256(self.path) == self.record["sha256"]
         except (OSError, ValueError, KeyError):
             whole = False

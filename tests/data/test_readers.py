@@ -2,12 +2,13 @@
 
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cosmictagger_tf.config import DataConfig
-from cosmictagger_tf.data.dataset import open_reader
+from cosmictagger_tf.data.dataset import expand, open_reader
 from cosmictagger_tf.data.transforms import downsample_event
 from cosmictagger_tf.errors import ConfigError, MissingPackageError
 from tests.data.larcv_tools import open_library
@@ -111,3 +112,16 @@ def test_the_library_keeps_off_the_screen(sample_file):
     done = run_door("iotest", f"--file={sample_file}", "--reader=larcv", "--read_iterations=3", "--minibatch_size=1")
     assert done.stderr == ""
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["3", "3"], done.stdout
+
+
+def test_brackets_are_a_pattern_or_a_part_of_a_name(tmp_path):
+    for name in ("run[1]/a.h5", "run[1]/b.h5", "set_1.h5", "set_[1].h5"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+
+    def expanded(pattern):
+        return [str(Path(file).relative_to(tmp_path)) for file in expand((f"{tmp_path}/{pattern}",))]
+
+    assert expanded("set_[1].h5") == ["set_[1].h5"], "a file of that name"
+    assert expanded("set_[12].h5") == ["set_1.h5"]
+    assert expanded("run[1]/*.h5") == ["run[1]/a.h5", "run[1]/b.h5"]

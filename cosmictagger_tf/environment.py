@@ -28,10 +28,10 @@ def open_standard_streams():
             stream = os.fdopen(descriptor, "w" if descriptor else "r")
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)
-    for stream in (sys.stdout, sys.stderr):
+    for shown in (sys.stdout, sys.stderr):
         # Those of a notebook take any text.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+        if isinstance(shown, io.TextIOWrapper):
+            shown.reconfigure(errors="backslashreplace")
 
 
 def discard_output():

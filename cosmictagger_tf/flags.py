@@ -26,6 +26,7 @@ Booleans: --flag or --noflag. A path may begin with ~. Lists: items with a comma
 --file='"a,b.h5",c.h5'; a list given twice adds up. A flagfile holds flags, quoted as in a shell, and comments after #;
 the command line overrides it, lists included.
 """
+SHOWN: absl_flags.ArgumentSerializer = absl_flags.ArgumentSerializer()
 
 
 class HelpRequested(Exception):
@@ -102,11 +103,9 @@ def _define_one(f, values):
     elif isinstance(f.default, float):
         absl_flags.DEFINE_float(name, f.default, help, flag_values=values, **bounds)
     elif isinstance(f.default, tuple):
-        parser, serializer = _List(f.metadata["path"]), absl_flags.ArgumentSerializer()
-        absl_flags.DEFINE_multi(parser, serializer, name, list(f.default), help, flag_values=values)
+        absl_flags.DEFINE_multi(_List(f.metadata["path"]), SHOWN, name, list(f.default), help, flag_values=values)
     else:
-        parser, serializer = _Text(f.metadata["path"], bool(f.default)), absl_flags.ArgumentSerializer()
-        absl_flags.DEFINE(parser, name, f.default, help, values, serializer)
+        absl_flags.DEFINE(_Text(f.metadata["path"], bool(f.default)), name, f.default, help, values, SHOWN)
 
 
 class _Text(absl_flags.ArgumentParser):

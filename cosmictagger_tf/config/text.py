@@ -1,6 +1,7 @@
 """How options are written down: as lists, as the lines of a flagfile. What is written here is read back the same."""
 
 import csv
+import io
 import shlex
 
 
@@ -50,10 +51,11 @@ def words(line: str) -> list[str]:
     Raises:
         ValueError: a quotation mark is not closed.
     """
-    lexer = shlex.shlex(line, posix=True)
+    stream = io.StringIO(line)
+    lexer = shlex.shlex(stream, posix=True)
     lexer.whitespace_split, lexer.commenters = True, ""
     result: list[str] = []
-    while not line[lexer.instream.tell() :].lstrip().startswith("#"):
+    while not line[stream.tell() :].lstrip().startswith("#"):
         word = lexer.get_token()
         if word is None:
             break

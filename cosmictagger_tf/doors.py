@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from importlib.util import find_spec
 
-from cosmictagger_tf.environment import discard_output, import_backend, open_standard_streams
+from cosmictagger_tf.environment import discard_output, ignore_settings, import_backend, open_standard_streams
 from cosmictagger_tf.errors import StoppedElsewhere, UserError, WriteError
 from cosmictagger_tf.files import write_failure
 from cosmictagger_tf.flags import HelpRequested, help_text, parse
@@ -45,6 +45,7 @@ def open_door(
         The exit status: what main returns (None counts as 0), 2 for a mistake of the user, 130 for Ctrl-C.
     """
     open_standard_streams()
+    ignore_settings()
     parsed = None
     try:
         try:

@@ -1,7 +1,8 @@
-"""What a command inherits from its environment, put in order before it works: standard streams, Keras's settings."""
+"""What a command inherits from its environment, put in order before it works: streams, others' settings."""
 
 import contextlib
 import io
+import logging
 import os
 import sys
 import warnings
@@ -10,8 +11,10 @@ from importlib.util import find_spec
 
 from cosmictagger_tf.errors import ConfigError
 
-# Of the environment: what would make fit end early, or put another Keras in the place of the one that is used.
-KERAS_VARIABLES = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "TF_USE_LEGACY_KERAS")
+# What would make fit end early, or put another Keras in the place of the one that is used.
+FORGOTTEN = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "TF_USE_LEGACY_KERAS")
+# Where there is nothing keras.json is not read nor, by all ranks of a node at once, written, and no matplotlibrc read.
+REPLACED = {"KERAS_HOME": os.devnull, "MATPLOTLIBRC": os.devnull, "MPLBACKEND": "agg"}
 
 
 def open_standard_streams():
@@ -34,6 +37,16 @@ def open_standard_streams():
             shown.reconfigure(errors="backslashreplace")
 
 
+def ignore_settings():
+    """Takes out of this process what the user set for Keras and matplotlib elsewhere, and other packages' warnings."""
+    for name in FORGOTTEN:
+        os.environ.pop(name, None)
+    os.environ.update(REPLACED)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    # Even where the user made errors of warnings.
+    warnings.filterwarnings("ignore", module="(?!cosmictagger_tf|__main__)")
+
+
 def discard_output():
     """Sends what is and will be printed to /dev/null."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -43,19 +56,13 @@ def discard_output():
 
 
 def import_backend():
-    """Imports Keras with its defaults, whatever ~/.keras/keras.json says, and its backend, quietly.
-
-    The backend is the one that KERAS_BACKEND names, else TensorFlow.
+    """Imports Keras and its backend, quietly: the one that KERAS_BACKEND names, else TensorFlow.
 
     Raises:
         ConfigError: Keras has no such backend.
     """
     chosen = os.environ.get("KERAS_BACKEND")
     os.environ["KERAS_BACKEND"] = chosen or "tensorflow"
-    # Nothing can be there: keras.json is neither read nor, by all ranks of a node at once, written.
-    os.environ["KERAS_HOME"] = os.devnull
-    for name in KERAS_VARIABLES:
-        os.environ.pop(name, None)
     try:
         with _quiet():
             import keras  # noqa: F401
@@ -75,16 +82,13 @@ def import_backend():
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     # While it is imported, and while it looks for devices, TensorFlow writes notices on oneDNN, CPU features, missing
-    # GPUs and absl straight to file descriptor 2. Warnings are of other packages' code, even where the user made errors
-    # of them.
+    # GPUs and absl straight to file descriptor 2.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.stderr.flush()
     stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)

@@ -15,7 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [
     {"text"},
     {"errors", "detector", "backend", "__init__"},
-    {"config", "files", "launch", "environment", "clean_stop"},
+    {"config", "files", "launch", "environment", "clean_stop", "figures"},
     {"data", "networks", "execution"},
     {"runs"},
     {"training"},

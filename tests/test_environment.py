@@ -43,7 +43,8 @@ def test_closed_streams_are_opened_on_nothing(tmp_path, closed):
 
 
 SETTINGS = """
-from cosmictagger_tf.environment import import_backend
+from cosmictagger_tf.environment import ignore_settings, import_backend
+ignore_settings()
 import_backend()
 import keras, tensorflow
 print(keras.backend.backend(), keras.config.floatx(), keras.config.epsilon(), keras.config.image_data_format())

@@ -4,13 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from matplotlib import colormaps
 from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from cosmictagger_tf import execution
 from cosmictagger_tf.config import check_image_shape
@@ -19,6 +17,7 @@ from cosmictagger_tf.data.dataset import FilesReader, open_reader
 from cosmictagger_tf.data.simulation.geometry import CM_PER_ROW, PITCH, ROWS_PER_TPC
 from cosmictagger_tf.detector import ADC_THRESHOLD, COSMIC, N_CLASSES, NEUTRINO
 from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.figures import drawing, new_figure
 from cosmictagger_tf.files import make_folder, replaced_file
 from cosmictagger_tf.inference.event_picture import (
     DRAWN_COLORS,
@@ -47,6 +46,7 @@ STYLE: Any = {
 }
 
 
+@drawing(STYLE)
 def draw_event(picture: EventPicture) -> Figure:
     """The figure of one event: a row a plane; a column each for charge, truth, prediction and neutrino score.
 
@@ -55,32 +55,24 @@ def draw_event(picture: EventPicture) -> Figure:
     panels = ["charge"]
     panels += ["truth"] if picture.has_truth else []
     panels += ["prediction", "neutrino score"] if picture.has_prediction else []
-    with plt.rc_context(STYLE):
-        planes = len(picture.planes)
-        figure, axes = plt.subplots(
-            planes,
-            len(panels),
-            figsize=(PANEL[0] * len(panels) + 1.0, PANEL[1] * planes + 0.8),
-            squeeze=False,
-            sharex=True,
-            sharey=True,
-            layout="constrained",
-        )
-        size = _dot_size(picture)
-        for row, plane in enumerate(picture.planes):
-            marks = [_PANELS[panel](axis, plane, size) for panel, axis in zip(panels, axes[row], strict=True)]
-            for panel, axis, mark in zip(panels, axes[row], marks, strict=True):
-                if mark is not None:
-                    label = charge_label(picture) if panel == "charge" else "neutrino score"
-                    pad = 0.012 if len(panels) > 1 else 0.1
-                    figure.colorbar(mark, ax=axis, pad=pad, fraction=0.045).set_label(label, fontsize=9)
-            axes[row, 0].set_ylabel(f"{plane_name(row)}\ndrift time (ticks)")
-        for axis, panel in zip(axes[0], panels, strict=True):
-            axis.set_title(panel)
-        _finish_axes(axes, picture)
-        if len(panels) > 1:
-            _legend(figure)
-        figure.suptitle(picture.title, parse_math=False)
+    planes = len(picture.planes)
+    size = PANEL[0] * len(panels) + 1.0, PANEL[1] * planes + 0.8
+    figure, axes = new_figure(planes, len(panels), size, shared=True)
+    dot = _dot_size(picture)
+    for row, plane in enumerate(picture.planes):
+        marks = [_PANELS[panel](axis, plane, dot) for panel, axis in zip(panels, axes[row], strict=True)]
+        for panel, axis, mark in zip(panels, axes[row], marks, strict=True):
+            if mark is not None:
+                label = charge_label(picture) if panel == "charge" else "neutrino score"
+                pad = 0.012 if len(panels) > 1 else 0.1
+                figure.colorbar(mark, ax=axis, pad=pad, fraction=0.045).set_label(label, fontsize=9)
+        axes[row, 0].set_ylabel(f"{plane_name(row)}\ndrift time (ticks)")
+    for axis, panel in zip(axes[0], panels, strict=True):
+        axis.set_title(panel)
+    _finish_axes(axes, picture)
+    if len(panels) > 1:
+        _legend(figure)
+    figure.suptitle(picture.title, parse_math=False)
     return figure
 
 
@@ -129,7 +121,7 @@ _PANELS = {"charge": _draw_charge, "truth": _draw_truth, "prediction": _draw_pre
 
 def _charge_colors():
     # Without the palest part, which would not be seen on white.
-    return LinearSegmentedColormap.from_list("charge", plt.get_cmap("magma_r")(np.linspace(0.1, 1.0, 256)))
+    return LinearSegmentedColormap.from_list("charge", colormaps["magma_r"](np.linspace(0.1, 1.0, 256)))
 
 
 def _score_colors():
@@ -172,18 +164,17 @@ def _x_to_row(x):
 
 def _legend(figure):
     handles = [
-        plt.Line2D([], [], marker="s", linestyle="", color=DRAWN_COLORS[c], label=class_label(c))
-        for c in range(N_CLASSES)
+        Line2D([], [], marker="s", linestyle="", color=DRAWN_COLORS[c], label=class_label(c)) for c in range(N_CLASSES)
     ]
-    handles.append(plt.Line2D([], [], color="0.55", linewidth=0.8, linestyle=(0, (4, 3)), label="cathode"))
+    handles.append(Line2D([], [], color="0.55", linewidth=0.8, linestyle=(0, (4, 3)), label="cathode"))
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
 
 
+@drawing(STYLE)
 def save_figure(figure: Figure, path: Path):
-    """Writes a figure to a file that is complete or absent, and closes it; the ending chooses the format."""
+    """Writes a figure to a file that is complete or absent; the ending chooses the format."""
     with replaced_file(path) as beside:
         figure.savefig(beside, dpi=DPI, format=path.suffix[1:])
-    plt.close(figure)
 
 
 def display_events(given, display, output, weights, data, network, settings) -> Iterator[Path]:

@@ -3,14 +3,11 @@
 import io
 from typing import Any
 
-import matplotlib
 import numpy as np
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from cosmictagger_tf.detector import CLASS_NAMES, NEUTRINO
+from cosmictagger_tf.figures import drawing, new_figure
 from cosmictagger_tf.inference.breakdown import SHOWN, Bin
 from cosmictagger_tf.inference.curves import ScoreHistogram
 from cosmictagger_tf.inference.event_cut import EventCut
@@ -26,17 +23,17 @@ STYLE: Any = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": Fa
 
 def svg(draw, width: float, height: float, columns: int = 1, **arguments) -> str:
     """An inline <svg> of what draw(axes, **arguments) draws; sizes in inches."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, columns, figsize=(width, height), layout="constrained", squeeze=False)
+    with drawing(STYLE):
+        figure, axes = new_figure(1, columns, (width, height))
         draw(axes[0], **arguments)
         return figure_svg(figure)
 
 
+@drawing(STYLE)
 def figure_svg(figure: Figure) -> str:
-    """The <svg> element of a figure, which is closed."""
+    """The <svg> element of a figure."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None}, dpi=110)
-    plt.close(figure)
     found = text.getvalue()
     return found[found.index("<svg") :]
 

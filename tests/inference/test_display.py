@@ -5,9 +5,9 @@ import re
 import shutil
 import subprocess
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from cosmictagger_tf.data.event import Event, PlanePixels
 from cosmictagger_tf.detector import ImageShape
@@ -92,15 +92,13 @@ def test_every_plane_is_drawn_however_many_there_are():
         len(dots.get_offsets()) for axis in figure.axes for dots in axis.collections if len(dots.get_offsets()) == 9
     ]
     assert len(marks) == 5
-    plt.close(figure)
-    axes = plt.figure().subplots(1, 2)
+    axes = Figure().subplots(1, 2)
     scores = ScoreHistogram(5)
     for plane in range(5):
         scores.fill(plane, np.linspace(0, 1, 9, dtype=np.float32), np.arange(9) % 3)
     curves(axes, scores)
     names = [line.get_label().partition(",")[0] for line in axes[0].lines]
     assert names[:6] == [*(f"plane {p}" for p in range(5)), "all planes"]
-    plt.close("all")
 
 
 def test_an_event_is_called_by_its_own_file(simulated_file, tmp_path):

@@ -14,13 +14,17 @@ COLORS = {"file": "#000000", "simulated": "#d55e00"}
 
 def draw_comparison(path: Path, real: list[Event], simulated: list[Event]):
     """ADC spectra (a row a class) and active neighbours by plane; sites by downsampling, neutrino pixels by event."""
-    import matplotlib
+    # Matplotlib takes a while to import, and only this needs it.
+    from cosmictagger_tf.figures import drawing, new_figure
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with drawing({}), replaced_file(path) as beside:
+        figure = _draw(*new_figure(5, real[0].shape.planes, (4 * real[0].shape.planes, 13)), real, simulated)
+        figure.savefig(beside, format="png", dpi=70)
 
+
+def _draw(figure, axes, real, simulated):
     planes = real[0].shape.planes
-    figure, axes = plt.subplots(5, planes, figsize=(4 * planes, 13), layout="constrained", squeeze=False)
     for which, found in (("file", real), ("simulated", simulated)):
         style = {"color": COLORS[which], "label": which, "linewidth": 1.0}
         for plane in range(planes):
@@ -30,10 +34,7 @@ def draw_comparison(path: Path, real: list[Event], simulated: list[Event]):
             _neighbours(axes[3, plane], found, plane, style)
         _summary(axes[4], found, style)
     axes[0, 0].legend(fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replaced_file(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=70)
-    plt.close(figure)
+    return figure
 
 
 def _spectrum(axis, found, plane, index, style):

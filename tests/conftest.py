@@ -43,3 +43,11 @@ def sample_file() -> Path:
 def fixtures_dir() -> Path:
     """Outputs of the reference's own networks; COSMICTAGGER_FIXTURES names the folder."""
     return _outside("COSMICTAGGER_FIXTURES", ROOT.parent / "shared/fixtures", "the reference's outputs")
+
+
+@pytest.fixture(params=["h5py", pytest.param("larcv", marks=pytest.mark.larcv)])
+def reader_name(request):
+    """Each reader that is installed."""
+    if request.param == "larcv":
+        pytest.importorskip("larcv", reason="the larcv library is not installed: scripts/install_larcv")
+    return request.param

@@ -107,13 +107,13 @@ def _halves(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def product_names(file: Hdf5File) -> list[str]:
-    """The products of a file, such as "particle_sbndneutrino", in alphabetical order, without empty groups."""
-    names = sorted(name for name in file.members("Data") if name.endswith("_group"))
-    return [name.removesuffix("_group") for name in names if file.members(f"Data/{name}")]
+    """The products of a file, such as "particle_sbndneutrino", in alphabetical order."""
+    return sorted(name.removesuffix("_group") for name in file.members("Data") if name.endswith("_group"))
 
 
-def _instead(products: list[str]) -> str:
-    # What a file has where the product that was asked for is missing.
+def _instead(file: Hdf5File) -> str:
+    # What a file has where the product that was asked for is missing, or an empty group.
+    products = [name for name in product_names(file) if file.members(f"Data/{name}_group")]
     sparse = [name.removeprefix("sparse2d_") for name in products if name.startswith("sparse2d_")]
     if products and not sparse:
         return f"(it has: {listed(products)}): only sparse2d products are read, with one sparse image a wire plane"
@@ -127,7 +127,7 @@ class Sparse2d:
         self.path, self.producer = file.path, producer
         group = group_name("sparse2d", producer)
         if not file.members(group):
-            raise DataError(file.path, f"has no sparse2d product '{producer}' {_instead(product_names(file))}")
+            raise DataError(file.path, f"has no sparse2d product '{producer}' {_instead(file)}")
         self.extents = file.table(f"{group}/extents", {"first": "iu", "N": "iu"})
         self.plane_extents = file.table(f"{group}/voxel_extents", {"first": "iu", "N": "iu", "ID": "iu"})
         self.voxels = file.table(f"{group}/voxels", {"id": "iu", "value": "iuf"})

@@ -13,8 +13,12 @@ import numpy as np
 
 from cosmictagger_tf.data.dataset import FilesReader
 from cosmictagger_tf.data.larcv_format import CHAINS
+from cosmictagger_tf.data.larcv_h5 import product_names
 from cosmictagger_tf.data.tables import Hdf5File, Table
 from cosmictagger_tf.errors import DataError
+from cosmictagger_tf.text import counted, listed
+
+_ROWS_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -49,20 +53,29 @@ class ProductFile:
     Args:
         path: the file.
         names: of the products, such as "particle_sbndneutrino"; None for all.
+        without: names of products that are not looked at.
+
+    Attributes:
+        empty: names of those that have nothing but their group, as early larcv3 wrote them; are not read.
 
     Raises:
-        DataError: the file cannot be read, or has no such product, or one of a kind that is not known.
+        DataError: the file cannot be read, or has no such product, or one of a kind that is not known, or not of as
+            many entries as the file.
     """
 
-    def __init__(self, path: str, names: Sequence[str] | None = None):
+    def __init__(self, path: str, names: Sequence[str] | None = None, without: Sequence[str] = ()):
         self.path = path
         self.file = Hdf5File(path)
         try:
             with self.file.sound():
-                there = product_names(self.file)
+                self.entries = len(self.file.table("/Events/event_id", {}))
+                there = [name for name in product_names(self.file) if name not in without]
+                known = (name for name in there if _kind(name) in CHAINS)
+                self.empty = [name for name in known if not self.file.members(f"/Data/{name}_group")]
+                there = [name for name in there if name not in self.empty]
                 missing = sorted(set(names or ()) - set(there))
                 if missing:
-                    raise DataError(path, f"has no product {missing[0]} (it has: {', '.join(there) or 'none'})")
+                    raise DataError(path, f"has no product {missing[0]} (it has: {listed(there)})")
                 self.tables = {name: self._tables(name) for name in (there if names is None else names)}
         except BaseException:
             self.close()
@@ -70,19 +83,36 @@ class ProductFile:
 
     def _tables(self, name) -> tuple[list[Table], list[Table]]:
         # The tables of the chain, and those beside its second one.
-        kind, group = name.partition("_")[0], f"/Data/{name}_group"
+        kind, group = _kind(name), f"/Data/{name}_group"
         if kind not in CHAINS:
             raise DataError(self.path, f"cannot copy {name}, a kind that is not known (known: {', '.join(CHAINS)})")
         chain = [
             self.file.table(f"{group}/{table}", {"first": "iu", "N": "iu"} if table != CHAINS[kind][-1] else {})
             for table in CHAINS[kind]
         ]
-        others = sorted(set(self.file.h5[group]) - set(CHAINS[kind]))
+        others = sorted(set(self.file.members(group)) - set(CHAINS[kind]))
         beside = [self.file.table(f"{group}/{table}", {}) for table in others]
+        if len(chain[0]) != self.entries:
+            here = f"{counted(len(chain[0]), 'entry')}, but the file {counted(self.entries, 'event id')}"
+            raise DataError(self.path, f"product {name} has {here}: copy or make it again, or remove the product")
         for table in beside:
             if len(table) != len(chain[1]):
-                raise DataError(self.path, f"{table.name} has {len(table)} rows, but {chain[1].name} {len(chain[1])}")
+                here = f"{table.name} has {counted(len(table), 'row')}, but {chain[1].name} {len(chain[1])}"
+                raise DataError(self.path, f"{here}: copy or make it again, or remove the product {name}")
+        for table in (*chain, *beside):
+            if table.dtype.hasobject:
+                raise DataError(self.path, f"cannot copy {table.name}: it holds things of variable length")
         return chain, beside
+
+    def check(self):
+        """Raises DataError where rows of a table name rows that the next one does not have; reads no data."""
+        for name, (chain, _) in self.tables.items():
+            for table, after in pairwise(chain):
+                for first in range(0, len(table), _ROWS_AT_ONCE):
+                    try:
+                        _ranges(table.read(first, min(_ROWS_AT_ONCE, len(table) - first)), after)
+                    except ValueError as error:
+                        raise DataError(self.path, f"{name}: {error}") from None
 
     def read(self, entry: int) -> dict[str, RawProduct]:
         """An entry of every product, by the product's name; raises DataError."""
@@ -99,8 +129,7 @@ class ProductFile:
                 if len(found) == 2:
                     metas = [TableRows(_read_ranges(table, at, counts), table.dataset) for table in beside]
                 if table is not chain[-1]:
-                    rows = found[-1].rows
-                    at, counts = rows["first"].astype(np.int64), rows["N"].astype(np.int64)
+                    at, counts = _ranges(found[-1].rows, chain[len(found)])
         except ValueError as error:
             raise DataError(self.path, f"{name}: {error}", entry) from None
         return RawProduct(_by_name(found), _by_name(metas))
@@ -137,21 +166,31 @@ class Products:
         self.open = None
 
 
-def product_names(file: Hdf5File) -> list[str]:
-    """The products of a file, such as "particle_sbndneutrino", in alphabetical order."""
-    return sorted(name.removesuffix("_group") for name in file.members("Data") if name.endswith("_group"))
+def _kind(name) -> str:
+    return name.partition("_")[0]
 
 
 def _by_name(tables) -> dict[str, TableRows]:
     return {table.like.name.rsplit("/", 1)[1]: table for table in tables}
 
 
+def _ranges(rows, table: Table) -> tuple[np.ndarray, np.ndarray]:
+    # The ranges of a table's rows that these rows name, as int64: what does not fit it is negative or too large.
+    firsts, counts = (rows[name].astype(np.int64) for name in ("first", "N"))
+    if (
+        min(counts.min(initial=0), firsts[counts > 0].min(initial=0)) < 0
+        or (counts > len(table) - firsts)[counts > 0].any()
+    ):
+        raise ValueError(f"extents point beyond the {counted(len(table), 'row')} of {table.name}")
+    return firsts, counts
+
+
 def _read_ranges(table: Table, firsts, counts) -> np.ndarray:
     # The rows of all ranges, one after the other; ranges that follow each other are read at once.
+    if counts.sum() > len(table):
+        raise ValueError(f"extents name {counts.sum()} of the {counted(len(table), 'row')} of {table.name}")
     used = counts > 0
     firsts, counts = firsts[used], counts[used]
-    if (firsts < 0).any() or (firsts > len(table)).any() or counts.sum() > len(table):
-        raise ValueError(f"extents point beyond the {len(table)} rows of {table.name}")
     breaks = np.flatnonzero(firsts[1:] != firsts[:-1] + counts[:-1]) + 1
     runs = [(int(firsts[a]), int(counts[a:b].sum())) for a, b in pairwise([0, *breaks, len(firsts)]) if a < b]
     # As plain bytes, since numpy leaves out those between the columns where it copies structured arrays.

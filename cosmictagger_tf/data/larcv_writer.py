@@ -70,11 +70,11 @@ class LarcvWriter:
             particles: producer -> structured array of PARTICLE_DTYPE.
             copied: name -> a product of another file, as larcv_products.Products reads it; is written unchanged but
                 for the numbers of the rows that it names.
-            metas: producer of sparse2d -> rows of an image_meta table, one a plane; None or not there: pixels of
-                size 1 from the origin.
+            metas: producer of sparse2d -> rows of an image_meta table, one a plane, of which the columns that it has
+                are taken; None or not there: pixels of size 1 from the origin.
 
         Raises:
-            ValueError: a product is missing, new, or given twice.
+            ValueError: a product is missing, new, or given twice, or has more or fewer rows of image_meta than planes.
         """
         particles, copied = particles or {}, copied or {}
         names = [*(f"sparse2d_{name}" for name in sparse2d), *(f"particle_{name}" for name in particles), *copied]
@@ -112,7 +112,12 @@ class LarcvWriter:
             metas[plane] = (1, plane, size, size, (0.0, 0.0))
         first = self._append(f"{group}/voxel_extents", extents)
         self._append(f"{group}/extents", _clean(np.array([(first, len(planes))], EXTENTS_DTYPE), EXTENTS_DTYPE))
-        self._append(f"{group}/image_meta", _clean(metas if meta is None else meta, IMAGE_META_DTYPE))
+        if meta is not None:
+            if len(meta) != len(planes):
+                raise ValueError(f"{group}: {len(meta)} rows of image_meta for {len(planes)} planes")
+            for name in set(IMAGE_META_DTYPE.names or ()) & set(meta.dtype.names):
+                metas[name] = meta[name]
+        self._append(f"{group}/image_meta", _clean(metas, IMAGE_META_DTYPE))
 
     def _write_copy(self, group, product):
         # From the data upwards, since each table names the rows of the next.
@@ -121,6 +126,9 @@ class LarcvWriter:
             rows = table.rows
             if after is not None:
                 rows = np.frombuffer(bytearray(rows.tobytes()), rows.dtype)
+                if rows.dtype["first"].itemsize < EXTENTS_DTYPE["first"].itemsize:
+                    # The joined table may have more rows than its type can count.
+                    rows, table = rows.astype(_with_wide_first(rows.dtype)), None
                 counts = rows["N"].astype(np.int64)
                 rows["first"] = after + np.cumsum(counts) - counts
             after = self._append(f"{group}/{name}", rows, table)
@@ -166,6 +174,10 @@ class _Table:
             here = h5py.h5s.create_simple((len(rows),))
             self.id.write(here, there, np.ascontiguousarray(rows), self.type if self.raw else None)
         return first
+
+
+def _with_wide_first(dtype) -> np.dtype:
+    return np.dtype([(name, EXTENTS_DTYPE["first"] if name == "first" else dtype[name]) for name in dtype.names or ()])
 
 
 def _clean(rows, dtype) -> np.ndarray:

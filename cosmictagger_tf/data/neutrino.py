@@ -74,7 +74,7 @@ def read_neutrinos(
 
 def _tables(path, producer):
     file, group = Hdf5File(path), group_name("particle", producer)
-    if not file.has(group):
+    if not file.members(group):
         file.close()
         return None
     columns = {"pdg": "iu", "energy_init": "iuf", "current_type": "iu"}

@@ -65,7 +65,7 @@ def predict_file(
             # Labels are carried over as they are: a bad one is no reason not to predict.
             reader = open_reader(with_changes(trained.data, producer_label=""))
             assert isinstance(reader, FilesReader)
-            copied_products(reader, producers)
+            copied = copied_products(reader, producers, ranks.teller(print))
             predictor = PixelPredictor(trained.segmenter(reader.shape, settings.uses_xla), settings.uses_xla)
             parts = plan_parts(len(reader), trained.data.minibatch_size)
             work = WorkFolder(path)
@@ -84,7 +84,7 @@ def predict_file(
             if ranks.rank == 0:
                 work.wait_for(parts)
                 joined = Progress(len(reader), "written")
-                join_parts(reader, work, parts, producers, trained.data, path, joined.advance)
+                join_parts(reader, work, parts, producers, copied, trained.data, path, joined.advance)
                 work.remove()
     reader.close()
     return len(reader)

@@ -24,6 +24,7 @@ from cosmictagger_tf.data.transforms import at_stored_pixels
 from cosmictagger_tf.detector import COSMIC, NEUTRINO
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.files import locked, replaced_file, write_json
+from cosmictagger_tf.text import listed
 
 # What a stopped run loses at most, but for the batch size.
 EVENTS_A_PART = 8
@@ -125,6 +126,7 @@ def join_parts(
     work: WorkFolder,
     parts: list[Part],
     producers: tuple[str, str],
+    copied: list[str],
     data: DataConfig,
     output: Path,
     advance: Callable[[int], None],
@@ -137,12 +139,12 @@ def join_parts(
         reader: the input.
         work: has every part.
         parts: all of them.
-        producers: of the scores of the classes SCORED. A product of that name in the input is left out.
+        producers: of the scores of the classes SCORED.
+        copied: names of the input's products that are carried over.
         data: the network's downsampling, and which product is the image.
         output: the file; appears when it is complete.
         advance: called with the number of finished events.
     """
-    copied = copied_products(reader, producers)
     products = Products(reader, copied)
     try:
         with LarcvWriter(work.joined, reader.shape) as writer:
@@ -158,6 +160,9 @@ def join_parts(
                     }
                     carried = products.read(entry)
                     meta = image_meta(carried.get(f"sparse2d_{data.producer_image}"))
+                    if meta is not None and not len(meta):
+                        # An event without planes has none in any product.
+                        planes = dict.fromkeys(producers, ())
                     writer.write(event.event_id, planes, copied=carried, metas=dict.fromkeys(producers, meta))
                     advance(1)
     finally:
@@ -173,16 +178,27 @@ def image_meta(image: RawProduct | None) -> np.ndarray | None:
     return rows[np.argsort(rows["projection_id"], kind="stable")]
 
 
-def copied_products(reader: FilesReader, producers: tuple[str, str]) -> list[str]:
-    """The names of the input's products that are carried over; raises DataError where its files differ in them."""
-    found: list[str] | None = None
+def copied_products(reader: FilesReader, producers: tuple[str, str], say=print) -> list[str]:
+    """The names of the input's products that are carried over: all but older scores of the same name, and empty groups.
+
+    Args:
+        reader: of the input.
+        producers: of the scores.
+        say: is told what is left out for being empty.
+
+    Raises:
+        DataError: a product cannot be carried over, or the files differ in them.
+    """
+    first: dict[str, list] = {}
     for path in reader.files:
-        file = ProductFile(path)
-        file.close()
-        here = [name for name in file.tables if name not in {f"sparse2d_{producer}" for producer in producers}]
-        if found is not None and here != found:
-            odd = sorted(set(found) ^ set(here))[0]
-            where = "lacks" if odd in found else "has"
-            raise DataError(path, f"{where} the product {odd}, unlike {reader.files[0]}: predict such files apart")
-        found = here
-    return found or []
+        with contextlib.closing(ProductFile(path, without=[f"sparse2d_{producer}" for producer in producers])) as file:
+            file.check()
+            here = {name: [table.dtype for tables in parts for table in tables] for name, parts in file.tables.items()}
+        if file.empty:
+            say(f"left out: {path}: nothing but its group is there of {listed(file.empty)}")
+        first = first or here
+        for name in sorted(first.keys() | here.keys()):
+            if first.get(name) != here.get(name):
+                how = "lacks" if name not in here else "has" if name not in first else "has other columns in"
+                raise DataError(path, f"{how} the product {name}, unlike {reader.files[0]}: predict such files apart")
+    return sorted(first)

@@ -1,0 +1,210 @@
+"""The file of scores is read back entry by entry, by both readers; what cannot be carried over is said at once."""
+
+from itertools import pairwise
+
+import h5py
+import numpy as np
+import pytest
+
+from cosmictagger_tf.config import DataConfig
+from cosmictagger_tf.data.dataset import open_reader
+from cosmictagger_tf.data.event import PlanePixels
+from cosmictagger_tf.data.larcv_writer import LarcvWriter
+from cosmictagger_tf.errors import DataError
+from cosmictagger_tf.inference.scores_file import WorkFolder, copied_products, join_parts, plan_parts
+from tests.data.bad_files import (
+    EXTENTS,
+    IMAGE,
+    LABEL,
+    META,
+    ODDITIES,
+    PLANES,
+    SHAPE,
+    VOXELS,
+    columns,
+    emptied,
+    permuted,
+    sound_file,
+    table,
+    with_h5,
+)
+
+PRODUCERS = ("neutrino_prediction", "cosmic_prediction")
+DATA = DataConfig(file=("x",), downsample=0)
+
+
+def without(*entries):
+    """These entries have no planes, and no rows anywhere, in any product."""
+
+    def change(file):
+        for group in (IMAGE, LABEL):
+            extents = file[f"{group}/extents"][:]
+            rows = np.ones(len(file[f"{group}/voxel_extents"]), bool)
+            for entry in entries:
+                first, count = (int(extents[name][entry]) for name in ("first", "N"))
+                rows[first : first + count] = False
+                extents["N"][entry] = 0
+            extents["first"] = np.cumsum(extents["N"]) - extents["N"]
+            file[f"{group}/extents"][:] = extents
+            for name in ("voxel_extents", "image_meta"):
+                kept = file[f"{group}/{name}"][:][rows]
+                file[f"{group}/{name}"].resize((len(kept),))
+                file[f"{group}/{name}"][:] = kept
+
+    return with_h5(change)
+
+
+def with_particles(file):
+    """A particle product of 0 to 3 particles an entry."""
+    group = file.create_group("Data/particle_p_group")
+    kind = [("first", "<u8"), ("N", "<u4")]
+    group.create_dataset(
+        "extents", data=np.array([(0, 0), (0, 3), (3, 1), (4, 0)], kind), chunks=(4,), maxshape=(None,)
+    )
+    rows = np.array([(i, 14 + i) for i in range(4)], [("id", "<u2"), ("pdg", "<i4")])
+    group.create_dataset("particles", data=rows, chunks=(4,), maxshape=(None,))
+
+
+CASES = {
+    "sound": [],
+    "an entry without planes": [without(1)],
+    "the first and the last without planes": [without(0, 3)],
+    "no entry but one with planes": [without(0, 1, 3)],
+    "planes without rows of their own": [ODDITIES["an event without planes"]],
+    "a plane without pixels": [with_h5(lambda file: emptied(file, IMAGE, [1]))],
+    "an entry without pixels": [with_h5(lambda file: [emptied(file, group, range(3)) for group in (IMAGE, LABEL)])],
+    "planes in another order": [with_h5(lambda file: permuted(file, IMAGE, [2, 0, 1]))],
+    "particles": [with_h5(with_particles)],
+    "narrow columns": [
+        table(EXTENTS, lambda rows: columns(rows, first="u1")),
+        table(PLANES, lambda rows: columns(rows, first="<u2")),
+        table(VOXELS, lambda rows: columns(rows, id="<i4", value="<f8")),
+    ],
+    "image_meta of two columns": [table(META, lambda rows: columns(rows, valid=None, image_sizes=None, origin=None))],
+    "an older file of scores": [
+        with_h5(lambda file: file.create_group("Data/sparse2d_cosmic_prediction_group").create_group("extents"))
+    ],
+}
+
+
+def score(event, plane, index):
+    """A number that tells where it belongs."""
+    pixels = event.image[plane]
+    return ((event.event_id[2] * 3 + plane) * 2 + index + (pixels.rows % 8) / 8).astype(np.float32)
+
+
+def written(paths, output, say=print):
+    """The events of the files, of which a file of scores is written."""
+    reader = open_reader(DataConfig(file=tuple(map(str, paths)), producer_label=""))
+    events = [reader.read(entry) for entry in range(len(reader))]
+    parts, work = plan_parts(len(reader), 3), WorkFolder(output)
+    work.path.mkdir()
+    for part in parts:
+        scores = [
+            [np.stack([score(event, plane, index) for index in (0, 1)], axis=1) for plane in range(3)]
+            for event in events[part.first : part.last]
+        ]
+        work.save(part, scores)
+    copied = copied_products(reader, PRODUCERS, say)
+    join_parts(reader, work, parts, PRODUCERS, copied, DATA, output, lambda events: None)
+    reader.close()
+    return events
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_entry_is_read_back_by_both_readers(tmp_path, case, reader_name):
+    paths = [tmp_path / "a.h5", tmp_path / "b.h5"]
+    for path in paths:
+        sound_file(path)
+        for change in CASES[case]:
+            change(path)
+    events = written(paths, tmp_path / "scores.h5")
+    assert len(events) == 8
+    for index, producer in enumerate(PRODUCERS):
+        config = DataConfig(file=(str(tmp_path / "scores.h5"),), reader=reader_name)
+        both = [
+            open_reader(DataConfig(file=config.file, reader=reader_name, producer_image=name, producer_label=""))
+            for name in ("sbndwire", producer)
+        ]
+        assert [len(reader) for reader in both] == [8, 8]
+        for entry, event in enumerate(events):
+            image, scores = (reader.read(entry) for reader in both)
+            assert image.event_id == scores.event_id == event.event_id
+            for plane in range(3):
+                for name in ("rows", "columns"):
+                    before = getattr(event.image[plane], name)
+                    assert np.array_equal(getattr(scores.image[plane], name), before)
+                    assert np.array_equal(getattr(image.image[plane], name), before)
+                assert np.array_equal(image.image[plane].values, event.image[plane].values)
+                assert np.array_equal(scores.image[plane].values, score(event, plane, index))
+        for reader in both:
+            reader.close()
+    with h5py.File(tmp_path / "scores.h5") as file:
+        for name, product in file["Data"].items():
+            chain = [product[table] for table in ("extents", "voxel_extents", "voxels") if table in product]
+            for rows, after in pairwise(chain):
+                assert rows["N"].sum() == len(after), name
+            assert len(product["extents"]) == 8
+            if "image_meta" in product:
+                assert len(product["image_meta"]) == len(product["voxel_extents"]), name
+
+
+def test_an_empty_group_is_left_out_and_said(tmp_path):
+    path, said = sound_file(tmp_path / "a.h5"), []
+    with h5py.File(path, "r+") as file:
+        file.create_group("Data/particle_testio_group")
+        file["Data/sparse2d_sbnd_cosmicseg_group"].clear()
+    assert not open_reader(DataConfig(file=(str(path),))).has_labels
+    written([path], tmp_path / "scores.h5", said.append)
+    assert said == [f"left out: {path}: nothing but its group is there of particle_testio, sparse2d_sbnd_cosmicseg"]
+    with h5py.File(tmp_path / "scores.h5") as file:
+        assert sorted(file["Data"]) == sorted(f"sparse2d_{name}_group" for name in ("sbndwire", *PRODUCERS))
+
+
+REFUSED = {
+    "a product that is too short": (
+        lambda file: (with_particles(file), file["Data/particle_p_group/extents"].resize((2,))),
+        r"b.h5: product particle_p has 2 entries, but the file 4 event ids",
+    ),
+    "a product that is too long": (
+        lambda file: (with_particles(file), file["Data/particle_p_group/extents"].resize((5,))),
+        r"b.h5: product particle_p has 5 entries, but the file 4 event ids",
+    ),
+    "ranges beyond the table": (
+        lambda file: (with_particles(file), file["Data/particle_p_group/particles"].resize((3,))),
+        r"b.h5: particle_p: extents point beyond the 3 rows of .*particles",
+    ),
+    "a product of one of the files": (with_particles, "b.h5: has the product particle_p, unlike .*a.h5"),
+    "things of variable length": (
+        lambda file: file.create_dataset(f"{LABEL}/names", data=["x"] * 12, dtype=h5py.string_dtype()),
+        "b.h5: cannot copy .*names: it holds things of variable length",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_be_carried_over_is_said_before_a_score_is_computed(tmp_path, kind):
+    change, said = REFUSED[kind]
+    paths = [sound_file(tmp_path / name) for name in ("a.h5", "b.h5")]
+    with h5py.File(paths[1], "r+") as file:
+        change(file)
+    with pytest.raises(DataError, match=said):
+        copied_products(open_reader(DataConfig(file=tuple(map(str, paths)))), PRODUCERS)
+
+
+def test_files_whose_columns_differ_are_not_joined(tmp_path):
+    paths = [sound_file(tmp_path / name) for name in ("a.h5", "b.h5")]
+    table(VOXELS, lambda rows: columns(rows, id="<u4"))(paths[1])
+    with pytest.raises(DataError, match=r"b.h5: has other columns in the product sparse2d_sbndwire, unlike .*a.h5"):
+        copied_products(open_reader(DataConfig(file=tuple(map(str, paths)))), PRODUCERS)
+
+
+def test_a_writer_wants_as_many_metas_as_planes(tmp_path):
+    planes = (PlanePixels.empty(),) * 3
+    with (
+        pytest.raises(ValueError, match="0 rows of image_meta for 3 planes"),
+        h5py.File(sound_file(tmp_path / "a.h5")) as source,
+        LarcvWriter(tmp_path / "x.h5", SHAPE) as file,
+    ):
+        file.write((0, 0, 0), {"a": planes}, metas={"a": source[META][:0]})
+    assert not (tmp_path / "x.h5").exists()

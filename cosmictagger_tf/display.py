@@ -33,4 +33,4 @@ def main(given, display, output, weights, data, network, settings) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(open_door("display", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN, with_given=True))
+    sys.exit(open_door("display", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN, takes="given"))

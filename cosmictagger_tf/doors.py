@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from importlib.util import find_spec
 
+from cosmictagger_tf.config.unused import describe_unused
 from cosmictagger_tf.environment import discard_output, ignore_settings, import_backend, open_standard_streams
 from cosmictagger_tf.errors import StoppedElsewhere, UserError, WriteError
 from cosmictagger_tf.files import write_failure
@@ -25,7 +26,7 @@ def open_door(
     argv=None,
     *,
     in_flagfiles=(),
-    with_given=False,
+    takes="",
     uses_keras=True,
 ) -> int:
     """Runs a door: `main` gets one config per class in `groups`, in that order.
@@ -39,7 +40,7 @@ def open_door(
         argv: the arguments; None = the process's.
         in_flagfiles: config classes whose flags a flagfile may have as well, without effect (flags.parse).
         uses_keras: import Keras and its backend, quietly, before main.
-        with_given: main takes, first, the names of the options that the user set (flags.Parsed.given).
+        takes: what of flags.Parsed main takes first: "given"; or "chosen", and then main names those without effect.
 
     Returns:
         The exit status: what main returns (None counts as 0), 2 for a mistake of the user, 130 for Ctrl-C.
@@ -53,7 +54,9 @@ def open_door(
         except HelpRequested:
             print(help_text(module, description, examples, groups), flush=True)
             return 0
-        arguments = (parsed.given, *parsed.configs) if with_given else parsed.configs
+        arguments = (getattr(parsed, takes), *parsed.configs) if takes else parsed.configs
+        if takes != "chosen" and launched().rank == 0:
+            _name_unused(module, parsed)
         if uses_keras:
             import_backend()
         status = main(*arguments) or 0
@@ -88,3 +91,9 @@ def open_door(
             raise
         print(f"cosmictagger_tf.{module}: cannot write: {reason}", file=sys.stderr)
         return WriteError.exit_status
+
+
+def _name_unused(module, parsed):
+    line = describe_unused(module, parsed.chosen, parsed.configs, given=parsed.given)
+    if line:
+        print(line, flush=True)

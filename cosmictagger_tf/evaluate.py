@@ -54,4 +54,4 @@ def main(given, options, output, weights, data, skip, network, settings, ranks) 
 
 
 if __name__ == "__main__":
-    sys.exit(open_door("evaluate", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN, with_given=True))
+    sys.exit(open_door("evaluate", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN, takes="given"))

@@ -35,4 +35,4 @@ def main(given, output, weights, export, data, network, settings) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(open_door("export", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN, with_given=True))
+    sys.exit(open_door("export", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN, takes="given"))

@@ -39,10 +39,13 @@ class Parsed(NamedTuple):
     Attributes:
         configs: one config of each class that the door named, in its order.
         given: names of the options that were set, by a flag, a flagfile or a preset, and are no mere defaults.
+        chosen: names of the options that stand on the command line, or, with another value than the default, in a
+            flagfile that is for this command alone (without `in_flagfiles`).
     """
 
     configs: tuple[Config, ...]
     given: frozenset[str]
+    chosen: frozenset[str]
 
 
 def parse(argv: list[str], groups: tuple[type[Config], ...], in_flagfiles: tuple[type[Config], ...] = ()) -> Parsed:
@@ -71,7 +74,14 @@ def parse(argv: list[str], groups: tuple[type[Config], ...], in_flagfiles: tuple
     given = frozenset(name for name in values if values[name].present)
     if "preset" in given:
         given |= {f.name for f in fields(NetworkConfig)}
-    return Parsed(tuple(_build(group, values) for group in groups), given)
+    configs = tuple(_build(group, values) for group in groups)
+    chosen = {argument.name for argument in arguments if not argument.place}
+    if not in_flagfiles:
+        changed = {
+            flag_name(f.name) for config in configs for f in fields(config) if getattr(config, f.name) != f.default
+        }
+        chosen |= changed & {argument.name for argument in arguments}
+    return Parsed(configs, given, frozenset(chosen))
 
 
 def _define(groups):

@@ -40,4 +40,4 @@ def main(given, predict, output, weights, data, network, settings, distributed) 
 
 
 if __name__ == "__main__":
-    sys.exit(open_door("predict", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN, with_given=True))
+    sys.exit(open_door("predict", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN, takes="given"))

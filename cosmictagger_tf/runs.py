@@ -34,7 +34,7 @@ FIXED = {
 # What run.json says beside the options, and a resumed run must keep: it decides in which order events are seen.
 FIXED_FACTS = ("events",)
 # Without meaning for a resumed run.
-UNSAID = {"train": {"dry_run", "init_from"}}
+UNSAID = {"train": {"dry_run", "init_from", "init_new_layers"}}
 SECTIONS: dict[type[Config], str] = {
     DataConfig: "data",
     NetworkConfig: "network",

@@ -42,13 +42,13 @@ GROUPS = (
 )
 
 
-def main(output, data, skip, run, network, optimizer, settings, ranks) -> int | None:
+def main(chosen, output, data, skip, run, network, optimizer, settings, ranks) -> int | None:
     """Trains; the exit status is 0, or 128 + a signal's number."""
     import keras
 
     from cosmictagger_tf.training.run_config import RunConfig
 
-    config = RunConfig(data, network, optimizer, settings, output, run, ranks, skip)
+    config = RunConfig(data, network, optimizer, settings, output, run, ranks, skip, chosen)
     # Each of the two imports its backend, and the other one may not be installed.
     if keras.backend.backend() == "jax":
         from cosmictagger_tf.training.jax_trainer import train
@@ -66,4 +66,4 @@ def main(output, data, skip, run, network, optimizer, settings, ranks) -> int | 
 
 
 if __name__ == "__main__":
-    sys.exit(open_door("train", main, GROUPS, DESCRIPTION, EXAMPLES))
+    sys.exit(open_door("train", main, GROUPS, DESCRIPTION, EXAMPLES, takes="chosen"))

@@ -19,7 +19,14 @@ from cosmictagger_tf.training.jax_step import JaxStep, refuse_by_name, refuse_st
 from cosmictagger_tf.training.optimizers import build_optimizer
 from cosmictagger_tf.training.ranks import Ranks
 from cosmictagger_tf.training.recorders import CsvHistory, RecordSink, Terminal, history_columns
-from cosmictagger_tf.training.run_config import RunConfig, TrainingResult, learning_rate, say_changes, total_steps
+from cosmictagger_tf.training.run_config import (
+    RunConfig,
+    TrainingResult,
+    learning_rate,
+    say_changes,
+    say_unused,
+    total_steps,
+)
 
 
 def train(config: RunConfig, say=print) -> TrainingResult:
@@ -80,6 +87,7 @@ def train_in(folder: RunFolder, config: RunConfig, say) -> TrainingResult:
     if manifest is None and config.train.init_from:
         init_from(config.train.init_from, network, config.train.init_new_layers, say)
     start = manifest["step"] if manifest else 0
+    say_unused(config, start, total, manifest is not None, Ranks(), say)
     facts |= {"parameters": network.count_params()} | execution.describe()
     folder.write_record(config.sections, facts)
     if start >= total:

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass, field
 
+import keras
+
 from cosmictagger_tf import execution
 from cosmictagger_tf.config import (
     Config,
@@ -15,8 +17,10 @@ from cosmictagger_tf.config import (
     SkipConfig,
     TrainConfig,
 )
+from cosmictagger_tf.config.unused import describe_unused
 from cosmictagger_tf.data.dataset import Reader
 from cosmictagger_tf.runs import RunFolder
+from cosmictagger_tf.training.ranks import Ranks
 from cosmictagger_tf.training.schedules import Scaled, build_schedule, scaling_factor
 
 
@@ -32,6 +36,8 @@ class RunConfig:
     train: TrainConfig
     distributed: DistributedConfig = field(default_factory=DistributedConfig)
     skip: SkipConfig = field(default_factory=SkipConfig)
+    # Names of the options that the user chose (flags.Parsed.chosen).
+    chosen: frozenset[str] = frozenset()
 
     @property
     def sections(self) -> dict[str, Config]:
@@ -71,6 +77,26 @@ def say_changes(folder: RunFolder, config: RunConfig, facts: dict, say):
     """Names what differs from the run's last start; raises ConfigError where it may not."""
     for change in folder.check_resumable(config.compared_sections, facts):
         say(f"changed since this run began: {change}")
+
+
+def say_unused(config: RunConfig, start: int, total: int, resumed: bool, ranks: Ranks, say):
+    """Names the options that the user chose and that do nothing, and the steps whose gradients are not used.
+
+    Args:
+        config: of the run.
+        start, total: steps that are done, and that will be.
+        resumed: a checkpoint of the run's own was loaded.
+        ranks: those that train.
+        say: takes a line.
+    """
+    facts = {"start": start, "total": total, "resumed": resumed, "many_ranks": ranks.size > 1 or ranks.elastic}
+    backend = keras.backend.backend()
+    line = describe_unused("train", config.chosen, config.sections.values(), **facts, backend=backend)
+    if line:
+        say(line)
+    steps = config.optimizer.gradient_accumulation
+    if total % steps:
+        say(f"--gradient_accumulation={steps}: the last {total % steps} of {total} steps make no update")
 
 
 def total_steps(config: RunConfig, reader: Reader) -> int:

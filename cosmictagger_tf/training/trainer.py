@@ -28,6 +28,7 @@ from cosmictagger_tf.training.run_config import (
     TrainingResult,
     learning_rate,
     say_changes,
+    say_unused,
     steps_per_epoch,
     total_steps,
 )
@@ -79,6 +80,7 @@ def train_in(folder: RunFolder, ranks: Ranks, config: RunConfig, say) -> Trainin
             manifest = store.restore(model.network, model.state_variables, say)
             if manifest is None and config.train.init_from:
                 init_from(config.train.init_from, model.network, config.train.init_new_layers, say)
+            say_unused(config, (manifest or {}).get("step", 0), total, manifest is not None, ranks, say)
             known = (manifest or {}).get("skipped", [])
             facts |= {"parameters": model.network.count_params()} | execution.describe()
             folder.write_record(config.sections, facts)
@@ -112,6 +114,7 @@ def describe(config: RunConfig, say=print):
     reader = open_files(config)
     say_changes(RunFolder(config.output), config, {"events": len(reader)}, say)
     total = total_steps(config, reader)
+    say_unused(config, 0, total, False, Ranks(), say)
     model = build_model(config, reader, total, Ranks(), say)
     if config.train.init_from:
         init_from(config.train.init_from, model.network, config.train.init_new_layers, say)

@@ -30,7 +30,8 @@ def call_door(name: str, *flags) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         argv = [str(flag) for flag in flags]
-        status = open_door(name, door.main, door.GROUPS, "", "", argv, with_given=name == "evaluate")
+        takes = {"train": "chosen", "evaluate": "given"}.get(name, "")
+        status = open_door(name, door.main, door.GROUPS, "", "", argv, takes=takes)
     return status, out.getvalue(), err.getvalue()
 
 

@@ -115,7 +115,7 @@ def _become_trainer(flags, log):
         from cosmictagger_tf import train
         from cosmictagger_tf.doors import open_door
 
-        status = open_door("train", train.main, train.GROUPS, "", "", flags)
+        status = open_door("train", train.main, train.GROUPS, "", "", flags, takes="chosen")
         sys.stdout.flush()
     finally:
         os._exit(status)

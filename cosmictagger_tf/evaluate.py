@@ -14,6 +14,7 @@ from cosmictagger_tf.config import (
     WeightsConfig,
 )
 from cosmictagger_tf.doors import open_door
+from cosmictagger_tf.launch import launched
 
 DESCRIPTION = """
 Runs a trained network over every event of --file, in file order, and prints its metrics per plane and averaged, with
@@ -43,7 +44,8 @@ def main(given, options, output, weights, data, skip, network, settings, ranks) 
     from cosmictagger_tf.inference.evaluation_files import report_place, write_evaluation
     from cosmictagger_tf.inference.report import report_text
 
-    place = report_place(options, output, weights)
+    # Rank 0 alone writes.
+    place = report_place(options, output, weights) if launched().rank == 0 else None
     found = evaluate(given, options, output, weights, data, network, settings, ranks, skip)
     if found is None:
         return

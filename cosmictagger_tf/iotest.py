@@ -22,18 +22,21 @@ def main(data, skip, test, distributed) -> None:
     """Reads and reports."""
     from cosmictagger_tf.data.dataset import open_reader
     from cosmictagger_tf.data.throughput import Throughput, read_through
+    from cosmictagger_tf.training.agreement import check_data, check_options
     from cosmictagger_tf.training.bad_events import BadEvents
     from cosmictagger_tf.training.distributed import run
 
     def read(ranks) -> None:
         say = ranks.teller(print)
         with ranks.agreed():
+            check_options(ranks, data, skip, test)
             ranks.part("minibatch_size", data.minibatch_size)
             if test.compare_readers and skip.skip_bad_events:
                 raise ConfigError("--compare_readers: the larcv queue skips nothing: leave out --skip_bad_events")
             if test.compare_readers and ranks.size > 1:
                 raise ConfigError("--compare_readers: compares them in one process, without horovodrun or mpirun")
             reader = open_reader(data)
+            check_data(ranks, "file", reader)
             check_image_shape(reader.shape, data.downsample, 0)
         say(f"{len(reader)} entries of {reader.shape}, labels: {'yes' if reader.has_labels else 'no'}")
         if test.compare_readers:

@@ -31,8 +31,12 @@ FIXED = {
     "execution": {"seed", "precision"},
     "optimizer": {"optimizer", "gradient_accumulation", "ema_momentum", "freeze"},
 }
-# What run.json says beside the options, and a resumed run must keep: it decides in which order events are seen.
-FIXED_FACTS = ("events",)
+# What run.json says beside the options, and a resumed run must keep: it decides which events are seen, in which order.
+FIXED_FACTS = ("events", "events_checksum")
+FACT_NAMES = {
+    "events_checksum": "the events, by their checksum",
+    "validation_checksum": "the events of --aux_file, by their checksum",
+}
 # Without meaning for a resumed run.
 UNSAID = {"train": {"dry_run", "init_from", "init_new_layers"}}
 SECTIONS: dict[type[Config], str] = {
@@ -128,7 +132,8 @@ class RunFolder:
             for name, old, new in _differences(record.get("config", {}).get(section, {}), config.to_dict())
             if name not in UNSAID.get(section, ())
         ]
-        changes += [(name in FIXED_FACTS, f"{name}: {old} -> {new}") for name, old, new in _differences(record, facts)]
+        for name, old, new in _differences(record, facts):
+            changes.append((name in FIXED_FACTS, f"{FACT_NAMES.get(name, name)}: {old} -> {new}"))
         allowed = [text for fixed, text in changes if not fixed]
         refused = [text for fixed, text in changes if fixed]
         if refused:

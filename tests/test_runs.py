@@ -10,9 +10,11 @@ import pytest
 
 from cosmictagger_tf import files, runs
 from cosmictagger_tf.config import DataConfig, NetworkConfig, OptimizerConfig, OutputConfig, TrainConfig
+from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.errors import ConfigError, WriteError
 from cosmictagger_tf.files import replaced_file, replaced_folder, tidy, write_failure
 from cosmictagger_tf.runs import RunFolder
+from cosmictagger_tf.training.run_config import facts_of
 
 
 @pytest.fixture
@@ -92,6 +94,22 @@ def test_what_may_not_change_is_refused_with_every_difference(begun):
     for difference in ("--minibatch_size: 2 -> 4", "--blocks_final: 5 -> 2", "events: 100 -> 90"):
         assert difference in line
     assert "iterations" not in line and "\n" not in line
+
+
+def test_other_events_of_the_same_number_are_refused(folder, sample_file):
+    reader = open_reader(DataConfig(file=(str(sample_file),)))
+    first, other = facts_of(reader, reader), facts_of(open_reader(DataConfig(file=(str(sample_file),), first_entry=1)))
+    assert first["events_checksum"] == first["validation_checksum"] != other["events_checksum"]
+    (folder.checkpoints / "step_00000003").mkdir(parents=True)
+    folder.write_record(sections(), first)
+    assert folder.check_resumable(sections(), first) == []
+    with pytest.raises(ConfigError, match="the events, by their checksum: "):
+        folder.check_resumable(sections(), first | {"events_checksum": other["events_checksum"]})
+    named = folder.check_resumable(sections(), first | {"validation_checksum": "other"})
+    assert named == [f"the events of --aux_file, by their checksum: {first['validation_checksum']} -> other"]
+    # An older version recorded no checksum.
+    folder.write_record(sections(), {"events": 3, "ranks": 1})
+    assert folder.check_resumable(sections(), first) == []
 
 
 def test_a_run_that_saved_nothing_binds_nobody(folder):

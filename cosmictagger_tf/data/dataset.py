@@ -1,7 +1,8 @@
 """The data set that a DataConfig names, behind one interface."""
 
+import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from glob import glob
 from typing import Protocol
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from cosmictagger_tf.config import DataConfig
 from cosmictagger_tf.data.event import Event, PlanePixels
+from cosmictagger_tf.data.tables import FileIdentity
 from cosmictagger_tf.detector import ADC_THRESHOLD, N_CLASSES, ImageShape
 from cosmictagger_tf.errors import ConfigError, DataError
 from cosmictagger_tf.text import counted, listed
@@ -19,11 +21,13 @@ class Reader(Protocol):
 
     Attributes:
         files: paths, in the order of the entries.
+        sizes: their bytes.
         shape: the images' full-resolution shape.
         has_labels: whether events carry labels.
     """
 
     files: tuple[str, ...]
+    sizes: tuple[int, ...]
     shape: ImageShape
     has_labels: bool
 
@@ -39,6 +43,12 @@ class Reader(Protocol):
     def name(self, entry: int) -> str:
         """The file that an entry is in, and its number there."""
 
+    def checksum(self) -> str:
+        """Of the events' ids and numbers of voxels: other events have another one."""
+
+    def check_unchanged(self) -> None:
+        """Raises DataError where an open file was written to since it was opened."""
+
     def close(self) -> None:
         """Closes the files."""
 
@@ -47,6 +57,7 @@ class FileReader(Protocol):
     """One open larcv3 file, entries counted from 0 within it: larcv_h5.LarcvFile, larcv_lib.LarcvLibraryFile."""
 
     path: str
+    identity: FileIdentity
     shape: ImageShape
     has_labels: bool
 
@@ -55,6 +66,10 @@ class FileReader(Protocol):
     def read(self, entry: int, number: int) -> Event: ...
 
     def event_id(self, entry: int) -> tuple[int, int, int]: ...
+
+    def content(self, first: int, count: int) -> Iterator[bytes]: ...
+
+    def check_unchanged(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -120,6 +135,7 @@ class FilesReader:
         except BaseException:
             self.close()
             raise
+        self.sizes = tuple(part.identity.size for part in self.parts)
         self.shape = self.parts[0].shape
         self.has_labels = self.parts[0].has_labels
 
@@ -129,7 +145,11 @@ class FilesReader:
     def read(self, entry: int) -> Event:
         """One entry, counted from first_entry over all files."""
         part, place = self.locate(entry)
-        return part.read(place, entry)
+        try:
+            return part.read(place, entry)
+        except DataError:
+            part.check_unchanged()
+            raise
 
     def event_id(self, entry: int) -> tuple[int, int, int]:
         """(run, subrun, event) of an entry."""
@@ -148,6 +168,21 @@ class FilesReader:
         place = self.first + entry
         part = int(np.searchsorted(self.starts, place, side="right")) - 1
         return self.parts[part], place - int(self.starts[part])
+
+    def checksum(self) -> str:
+        """Hexadecimal; of the chosen entries' ids and numbers of voxels."""
+        total = hashlib.sha256()
+        for part, start in zip(self.parts, self.starts[:-1].tolist(), strict=True):
+            first, last = max(self.first - start, 0), min(self.first + self.count - start, len(part))
+            if first < last:
+                for block in part.content(first, last - first):
+                    total.update(block)
+        return total.hexdigest()[:16]
+
+    def check_unchanged(self) -> None:
+        """Raises DataError where one of the files was written to since it was opened."""
+        for part in self.parts:
+            part.check_unchanged()
 
     def close(self) -> None:
         """Closes the files."""
@@ -199,6 +234,7 @@ class SyntheticReader:
 
     def __init__(self, entries: int = 64, shape: ImageShape | None = None):
         self.files: tuple[str, ...] = ("(synthetic)",)
+        self.sizes: tuple[int, ...] = (0,)
         self.shape = shape or ImageShape()
         self.has_labels = True
         self.entries = entries
@@ -227,6 +263,13 @@ class SyntheticReader:
     def name(self, entry: int) -> str:
         """The entry's number."""
         return f"{self.files[0]}, entry {entry}"
+
+    def checksum(self) -> str:
+        """The same always: nothing is drawn but from the entries' numbers."""
+        return "synthetic"
+
+    def check_unchanged(self) -> None:
+        """Nothing can change."""
 
     def close(self) -> None:
         """Nothing is open."""

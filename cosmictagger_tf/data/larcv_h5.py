@@ -4,6 +4,8 @@ Opening a file reads the first row of a few tables; an entry's rows are looked u
 time to open a file nor the memory grows with its length. Nothing that the file says is believed unchecked.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from cosmictagger_tf.data.event import Event
@@ -18,6 +20,8 @@ from cosmictagger_tf.text import counted, listed
 # An image beyond this many pixels a plane is taken for a corrupt file rather than allocated.
 MOST_PIXELS = 1 << 26
 MOST_PLANES = 64
+# Events whose ids are read at once.
+BLOCK = 1 << 16
 
 
 class LarcvFile:
@@ -39,6 +43,7 @@ class LarcvFile:
     def __init__(self, path: str, producer_image: str, producer_label: str):
         self.path = path
         self.file = Hdf5File(path)
+        self.identity, self.check_unchanged = self.file.identity, self.file.check_unchanged
         try:
             with self.file.sound():
                 reason = why_not_larcv(self.file.h5)
@@ -83,6 +88,23 @@ class LarcvFile:
         if max(event_id) >= 2**63:
             raise DataError(self.path, f"/Events/event_id: {event_id} are beyond 64-bit integers with a sign", entry)
         return event_id
+
+    def content(self, first: int, count: int) -> Iterator[bytes]:
+        """What tells `count` events from others, block by block: their ids, and how many voxels their planes have.
+
+        Ids alone do not: in some files they are all the same.
+        """
+        products = [product for product in (self.image, self.label) if product is not None]
+        for begin in range(first, first + count, BLOCK):
+            size = min(BLOCK, first + count - begin)
+            try:
+                ids = self.event_ids.read(begin, size)
+                yield np.stack([ids[name].astype(np.int64) for name in ("run", "subrun", "event")]).tobytes()
+                for product in products:
+                    yield product.voxel_counts(begin, size).tobytes()
+            except ValueError:
+                # Bad events, which may be skipped.
+                yield b"unreadable"
 
     def read(self, entry: int, number: int | None = None) -> Event:
         """An entry of this file, as the entry `number` of a data set; raises DataError."""
@@ -173,6 +195,12 @@ class Sparse2d:
             return extents, self.meta.read(first, planes).copy()
         except ValueError as error:
             raise self.error(str(error), entry) from None
+
+    def voxel_counts(self, first: int, count: int) -> np.ndarray:
+        """uint64, of each plane of `count` entries from `first` on; raises ValueError where they cannot be read."""
+        rows = self.extents.read(first, count)
+        begin, end = int(rows["first"][0]), int(rows["first"][-1]) + int(rows["N"][-1])
+        return self.plane_extents.read(begin, end - begin)["N"].astype(np.uint64)
 
     def ranges(self, entry: int, shape: ImageShape) -> list[tuple[int, int]]:
         """(first voxel, number of voxels) of each plane, in the order of the planes.

@@ -15,7 +15,7 @@ import numpy as np
 
 from cosmictagger_tf.data.event import Event
 from cosmictagger_tf.data.larcv_h5 import LarcvFile, Sparse2d
-from cosmictagger_tf.data.tables import filter_name, filters
+from cosmictagger_tf.data.tables import Hdf5File, filter_name, filters
 from cosmictagger_tf.data.voxels import EntryVoxels
 from cosmictagger_tf.errors import ConfigError, DataError, MissingPackageError
 
@@ -71,6 +71,11 @@ class LarcvLibraryFile:
         self.path = path
         self.checker = LarcvFile(path, producer_image, producer_label)
         self.shape, self.has_labels = self.checker.shape, self.checker.has_labels
+        self.identity, self.content, self.check_unchanged = (
+            self.checker.identity,
+            self.checker.content,
+            self.checker.check_unchanged,
+        )
         self.lock = threading.Lock()
         try:
             self._check_names()
@@ -120,6 +125,8 @@ class LarcvLibraryFile:
             except Exception as error:
                 _stuck = True
                 raise DataError(self.path, f"the larcv library cannot open it: {error}") from None
+        # The library has opened the path by itself.
+        Hdf5File(self.path, self.identity).close()
         if manager.get_n_entries() != len(self.checker):
             raise DataError(self.path, f"the larcv library finds {manager.get_n_entries()} entries: use --reader=h5py")
         return manager

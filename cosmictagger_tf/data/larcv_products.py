@@ -14,7 +14,7 @@ import numpy as np
 from cosmictagger_tf.data.dataset import FilesReader
 from cosmictagger_tf.data.larcv_format import CHAINS
 from cosmictagger_tf.data.larcv_h5 import product_names
-from cosmictagger_tf.data.tables import Hdf5File, Table
+from cosmictagger_tf.data.tables import FileIdentity, Hdf5File, Table
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.text import counted, listed
 
@@ -54,18 +54,25 @@ class ProductFile:
         path: the file.
         names: of the products, such as "particle_sbndneutrino"; None for all.
         without: names of products that are not looked at.
+        same_as: what the file was when a reader opened it; None = none did.
 
     Attributes:
         empty: names of those that have nothing but their group, as early larcv3 wrote them; are not read.
 
     Raises:
-        DataError: the file cannot be read, or has no such product, or one of a kind that is not known, or not of as
-            many entries as the file.
+        DataError: the file cannot be read, is another one by now, or has no such product, or one of a kind that is not
+            known, or not of as many entries as the file.
     """
 
-    def __init__(self, path: str, names: Sequence[str] | None = None, without: Sequence[str] = ()):
+    def __init__(
+        self,
+        path: str,
+        names: Sequence[str] | None = None,
+        without: Sequence[str] = (),
+        same_as: FileIdentity | None = None,
+    ):
         self.path = path
-        self.file = Hdf5File(path)
+        self.file = Hdf5File(path, same_as)
         try:
             with self.file.sound():
                 self.entries = len(self.file.table("/Events/event_id", {}))
@@ -156,7 +163,7 @@ class Products:
         part, place = self.reader.locate(entry)
         if self.open is None or self.open.path != part.path:
             self.close()
-            self.open = ProductFile(part.path, self.names)
+            self.open = ProductFile(part.path, self.names, same_as=part.identity)
         return self.open.read(place)
 
     def close(self):

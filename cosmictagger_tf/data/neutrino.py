@@ -56,7 +56,7 @@ def read_neutrinos(
             if part.path != path:
                 if tables is not None:
                     tables[0].close()
-                path, tables = part.path, _tables(part.path, producer)
+                path, tables = part.path, _tables(part, producer)
             if tables is None:
                 return None
             try:
@@ -72,8 +72,8 @@ def read_neutrinos(
     return found
 
 
-def _tables(path, producer):
-    file, group = Hdf5File(path), group_name("particle", producer)
+def _tables(part, producer):
+    file, group = Hdf5File(part.path, part.identity), group_name("particle", producer)
     if not file.members(group):
         file.close()
         return None

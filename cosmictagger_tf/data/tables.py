@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -24,10 +25,26 @@ from cosmictagger_tf.errors import DataError
 _local = threading.local()
 # What h5py raises for a broken file, by what is broken: nothing of it is an error of this package.
 BROKEN = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, AttributeError, NotImplementedError)
+CHANGED = "was replaced or written to while this command read it: nothing is made of two files; give the command again"
 # Bytes of inflated chunks that a table keeps: those of the longest one, voxels aside, of 43,000 events.
 MOST_KEPT = 16 << 20
 # zlib makes nothing shorter than a 1032nd: a table that claims more than this many times the file's size lies.
 MOST_COMPRESSED = 1100
+
+
+class FileIdentity(NamedTuple):
+    """What tells an open file from another that has its name later, and from itself after it was written to."""
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+
+    @classmethod
+    def of(cls, descriptor: int) -> "FileIdentity":
+        """Of what is open there."""
+        stat = os.fstat(descriptor)
+        return cls(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
 
 
 class Hdf5File:
@@ -35,20 +52,31 @@ class Hdf5File:
 
     Args:
         path: the file.
+        same_as: what it was when it was opened before; None = it was not.
 
     Raises:
-        DataError: it is missing, empty, cut short, no HDF5 file, or being written.
+        DataError: it is missing, empty, cut short, no HDF5 file, or being written; or it is another one by now.
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, same_as: FileIdentity | None = None):
         self.path = path
         self.h5 = open_hdf5(path)
         try:
-            self.descriptor = os.open(path, os.O_RDONLY)
+            # HDF5's own: whoever opens the path again may get another file.
+            self.descriptor = os.dup(self.h5.id.get_vfd_handle())
         except OSError as error:
             self.h5.close()
             raise DataError(path, f"cannot be opened: {error.strerror} (see ulimit -n)") from None
-        self.size = os.fstat(self.descriptor).st_size
+        self.identity = FileIdentity.of(self.descriptor)
+        self.size = self.identity.size
+        if same_as is not None and self.identity != same_as:
+            self.close()
+            raise DataError(path, CHANGED)
+
+    def check_unchanged(self):
+        """Raises DataError where the open file was written to since it was opened."""
+        if FileIdentity.of(self.descriptor) != self.identity:
+            raise DataError(self.path, CHANGED)
 
     def close(self):
         """Closes the file; its tables can no longer be read."""

@@ -27,8 +27,9 @@ from cosmictagger_tf.inference.details import DetailedEvaluator, EventDetails, d
 from cosmictagger_tf.inference.event_cut import EventCut, apply_cut
 from cosmictagger_tf.inference.intervals import bootstrap_intervals
 from cosmictagger_tf.inference.progress import Progress
-from cosmictagger_tf.inference.trained import TrainedModel, find_trained
+from cosmictagger_tf.inference.trained import TrainedModel, agreed_trained
 from cosmictagger_tf.runs import RunFolder
+from cosmictagger_tf.training.agreement import check_data, check_options, tell_devices
 from cosmictagger_tf.training.bad_events import BadEvents
 from cosmictagger_tf.training.distributed import run
 from cosmictagger_tf.training.evaluation import EventTable, join
@@ -99,20 +100,24 @@ def evaluate(
 def evaluate_as(ranks: Ranks, given, options, output, weights, data, network, settings, skip) -> Evaluation | None:
     """What `evaluate` does, as one of the ranks; see there."""
     with ranks.agreed():
+        check_options(ranks, options, output, weights, data, network, settings, skip)
         ranks.part("minibatch_size", data.minibatch_size)
-        trained = find_trained(given, RunFolder(output), data, network, weights, ranks.teller(print))
+        trained = agreed_trained(ranks, given, RunFolder(output), data, network, weights)
         reader = open_labelled(trained.data)
+        check_data(ranks, "file", reader)
+        tell_devices(ranks, ranks.teller(print))
         neutrinos = None
         if isinstance(reader, FilesReader) and ranks.rank == 0:
             # The event may be sound, or one of the bad events that are skipped anyway.
             broken = (lambda error: print(f"no true neutrino: {error}")) if skip.skip_bad_events else None
             neutrinos = read_neutrinos(reader, options.producer_particle, broken)
-        evaluator = DetailedEvaluator(
-            trained.segmenter(reader.shape, settings.uses_xla), trained.scheme, settings.uses_xla
-        )
+        segmenter = trained.segmenter(reader.shape, settings.uses_xla, ranks)
+        evaluator = DetailedEvaluator(segmenter, trained.scheme, settings.uses_xla)
     histogram = ScoreHistogram(reader.shape.planes)
     bad = BadEvents(skip.skip_bad_events, ranks, ranks.teller(print))
     table, details = evaluate_events(evaluator, reader, trained.data, histogram, ranks, bad)
+    with ranks.agreed():
+        reader.check_unchanged()
     if ranks.rank:
         return None
     if neutrinos is not None:

@@ -28,9 +28,12 @@ from cosmictagger_tf.inference.batches import prepared_batches
 from cosmictagger_tf.inference.predict import PixelPredictor
 from cosmictagger_tf.inference.progress import Progress
 from cosmictagger_tf.inference.scores_file import SCORED, Part, WorkFolder, copied_products, join_parts, plan_parts
-from cosmictagger_tf.inference.trained import TrainedModel, find_trained
+from cosmictagger_tf.inference.trained import TrainedModel, agreed_trained
+from cosmictagger_tf.inference.waiting import signs_of_life, wait_for_parts
 from cosmictagger_tf.runs import RunFolder
-from cosmictagger_tf.training.distributed import HorovodRanks, connect
+from cosmictagger_tf.training.agreement import check_data, check_options, tell_devices
+from cosmictagger_tf.training.distributed import connect, run_as
+from cosmictagger_tf.training.ranks import Ranks
 
 
 def predict_file(
@@ -55,36 +58,43 @@ def predict_file(
         UserError: the file exists, there is no such run, the weights do not fit, an entry is bad.
     """
     path = Path(predict.output)
+    work = WorkFolder(path)
     producers = (predict.producer_neutrino_score, predict.producer_cosmic_score)
     ranks = connect(distributed, lambda local_rank: execution.prepare(settings, local_rank))
     with ExitStack() as held:
-        # When all ranks have come out of this block, the folder is there.
-        with ranks.agreed():
-            check_output(path, predict.overwrite, data)
-            trained = find_trained(given, RunFolder(output), data, network, weights, ranks.teller(print))
-            # Labels are carried over as they are: a bad one is no reason not to predict.
-            reader = open_reader(with_changes(trained.data, producer_label=""))
-            assert isinstance(reader, FilesReader)
-            copied = copied_products(reader, producers, ranks.teller(print))
-            predictor = PixelPredictor(trained.segmenter(reader.shape, settings.uses_xla), settings.uses_xla)
-            parts = plan_parts(len(reader), trained.data.minibatch_size)
-            work = WorkFolder(path)
-            if ranks.rank == 0:
-                make_folder(path.parent, "output")
-                held.enter_context(work.locked())
-                work.begin(describe_work(reader, trained, settings))
-        if isinstance(ranks, HorovodRanks):
-            # From here on the ranks meet in the folder: one may need an hour longer than another.
-            ranks.leave()
+
+        def begin(ranks: Ranks) -> tuple[FilesReader, list[str], DataConfig, PixelPredictor]:
+            # When all ranks have come out of this block, the folder is there.
+            with ranks.agreed():
+                check_options(ranks, predict, output, weights, data, network, settings)
+                check_output(path, predict.overwrite, data)
+                trained = agreed_trained(ranks, given, RunFolder(output), data, network, weights)
+                # Labels are carried over as they are: a bad one is no reason not to predict.
+                reader = open_reader(with_changes(trained.data, producer_label=""))
+                assert isinstance(reader, FilesReader)
+                check_data(ranks, "file", reader)
+                tell_devices(ranks, ranks.teller(print))
+                copied = copied_products(reader, producers, ranks.teller(print))
+                segmenter = trained.segmenter(reader.shape, settings.uses_xla, ranks)
+                if ranks.rank == 0:
+                    make_folder(path.parent, "output")
+                    held.enter_context(work.locked())
+                    work.begin(describe_work(reader, trained, settings))
+            held.enter_context(signs_of_life(work, ranks))
+            return reader, copied, trained.data, PixelPredictor(segmenter, settings.uses_xla)
+
+        # Then the ranks part, and meet in the folder: one may need an hour longer than another.
+        reader, copied, data, predictor = run_as(ranks, begin)
         with exit_on_signals("the same command goes on from here"):
+            parts = plan_parts(len(reader), data.minibatch_size)
             mine = parts[ranks.rank :: ranks.size]
             missing = [part for part in mine if not work.has(part)]
             report_resumption(mine, missing, ranks.teller(print))
-            predict_parts(reader, trained.data, predictor, missing, work)
+            predict_parts(reader, data, predictor, missing, work)
             if ranks.rank == 0:
-                work.wait_for(parts)
+                wait_for_parts(work, parts, ranks.size)
                 joined = Progress(len(reader), "written")
-                join_parts(reader, work, parts, producers, copied, trained.data, path, joined.advance)
+                join_parts(reader, work, parts, producers, copied, data, path, joined.advance)
                 work.remove()
     reader.close()
     return len(reader)
@@ -104,13 +114,13 @@ def check_output(path: Path, overwrite: bool, data: DataConfig):
 
 def describe_work(reader: FilesReader, trained: TrainedModel, settings: ExecutionConfig) -> dict:
     """What the scores depend on: an earlier call's parts are used only where all of it is the same."""
-    stats = [(str(Path(file).resolve()), Path(file).stat()) for file in reader.files]
+    files = [(str(Path(part.path).resolve()), part.identity) for part in reader.parts]
     return {
-        "files": [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats],
+        "files": [(name, identity.size, identity.modified_ns) for name, identity in files],
         "entries": [reader.first, len(reader)],
         "data": trained.data.to_dict(),
         "network": trained.network.to_dict(),
-        "weights": sha256(trained.weights),
+        "weights": trained.checksum or sha256(trained.weights),
         "background_shift": trained.background_shift,
         "execution": {"precision": settings.precision, "xla": settings.uses_xla},
         "versions": execution.describe()["versions"],

@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import shutil
-import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -84,13 +83,12 @@ class WorkFolder:
                     left.unlink()
             write_json(self.record_file, record)
 
-    def wait_for(self, parts: list[Part]):
-        """Returns when every part is there, other processes' included."""
-        while not all(self._file(part).exists() for part in parts):
-            time.sleep(0.2)
-
     def _file(self, part):
         return self.path / f"part_{part.number:06d}.npz"
+
+    def exists(self, part: Part) -> bool:
+        """Whether a part is there: it appears when it is complete."""
+        return self._file(part).exists()
 
     def has(self, part: Part) -> bool:
         """Whether a part is there, whole."""
@@ -167,6 +165,7 @@ def join_parts(
                     advance(1)
     finally:
         products.close()
+    reader.check_unchanged()
     os.replace(work.joined, output)
 
 
@@ -190,8 +189,10 @@ def copied_products(reader: FilesReader, producers: tuple[str, str], say=print) 
         DataError: a product cannot be carried over, or the files differ in them.
     """
     first: dict[str, list] = {}
-    for path in reader.files:
-        with contextlib.closing(ProductFile(path, without=[f"sparse2d_{producer}" for producer in producers])) as file:
+    without = [f"sparse2d_{producer}" for producer in producers]
+    for part in reader.parts:
+        path = part.path
+        with contextlib.closing(ProductFile(path, without=without, same_as=part.identity)) as file:
             file.check()
             here = {name: [table.dtype for tables in parts for table in tables] for name, parts in file.tables.items()}
         if file.empty:

@@ -10,8 +10,10 @@ from keras import ops
 from cosmictagger_tf.config import DataConfig, NetworkConfig, OptimizerConfig, WeightsConfig, check_image_shape
 from cosmictagger_tf.detector import BACKGROUND, N_CLASSES, ImageShape
 from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.files import sha256
 from cosmictagger_tf.runs import RunFolder, architecture
 from cosmictagger_tf.training.checkpoints import BEST, WEIGHTS_FILE, CheckpointError, CheckpointStore, load_weights
+from cosmictagger_tf.training.ranks import Ranks
 from cosmictagger_tf.training.shipped import ShippedModel
 
 # How a network was trained to see its input: taken from the run unless the user says otherwise.
@@ -31,6 +33,7 @@ class TrainedModel:
         weights: the .weights.h5 file.
         step: the checkpoint's step, None where the weights came from elsewhere.
         background_shift: what is added to the background's logit.
+        checksum: SHA-256 that the file has, where it is known.
     """
 
     network: NetworkConfig
@@ -39,21 +42,43 @@ class TrainedModel:
     weights: Path
     step: int | None
     background_shift: float = 0.0
+    checksum: str | None = None
 
-    def segmenter(self, shape: ImageShape, static: bool = False):
+    def segmenter(self, shape: ImageShape, static: bool = False, ranks: Ranks | None = None):
         """The segmenter for full-resolution images of `shape`, weights loaded; `static` for XLA (see build_segmenter).
+
+        With several ranks rank 0 loads the weights, and the others get what it has; they call it together.
 
         Raises:
             ConfigError: the images do not fit the architecture, or its logits have no bias to shift.
-            CheckpointError: the weights do not.
+            CheckpointError: the weights do not, or are others by now.
         """
         from cosmictagger_tf.networks.segmentation import build_segmenter
 
         check_image_shape(shape, self.data.downsample, self.network.network_depth)
         segmenter = build_segmenter(self.network, shape.downsampled(self.data.downsample), static)
-        load_weights(self.weights, segmenter.network)
+        if ranks is None or ranks.rank == 0:
+            self.load(segmenter.network)
+        if ranks is not None and ranks.size > 1:
+            segmenter.network.set_weights(ranks.decided(segmenter.network.get_weights))
         shift_background(segmenter.network, self.background_shift)
         return segmenter
+
+    def load(self, network: keras.Model):
+        """Loads the weights into a network; raises CheckpointError where they do not fit, or are others by now."""
+        try:
+            load_weights(self.weights, network)
+        except CheckpointError:
+            if self.step is not None and not self.weights.exists():
+                raise CheckpointError(
+                    f"checkpoint {self.weights.parent}: was removed while this command began, by the training that "
+                    "goes on and keeps its newest: give the command again"
+                ) from None
+            raise
+        if self.checksum and sha256(self.weights) != self.checksum:
+            raise CheckpointError(
+                f"weights {self.weights}: were replaced while this command began: give the command again"
+            )
 
 
 def shift_background(network: keras.Model, shift: float):
@@ -69,6 +94,15 @@ def shift_background(network: keras.Model, shift: float):
     if not layer.use_bias:
         raise ConfigError(f"--background_shift={shift:g}: is added to a bias, and this network has none (--nobias)")
     layer.bias.assign(ops.convert_to_numpy(layer.bias) + shift * np.eye(N_CLASSES, dtype="float32")[BACKGROUND])
+
+
+def agreed_trained(ranks: Ranks, given: frozenset, folder: RunFolder, data: DataConfig, *configs) -> TrainedModel:
+    """The trained model that rank 0 finds (see find_trained), on all ranks; each has its own names of the data's files.
+
+    A training that saves meanwhile would give ranks that look for themselves different networks.
+    """
+    trained = ranks.decided(lambda: find_trained(given, folder, data, *configs))
+    return replace(trained, data=replace(trained.data, file=data.file, reader=data.reader))
 
 
 def find_trained(
@@ -105,12 +139,13 @@ def find_trained(
     scheme = source.config(OptimizerConfig).loss_balance_scheme
     if shipped:
         shift = shift if "background_shift" in given else shipped.background_shift
-        return TrainedModel(recorded, data, scheme, shipped.path, shipped.step, shift)
+        return TrainedModel(recorded, data, scheme, shipped.path, shipped.step, shift, shipped.record["sha256"])
     if weights.weights_location:
         return TrainedModel(recorded, data, scheme, Path(weights.weights_location), None, shift)
     store = CheckpointStore(folder.checkpoints, architecture=architecture(trained))
-    step = find_step(store, weights.checkpoint_step, say)
-    return TrainedModel(recorded, data, scheme, store.path(step) / WEIGHTS_FILE, step, shift)
+    manifest = find_checkpoint(store, weights.checkpoint_step, say)
+    path, checksum = store.path(manifest["step"]) / WEIGHTS_FILE, manifest["sha256"][WEIGHTS_FILE]
+    return TrainedModel(recorded, data, scheme, path, manifest["step"], shift, checksum)
 
 
 def as_it_computes(trained: NetworkConfig, asked: NetworkConfig) -> NetworkConfig:
@@ -121,8 +156,8 @@ def as_it_computes(trained: NetworkConfig, asked: NetworkConfig) -> NetworkConfi
     return found
 
 
-def find_step(store: CheckpointStore, wanted: int, say=print) -> int:
-    """The step of the checkpoint to use: the wanted one, verified; NEWEST: the newest intact one; BEST: the best.
+def find_checkpoint(store: CheckpointStore, wanted: int, say=print) -> dict:
+    """The manifest of the checkpoint to use: the wanted one, verified; NEWEST: the newest intact one; BEST: the best.
 
     Raises:
         CheckpointError: there is none; the message says which there are.
@@ -131,13 +166,13 @@ def find_step(store: CheckpointStore, wanted: int, say=print) -> int:
         if wanted not in store.steps():
             there = ", ".join(map(str, store.steps())) or "none"
             raise CheckpointError(f"--checkpoint_step={wanted}: {store.folder} has the steps {there}")
-        return store.verify(wanted)["step"]
+        return store.verify(wanted)
     if wanted == BEST:
         best = store.best()
         if best is None:
             raise CheckpointError(f"--checkpoint_step={BEST}: {store.folder} has no best checkpoint (see --aux_epochs)")
-        return store.verify(best["step"])["step"]
+        return store.verify(best["step"])
     manifest = store.newest_valid(say)
     if manifest is None:
         raise CheckpointError(f"{store.folder}: holds no intact checkpoint (train first, or see --run_id)")
-    return manifest["step"]
+    return manifest

@@ -3,9 +3,10 @@
 One process alone is the case of one rank, and needs no Horovod (ranks.py).
 """
 
-import contextlib
 import os
+import re
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -29,6 +30,12 @@ STALL_LIMIT = "600"
 # Milliseconds between two looks of Horovod's own thread at what waits to be exchanged. At its default of 1 that thread
 # takes 14 % of a core from the network, where that core computes it (measured by thread, Gloo); a GPU loses nothing.
 CPU_CYCLE = "10"
+# Seconds after which rank 0 says that it waits for ranks that have not started.
+LATE = 15.0
+# What an operation of Horovod's raises when another rank is gone, and how TensorFlow names the operation: an eager one
+# at the end of the text, one of a compiled step at its beginning.
+BROKEN_EXCHANGE = (tf.errors.UnknownError, tf.errors.AbortedError, tf.errors.FailedPreconditionError)
+HOROVOD_OPERATION = re.compile(r"\[Op:Horovod\w+\]|\bnode '?([^\s'}]*/)?Horovod\w+")
 # The longest that a rank which lost its peers looks for the one to name.
 SEARCH = 3.0
 
@@ -63,26 +70,16 @@ class HorovodRanks(Ranks):
         for variable, part, array in zip(variables, parts, arrays, strict=True):
             variable.assign(part.reshape(array.shape).astype(array.dtype))
 
-    def gather(self, thing):
-        return self.hvd.allgather_object(thing)
-
     def broadcast(self, variables):
         self.hvd.broadcast_variables([v.value for v in variables], root_rank=0)
 
-    @contextlib.contextmanager
-    def agreed(self):
-        error: Exception | None = None
+    def _from_all(self, thing):
         try:
-            yield
-        except Exception as raised:
-            if is_lost(raised):
-                raise
-            error = raised
-        failed = self.gather(error is not None)
-        if any(failed):
-            if error is not None and failed.index(True) == self.rank:
-                raise error
-            raise StoppedElsewhere
+            # Of one name: Horovod's own goes by the thing's type, and waits for ever where ranks have other types.
+            return self.hvd.allgather_object(thing, name="from_all")
+        except Exception:
+            self.stopped = True
+            raise
 
     def changed(self):
         return self.elastic and not self.state._host_messages.empty()
@@ -148,7 +145,11 @@ def run(config: RanksConfig, prepare: Prepare, job: Callable[[Ranks], Result]) -
     """
     if launched().elastic and is_distributed(config, launched()):
         return _run_elastic(prepare, job)
-    ranks = connect(config, prepare)
+    return run_as(connect(config, prepare), job)
+
+
+def run_as(ranks: Ranks, job: Callable[[Ranks], Result]) -> Result:
+    """Runs a job as one of the connected ranks, which part when all have done it; raises what `run` does."""
     if not isinstance(ranks, HorovodRanks):
         return job(ranks)
     try:
@@ -236,15 +237,26 @@ def import_horovod(launch: Launch):
 def _init(hvd):
     if not tf.config.list_physical_devices("GPU"):
         os.environ.setdefault("HOROVOD_CYCLE_TIME", CPU_CYCLE)
-    hvd.init()
+    launch = launched()
+    line = f"cosmictagger_tf: rank 0 waits for all {launch.size} ranks of {launch.launcher} to start"
+    waiting = threading.Timer(LATE, lambda: print(line, file=sys.stderr, flush=True))
+    waiting.daemon = True
+    if launch.rank == 0:
+        waiting.start()
+    try:
+        hvd.init()
+    finally:
+        waiting.cancel()
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether an exception means that the connection to the other ranks broke."""
+    """Whether an exception means that the connection to the other ranks broke: by its type, or the operation it is of.
+
+    Horovod's operations raise TensorFlow's errors, which name the operation; a path in their text means nothing.
+    """
     if type(error).__name__ == "HorovodInternalError":
         return True
-    text = str(error)
-    return isinstance(error, tf.errors.OpError | RuntimeError) and ("Horovod" in text or "gloo" in text)
+    return isinstance(error, BROKEN_EXCHANGE) and HOROVOD_OPERATION.search(str(error)) is not None
 
 
 def _run_elastic(prepare, job):

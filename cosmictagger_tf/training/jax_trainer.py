@@ -22,6 +22,7 @@ from cosmictagger_tf.training.recorders import CsvHistory, RecordSink, Terminal,
 from cosmictagger_tf.training.run_config import (
     RunConfig,
     TrainingResult,
+    facts_of,
     learning_rate,
     say_changes,
     say_unused,
@@ -74,7 +75,7 @@ def refuse(config: RunConfig):
 def train_in(folder: RunFolder, config: RunConfig, say) -> TrainingResult:
     """What `train` does in a folder that is locked for it."""
     reader = open_labelled(config.data)
-    facts = {"events": len(reader), "ranks": 1}
+    facts = facts_of(reader)
     say_changes(folder, config, facts, say)
     total = total_steps(config, reader)
     step = build_step(config, reader, total, say)

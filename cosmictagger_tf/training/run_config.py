@@ -73,6 +73,12 @@ class TrainingResult:
     rank: int = 0
 
 
+def facts_of(reader: Reader, aux_reader: Reader | None = None, ranks: int = 1) -> dict:
+    """What run.json says of the data and the ranks beside the configs."""
+    facts = {"events": len(reader), "events_checksum": reader.checksum(), "ranks": ranks}
+    return facts | ({"validation_checksum": aux_reader.checksum()} if aux_reader else {})
+
+
 def say_changes(folder: RunFolder, config: RunConfig, facts: dict, say):
     """Names what differs from the run's last start; raises ConfigError where it may not."""
     for change in folder.check_resumable(config.compared_sections, facts):

@@ -5,7 +5,7 @@ from functools import partial
 
 from cosmictagger_tf import execution
 from cosmictagger_tf.config import DataConfig, check_image_shape, with_changes
-from cosmictagger_tf.data.dataset import Reader, expand, open_labelled, open_reader
+from cosmictagger_tf.data.dataset import Reader, expand, open_labelled
 from cosmictagger_tf.data.pipeline import evaluation_dataset, training_dataset
 from cosmictagger_tf.data.sampling import training_entries
 from cosmictagger_tf.errors import ConfigError
@@ -13,6 +13,7 @@ from cosmictagger_tf.networks.normalization import synchronise_statistics
 from cosmictagger_tf.networks.segmentation import build_segmenter
 from cosmictagger_tf.runs import RunFolder, architecture, flag_lines
 from cosmictagger_tf.training import callbacks, distributed, dry_run, recorders, tensorboard
+from cosmictagger_tf.training.agreement import check_data, check_options, tell_devices
 from cosmictagger_tf.training.bad_events import BadEvents
 from cosmictagger_tf.training.checkpoints import CheckpointStore
 from cosmictagger_tf.training.distributed import HorovodRanks
@@ -26,6 +27,7 @@ from cosmictagger_tf.training.ranks import Ranks
 from cosmictagger_tf.training.run_config import (
     RunConfig,
     TrainingResult,
+    facts_of,
     learning_rate,
     say_changes,
     say_unused,
@@ -54,6 +56,7 @@ def train_as(ranks: Ranks, config: RunConfig, say) -> TrainingResult:
     folder = RunFolder(config.output)
     with contextlib.ExitStack() as held:
         with ranks.agreed():
+            check_options(ranks, *config.sections.values())
             ranks.part("minibatch_size", config.data.minibatch_size)
             if ranks.rank == 0:
                 folder.prepare()
@@ -64,9 +67,13 @@ def train_as(ranks: Ranks, config: RunConfig, say) -> TrainingResult:
 def train_in(folder: RunFolder, ranks: Ranks, config: RunConfig, say) -> TrainingResult:
     """What `train_as` does in a folder that is locked for it."""
     with ranks.agreed():
-        reader = open_files(config)
-        facts = {"events": len(reader), "ranks": ranks.size}
+        reader, aux_reader = open_files(config)
+        check_data(ranks, "file", reader)
+        if aux_reader:
+            check_data(ranks, "aux_file", aux_reader)
+        tell_devices(ranks, say)
         if ranks.rank == 0:
+            facts = facts_of(reader, aux_reader, ranks.size)
             say_changes(folder, config, facts, say)
         total = total_steps(config, reader)
         model = build_model(config, reader, total, ranks, say)
@@ -91,7 +98,7 @@ def train_in(folder: RunFolder, ranks: Ranks, config: RunConfig, say) -> Trainin
         say(f"nothing to do: the run has done {start} of {total} steps")
         return TrainingResult(start, total, None, ranks.rank)
 
-    exit_status = fit(model, reader, store, folder, config, Progress(start, total), ranks, bad)
+    exit_status = fit(model, reader, aux_reader, store, folder, config, Progress(start, total), ranks, bad)
     if bad.places:
         say(f"{len(bad.places)} of {len(reader)} events could not be read, and others took their places")
     step = int(model.step.numpy())
@@ -111,8 +118,10 @@ def describe(config: RunConfig, say=print):
         UserError: what would stop the training at its beginning.
     """
     execution.prepare(config.execution)
-    reader = open_files(config)
-    say_changes(RunFolder(config.output), config, {"events": len(reader)}, say)
+    reader, aux_reader = open_files(config)
+    facts = facts_of(reader, aux_reader)
+    del facts["ranks"]
+    say_changes(RunFolder(config.output), config, facts, say)
     total = total_steps(config, reader)
     say_unused(config, 0, total, False, Ranks(), say)
     model = build_model(config, reader, total, Ranks(), say)
@@ -126,18 +135,19 @@ def describe(config: RunConfig, say=print):
     say(f"{len(reader)} events, {steps_per_epoch(reader, config.data):.4g} steps a pass, {total} steps in all")
 
 
-def open_files(config: RunConfig) -> Reader:
-    """The reader of the training's events; what is wrong with --aux_file, which is read later, is said here too.
+def open_files(config: RunConfig) -> tuple[Reader, Reader | None]:
+    """The readers of --file and, where there is one, of --aux_file.
 
     Raises:
         ConfigError, DataError: see open_labelled; or the images of --aux_file have another size.
     """
     reader = open_labelled(config.data)
-    if config.train.aux_file:
-        with contextlib.closing(open_labelled(aux_data(config))) as other:
-            if other.shape != reader.shape:
-                raise ConfigError(f"--aux_file={','.join(other.files)}: {other.shape}, while --file has {reader.shape}")
-    return reader
+    if not config.train.aux_file:
+        return reader, None
+    other = open_labelled(aux_data(config))
+    if other.shape != reader.shape:
+        raise ConfigError(f"--aux_file={','.join(other.files)}: {other.shape}, while --file has {reader.shape}")
+    return reader, other
 
 
 def build_model(config: RunConfig, reader: Reader, total: int, ranks: Ranks, say=print) -> SegmentationModel:
@@ -169,7 +179,7 @@ def build_model(config: RunConfig, reader: Reader, total: int, ranks: Ranks, say
 
 
 def fit(
-    model, reader, store, folder, config: RunConfig, progress: Progress, ranks: Ranks, bad: BadEvents
+    model, reader, aux_reader, store, folder, config: RunConfig, progress: Progress, ranks: Ranks, bad: BadEvents
 ) -> int | None:
     """Runs model.fit with everything that watches it; returns the exit status that a signal asks for."""
     with ranks.agreed():
@@ -190,9 +200,9 @@ def fit(
             callbacks.RestoredMetrics(model.metrics),
             callbacks.FiniteStop(events, ranks),
             skipped,
-            *(build_summaries(model, folder, config, progress) if ranks.rank == 0 else []),
+            *(build_summaries(model, aux_reader or reader, folder, config, progress) if ranks.rank == 0 else []),
             build_recorder(sinks, dataset, reader, config, progress, ranks),
-            *build_validation(model, reader, config, sinks, checkpoints, progress, ranks, bad),
+            *build_validation(model, reader, aux_reader, config, sinks, checkpoints, progress, ranks, bad),
             checkpoints,
             stop,
             *([callbacks.RanksChange(checkpoints)] if ranks.elastic else []),
@@ -222,7 +232,9 @@ def build_recorder(sinks, dataset, reader, config: RunConfig, progress, ranks: R
     return callbacks.Recorder(progress, sinks, intervals, config.data.minibatch_size, dataset.waited, schedule)
 
 
-def build_summaries(model, folder: RunFolder, config: RunConfig, progress) -> list[callbacks.StepCallback]:
+def build_summaries(
+    model, reader: Reader, folder: RunFolder, config: RunConfig, progress
+) -> list[callbacks.StepCallback]:
     """What TensorBoard shows beside scalars: hyperparameters and graph, written here; and callbacks for the rest."""
     run = config.train
     if progress.start == 0:
@@ -230,10 +242,9 @@ def build_summaries(model, folder: RunFolder, config: RunConfig, progress) -> li
         tensorboard.write_graph(folder.logs / "train", model.network)
     found: list[callbacks.StepCallback] = []
     if not run.no_summary_images:
-        split, data = ("validation", aux_data(config)) if run.aux_file else ("train", config.data)
-        data = with_changes(data, minibatch_size=1, max_entries=1)
+        split, data = "validation" if run.aux_file else "train", with_changes(config.data, minibatch_size=1)
         skip, prepare = config.skip.skip_bad_events, model.segmenter.prepare
-        batch = first_batch(evaluation_dataset(open_reader(data), data, prepare=prepare, skip=skip))
+        batch = first_batch(evaluation_dataset(reader, data, prepare=prepare, skip=skip))
         every, logs = run.summary_image_iteration, folder.logs / split
         found.append(tensorboard.Pictures(progress, model.segmenter, batch, logs, every, config.execution.uses_xla))
     steps = run.profiled_steps()
@@ -256,15 +267,14 @@ def aux_data(config: RunConfig) -> DataConfig:
 
 
 def build_validation(
-    model, reader, config: RunConfig, sinks, checkpoints, progress, ranks: Ranks, bad: BadEvents
+    model, reader, aux_reader, config: RunConfig, sinks, checkpoints, progress, ranks: Ranks, bad: BadEvents
 ) -> list[callbacks.StepCallback]:
     """The callbacks that validate; none without --aux_file."""
     run = config.train
-    if not run.aux_file:
+    if not aux_reader:
         return []
     data = aux_data(config)
     ranks.part("aux_minibatch_size", data.minibatch_size)
-    aux_reader = open_reader(data)
     prepare, seed, place = model.segmenter.prepare, config.execution.seed + 1, (ranks.rank, ranks.size)
     evaluator = Evaluator(model.segmenter, model.loss.scheme, config.execution.uses_xla)
     found: list[callbacks.StepCallback] = []

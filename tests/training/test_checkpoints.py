@@ -8,7 +8,7 @@ import pytest
 
 from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.files import replaced_file, replaced_folder
-from cosmictagger_tf.inference.trained import find_step
+from cosmictagger_tf.inference.trained import find_checkpoint
 from cosmictagger_tf.runs import architecture
 from cosmictagger_tf.training.checkpoints import NEWEST, CheckpointError, CheckpointStore, load_weights
 from cosmictagger_tf.training.recorders import CsvHistory
@@ -134,8 +134,8 @@ def test_another_kind_of_checkpoint_is_named_and_passed_over(tmp_path, changes, 
         store.verify(30)
     # Asked for by name, another one would be the wrong answer.
     with pytest.raises(CheckpointError, match=said):
-        find_step(store, 30)
-    assert find_step(store, NEWEST, lines.append) == 20
+        find_checkpoint(store, 30)
+    assert find_checkpoint(store, NEWEST, lines.append)["step"] == 20
 
 
 def test_an_architecture_with_lists_is_known_again_and_an_older_checkpoint_lacks_younger_options(tmp_path):

@@ -1,0 +1,107 @@
+"""A file that another takes the place of, or that is written to, while a command reads it: nothing is made of two."""
+
+import os
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+
+from cosmictagger_tf.config import DataConfig
+from cosmictagger_tf.data import tables
+from cosmictagger_tf.data.dataset import open_reader
+from cosmictagger_tf.data.larcv_products import ProductFile, Products
+from cosmictagger_tf.data.neutrino import read_neutrinos
+from cosmictagger_tf.errors import DataError
+from cosmictagger_tf.inference.scores_file import WorkFolder, copied_products, join_parts, plan_parts
+
+PRODUCERS = ("neutrino_prediction", "cosmic_prediction")
+
+
+def replace(path):
+    """Another file of the same size and time takes its place."""
+    stat = path.stat()
+    other = path.with_name("other.h5")
+    shutil.copy(path, other)
+    os.utime(other, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    os.replace(other, path)
+
+
+def write_to(path):
+    """The same file has other bytes, and the size that it had: of its last pixels."""
+    with open(path, "r+b") as file:
+        file.seek(-100, os.SEEK_END)
+        file.write(bytes(100))
+
+
+@pytest.fixture
+def path(sample_file, tmp_path):
+    here = tmp_path / "in.h5"
+    shutil.copy(sample_file, here)
+    return here
+
+
+@pytest.mark.parametrize("change", [replace, write_to])
+def test_whatever_opens_the_file_again_notices(path, change):
+    reader = open_reader(DataConfig(file=(str(path),), producer_label=""))
+    products = Products(reader)
+    products.read(0)
+    products.close()
+    change(path)
+    for again in (
+        lambda: products.read(1),
+        lambda: copied_products(reader, PRODUCERS),
+        lambda: read_neutrinos(reader, "sbndneutrino"),
+        lambda: ProductFile(str(path), same_as=reader.parts[0].identity),
+    ):
+        with pytest.raises(DataError, match=r"in\.h5: was replaced or written to"):
+            again()
+    ProductFile(str(path)).close()
+
+
+def test_the_joined_file_is_of_one_input(path, tmp_path):
+    reader = open_reader(DataConfig(file=(str(path),), producer_label=""))
+    work, parts = WorkFolder(tmp_path / "s.h5"), plan_parts(len(reader), 2)
+    work.path.mkdir()
+    for part in parts:
+        events = (reader.read(entry) for entry in range(part.first, part.last))
+        scores = [[np.zeros((len(plane.rows), 2), np.float32) for plane in event.image] for event in events]
+        work.save(part, scores)
+
+    copied = copied_products(reader, PRODUCERS)
+
+    def join(advance=lambda events: None):
+        join_parts(reader, work, parts, PRODUCERS, copied, DataConfig(downsample=0), work.output, advance)
+
+    join()
+    assert len(h5py.File(work.output)["Events/event_id"]) == len(reader)
+    work.output.unlink()
+    once = iter([True])
+    with pytest.raises(DataError, match="was replaced or written to"):
+        join(lambda events: os.utime(path) if next(once, False) else None)
+    assert not work.output.exists()
+
+
+def test_what_cannot_be_read_any_more_is_not_called_broken(path):
+    reader = open_reader(DataConfig(file=(str(path),)))
+    write_to(path)
+    with pytest.raises(DataError, match="was replaced or written to") as raised:
+        [reader.read(entry) for entry in range(len(reader))]
+    assert raised.value.entry is None, "no bad event, which may be skipped"
+    with pytest.raises(DataError, match="chunk is broken"):
+        reader = open_reader(DataConfig(file=(str(path),)))
+        [reader.read(entry) for entry in range(len(reader))]
+
+
+def test_the_path_is_opened_once(path, monkeypatch):
+    opened = tables.open_hdf5
+
+    def open_and_replace(name):
+        file = opened(name)
+        replace(path)
+        return file
+
+    monkeypatch.setattr(tables, "open_hdf5", open_and_replace)
+    file = tables.Hdf5File(str(path))
+    assert os.fstat(file.descriptor).st_ino == os.fstat(file.h5.id.get_vfd_handle()).st_ino != path.stat().st_ino
+    file.close()

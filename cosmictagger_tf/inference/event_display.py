@@ -21,6 +21,8 @@ from cosmictagger_tf.figures import drawing, new_figure
 from cosmictagger_tf.files import make_folder, replaced_file
 from cosmictagger_tf.inference.event_picture import (
     DRAWN_COLORS,
+    NO_CHARGE,
+    NO_CHARGE_COLOR,
     EventPicture,
     PlanePicture,
     charge_label,
@@ -70,8 +72,8 @@ def draw_event(picture: EventPicture) -> Figure:
     for axis, panel in zip(axes[0], panels, strict=True):
         axis.set_title(panel)
     _finish_axes(axes, picture)
-    if len(panels) > 1:
-        _legend(figure)
+    if len(panels) > 1 or picture.has_no_charge:
+        _legend(figure, picture)
     figure.suptitle(picture.title, parse_math=False)
     return figure
 
@@ -83,6 +85,8 @@ def _dot_size(picture):
 
 
 def _draw_charge(axis, plane: PlanePicture, size):
+    below = plane.no_charge
+    _dots(axis, plane.rows[below], plane.columns[below], size, color=NO_CHARGE_COLOR)
     stored = plane.charge > 0
     top = max(float(np.percentile(plane.charge[stored], 99.5)) if stored.any() else 0.0, 10 * ADC_THRESHOLD)
     low = max(float(plane.charge[stored].min(initial=ADC_THRESHOLD)), top / 200)
@@ -103,7 +107,7 @@ def _draw_classes(axis, plane, classes, size):
     for index in range(N_CLASSES):
         chosen = classes == index
         if index not in (COSMIC, NEUTRINO):
-            chosen &= plane.charge > 0
+            chosen &= plane.stored
         _dots(axis, plane.rows[chosen], plane.columns[chosen], size, color=DRAWN_COLORS[index])
     return None
 
@@ -162,12 +166,12 @@ def _x_to_row(x):
     return x / CM_PER_ROW + ROWS_PER_TPC - 0.5
 
 
-def _legend(figure):
-    handles = [
-        Line2D([], [], marker="s", linestyle="", color=DRAWN_COLORS[c], label=class_label(c)) for c in range(N_CLASSES)
-    ]
+def _legend(figure, picture):
+    colors = {class_label(c): DRAWN_COLORS[c] for c in range(N_CLASSES) if picture.has_truth or picture.has_prediction}
+    colors |= {NO_CHARGE: NO_CHARGE_COLOR} if picture.has_no_charge else {}
+    handles = [Line2D([], [], marker="s", linestyle="", color=color, label=name) for name, color in colors.items()]
     handles.append(Line2D([], [], color="0.55", linewidth=0.8, linestyle=(0, (4, 3)), label="cathode"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
 
 
 @drawing(STYLE)

@@ -14,6 +14,8 @@ from cosmictagger_tf.errors import MissingPackageError
 from cosmictagger_tf.files import replaced_file
 from cosmictagger_tf.inference.event_picture import (
     DRAWN_COLORS,
+    NO_CHARGE,
+    NO_CHARGE_COLOR,
     EventPicture,
     PlanePicture,
     charge_label,
@@ -105,6 +107,8 @@ def build_figure(picture: EventPicture):
 def _traces(name, plane: PlanePicture, picture, last, middle, rows):
     bar = {"x": 1.01, "xanchor": "left", "y": middle, "len": 0.9 / rows, "thickness": 12} if last else None
     if name == "charge":
+        if picture.has_no_charge:
+            yield _dots(plane, plane.no_charge, color=NO_CHARGE_COLOR, legend=NO_CHARGE, show_legend=last)
         stored = plane.charge > 0
         yield _dots(
             plane, stored, color=np.log10(plane.charge[stored]), scale=CHARGE_SCALE, bar=bar, label=_log_label(picture)
@@ -118,7 +122,7 @@ def _traces(name, plane: PlanePicture, picture, last, middle, rows):
         for index in range(N_CLASSES):
             chosen = classes == index
             if index == BACKGROUND:
-                chosen &= plane.charge > 0
+                chosen &= plane.stored
             # One entry of the legend a class switches it on and off in every panel.
             first = last and name == ("truth" if picture.has_truth else "prediction")
             yield _dots(plane, chosen, color=DRAWN_COLORS[index], legend=class_label(index), show_legend=first)

@@ -1,6 +1,6 @@
 """What is drawn of one event: its pixels, their true and predicted classes and their scores."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from cosmictagger_tf.inference.predict import Predictor
 WIRES = ("induction", "induction", "collection")
 # A stored pixel of the background is noise, and drawn in grey.
 DRAWN_COLORS = ("#b5b5b5", *CLASS_COLORS[1:])
+# Of stored pixels that no logarithm has a place for, as files without a threshold have them.
+NO_CHARGE_COLOR, NO_CHARGE = "#56b4e9", "charge 0 or negative"
 
 
 def plane_name(plane: int) -> str:
@@ -26,6 +28,7 @@ class PlanePicture:
 
     Attributes:
         rows, columns: float32 [n], the pixels' middles in full-resolution rows (drift time) and columns (wires).
+        stored: bool [n], whether the pixel is stored.
         charge: float32 [n], ADC; 0 where nothing is stored.
         truth: int8 [n], class indices, None without labels.
         prediction: int8 [n], None without a network.
@@ -34,6 +37,7 @@ class PlanePicture:
 
     rows: np.ndarray
     columns: np.ndarray
+    stored: np.ndarray
     charge: np.ndarray
     truth: np.ndarray | None
     prediction: np.ndarray | None
@@ -41,6 +45,11 @@ class PlanePicture:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def no_charge(self) -> np.ndarray:
+        """bool [n]: stored, with a charge of 0 or less."""
+        return self.stored & (self.charge <= 0)
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,11 @@ class EventPicture:
     def has_prediction(self) -> bool:
         """Whether a network was run."""
         return self.planes[0].prediction is not None
+
+    @property
+    def has_no_charge(self) -> bool:
+        """Whether a stored pixel has a charge of 0 or less."""
+        return any(plane.no_charge.any() for plane in self.planes)
 
 
 def take_picture(title: str, event: Event, predictor: Predictor | None, downsample: int) -> EventPicture:
@@ -99,8 +113,9 @@ def _plane(event, plane, scores) -> PlanePicture:
     height, width = event.shape.height, event.shape.width
     image = event.image[plane]
     charge = image.dense(height, width)
-    shown = np.zeros((height, width), bool)
-    shown[image.rows, image.columns] = True
+    stored = np.zeros((height, width), bool)
+    stored[image.rows, image.columns] = True
+    shown = stored.copy()
     truth = prediction = None
     if event.label is not None:
         truth = event.label[plane].dense(height, width).astype(np.int8)
@@ -114,12 +129,12 @@ def _plane(event, plane, scores) -> PlanePicture:
         return None if values is None else values[rows, columns]
 
     neutrino = None if scores is None else scores[..., NEUTRINO]
-    return PlanePicture(rows, columns, charge[rows, columns], at(truth), at(prediction), at(neutrino))
+    return PlanePicture(rows, columns, at(stored), at(charge), at(truth), at(prediction), at(neutrino))
 
 
 def _scaled(plane, scale, offset) -> PlanePicture:
     rows, columns = ((axis * scale + offset).astype(np.float32) for axis in (plane.rows, plane.columns))
-    return PlanePicture(rows, columns, plane.charge, plane.truth, plane.prediction, plane.scores)
+    return replace(plane, rows=rows, columns=columns)
 
 
 def class_label(index: int) -> str:

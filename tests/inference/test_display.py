@@ -13,6 +13,7 @@ from cosmictagger_tf.data.event import Event, PlanePixels
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.inference.curves import ScoreHistogram
 from cosmictagger_tf.inference.event_display import draw_event
+from cosmictagger_tf.inference.event_page import build_figure
 from cosmictagger_tf.inference.event_picture import take_picture
 from cosmictagger_tf.inference.report_plots import curves
 from tests.doors import refusal, run_door
@@ -99,6 +100,25 @@ def test_every_plane_is_drawn_however_many_there_are():
     curves(axes, scores)
     names = [line.get_label().partition(",")[0] for line in axes[0].lines]
     assert names[:6] == [*(f"plane {p}" for p in range(5)), "all planes"]
+
+
+def test_stored_pixels_without_positive_charge_are_drawn_too():
+    at = np.arange(6, dtype=np.int32)
+    charge = PlanePixels(at, at, np.array([-40, -1, 0, 6, 50, 900], np.float32))
+    classes = PlanePixels(at, at, np.array([0, 2, 0, 1, 0, 1], np.float32))
+    picture = take_picture("x", Event(0, (1, 2, 3), (charge,), (classes,), ImageShape(1, 16, 32)), None, 0)
+    figure = draw_event(picture)
+    charge_axis, truth_axis = figure.axes[:2]
+    assert "charge 0 or negative" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert sorted(len(dots.get_offsets()) for dots in charge_axis.collections) == [3, 3]
+    # Background (of whatever charge), cosmic, neutrino.
+    assert [len(dots.get_offsets()) for dots in truth_axis.collections] == [3, 2, 1]
+    page = build_figure(picture)
+    points = {trace.name: sorted(trace.x) for trace in page.data}
+    assert points["charge 0 or negative"] == [0, 1, 2] and points["log10(ADC)"] == [3, 4, 5]
+    assert points["noise, background"] == [0, 2, 4]
+    ordinary = take_picture("x", Event(0, (1, 2, 3), (classes,), (classes,), ImageShape(1, 16, 32)), None, 2)
+    assert ordinary.planes[0].stored.all()
 
 
 def test_an_event_is_called_by_its_own_file(simulated_file, tmp_path):

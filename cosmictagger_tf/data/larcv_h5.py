@@ -64,17 +64,20 @@ class LarcvFile:
     def __len__(self) -> int:
         return len(self.event_ids)
 
+    def products(self) -> list["Sparse2d"]:
+        """The image and, where there is one, the label."""
+        return [product for product in (self.image, self.label) if product is not None]
+
     def tables(self) -> list[Table]:
         """All tables that are read."""
-        products = [product for product in (self.image, self.label) if product is not None]
-        return [self.event_ids, *(table for product in products for table in product.tables)]
+        return [self.event_ids, *(table for product in self.products() for table in product.tables)]
 
     def _check_lengths(self):
         entries = len(self.event_ids)
         if not entries:
             raise DataError(self.path, "has no entries")
-        for product in (self.image, self.label):
-            if product is not None and len(product.extents) != entries:
+        for product in self.products():
+            if len(product.extents) != entries:
                 there = f"{counted(len(product.extents), 'entry')} of {product.producer}"
                 raise DataError(self.path, f"has {counted(entries, 'event id')} but {there}: was it closed?")
 
@@ -237,6 +240,10 @@ class Sparse2d:
         if missing:
             raise self.error("the plane is missing", entry, missing[0])
         return [found[plane] for plane in range(shape.planes)]
+
+    def is_valid(self, entry: int) -> bool:
+        """Whether image_meta, which must have a column for it, calls all planes valid."""
+        return bool(self._rows(entry)[1]["valid"].all())
 
     def in_one_piece(self, entry: int) -> bool:
         """Whether the voxels of the planes follow each other, in the order in which voxel_extents names the planes."""

@@ -2,7 +2,8 @@
 
 The library trusts its input. Of version 3.5.1 it was found, in its source and by trying: an exception while it opens a
 file leaves its global lock held, and whatever comes next waits for ever; where HDF5 cannot read voxels it returns
-what memory held; an event without planes shows those of the event before; the planes' voxels are taken to lie one
+what memory held; an event without planes shows those of the event before; where image_meta has a row that is not valid
+it closes the file; the planes' voxels are taken to lie one
 after the other, whatever voxel_extents say; group names are copied into 128 bytes. So the tables that describe
 an entry are first checked by larcv_h5, and the voxels that the library returns are checked as those read there.
 """
@@ -14,6 +15,7 @@ import threading
 import numpy as np
 
 from cosmictagger_tf.data.event import Event
+from cosmictagger_tf.data.larcv_format import IMAGE_META_DTYPE
 from cosmictagger_tf.data.larcv_h5 import LarcvFile, Sparse2d
 from cosmictagger_tf.data.tables import Hdf5File, filter_name, filters
 from cosmictagger_tf.data.voxels import EntryVoxels
@@ -80,6 +82,7 @@ class LarcvLibraryFile:
         try:
             self._check_names()
             self._check_filters()
+            self._check_metas()
             self.manager = self._open()
         except BaseException:
             self.checker.close()
@@ -104,9 +107,16 @@ class LarcvLibraryFile:
                     )
                     raise DataError(self.path, f"{reason} library lacks: use --reader=h5py")
 
+    def _check_metas(self):
+        for product in self.checker.products():
+            missing = set(IMAGE_META_DTYPE.names or ()) - set(product.meta.dtype.names)
+            if missing:
+                reason = f"table {product.meta.name} has no column {min(missing)}, which the larcv library needs"
+                raise DataError(self.path, f"{reason}: use --reader=h5py")
+
     def _open(self):
         global _stuck
-        producers = [product.producer for product in (self.checker.image, self.checker.label) if product is not None]
+        producers = [product.producer for product in self.checker.products()]
         config = {
             "Name": "cosmictagger_tf",
             "Verbosity": _ONLY_ERRORS,
@@ -153,6 +163,10 @@ class LarcvLibraryFile:
             product.read(entry, self.shape)
         if not product.in_one_piece(entry):
             raise product.error("the larcv library needs voxels without gaps between planes: use --reader=h5py", entry)
+        if not product.is_valid(entry):
+            raise product.error(
+                "the larcv library takes no image whose image_meta is not valid: use --reader=h5py", entry
+            )
         nothing = np.zeros(0, np.uint64), np.zeros(0, np.float32)
         # Of an event without planes the library would show those of the event before.
         empty = not any(count for _, count in ranges)

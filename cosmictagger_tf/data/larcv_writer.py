@@ -115,7 +115,8 @@ class LarcvWriter:
         if meta is not None:
             if len(meta) != len(planes):
                 raise ValueError(f"{group}: {len(meta)} rows of image_meta for {len(planes)} planes")
-            for name in set(IMAGE_META_DTYPE.names or ()) & set(meta.dtype.names):
+            # The larcv library closes a file at a row that is not valid: what is written here is.
+            for name in {"projection_id", "image_sizes", "number_of_voxels", "origin"} & set(meta.dtype.names):
                 metas[name] = meta[name]
         self._append(f"{group}/image_meta", _clean(metas, IMAGE_META_DTYPE))
 

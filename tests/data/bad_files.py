@@ -376,7 +376,12 @@ def _without_planes(file, group):
 
 
 # What the larcv library would read wrongly, and is therefore not given.
-NOT_FOR_THE_LIBRARY = {"an empty plane", "planes in another order", "planes of the label in another order"}
+NOT_FOR_THE_LIBRARY = {
+    "an empty plane",
+    "planes in another order",
+    "planes of the label in another order",
+    "an image that is not valid",
+}
 ODDITIES: dict[str, Callable[[Path], object]] = {
     "nothing": lambda path: None,
     "an empty plane": both(lambda file, group: emptied(file, group, [PLANE])),
@@ -407,5 +412,6 @@ ODDITIES: dict[str, Callable[[Path], object]] = {
         META, lambda rows: columns(rows, projection_id="i1", number_of_voxels=("<i4", (2,)))
     ),
     "event ids of 32 bits": table("/Events/event_id", lambda rows: columns(rows, run="<u4", subrun=">i4", event="u1")),
+    "an image that is not valid": value(META, "valid", ROW, 0),
     "a checksum": table(VOXELS, lambda rows: rows, chunks=(1000,), compression="gzip", fletcher32=True),
 }

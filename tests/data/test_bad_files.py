@@ -133,6 +133,14 @@ def test_the_library_refuses_what_it_would_read_wrongly(path):
         read_all(path, "larcv")
 
 
+def test_the_library_needs_every_column_of_image_meta(path):
+    pytest.importorskip("larcv", reason="the larcv library is not installed: scripts/install_larcv")
+    table(META, lambda rows: columns(rows, valid=None, origin=None))(path)
+    assert len(read_all(path)) == ENTRIES
+    with pytest.raises(DataError, match=rf"file.h5: table {META} has no column origin, .*: use --reader=h5py"):
+        read_all(path, "larcv")
+
+
 @pytest.mark.parametrize("name", [EXTENTS, META, f"{LABEL}/voxels", "/Events/event_id"])
 def test_a_filter_that_only_h5py_has(path, name, reader_name):
     sound = read_all(path)

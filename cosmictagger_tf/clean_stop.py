@@ -54,7 +54,7 @@ def exit_on_signals(outcome: str) -> Iterator[None]:
     """Within it SIGTERM and SIGINT end the process in order, with status 143 or 130.
 
     Args:
-        outcome: what the user is told of the work that was stopped.
+        outcome: what the user is told of the work that was stopped; "" = nothing, another process says it.
     """
 
     def leave(number: signal.Signals):
@@ -65,7 +65,7 @@ def exit_on_signals(outcome: str) -> Iterator[None]:
     try:
         yield
     except SystemExit:
-        if caught.number is not None:
+        if caught.number is not None and outcome:
             print(f"stopped by {caught.number.name}; {outcome}", file=sys.stderr)
         raise
     finally:

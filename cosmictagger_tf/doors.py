@@ -13,7 +13,8 @@ from cosmictagger_tf.files import write_failure
 from cosmictagger_tf.flags import HelpRequested, help_text, parse
 from cosmictagger_tf.launch import launched
 
-# Seconds that a rank waits before it ends because of what another one says: launchers kill the others at the first end.
+# Seconds that a rank waits before it says what another one may say, or ends because of that: launchers kill the others
+# at the first end.
 HEAD_START = 8.0
 
 
@@ -64,15 +65,16 @@ def open_door(
         sys.stdout.flush()
         return status
     except UserError as error:
-        # What is wrong with the flags is wrong on every rank: one of them says it.
-        said_by_another = isinstance(error, StoppedElsewhere) or (parsed is None and launched().rank != 0)
-        if said_by_another:
+        speaks = not isinstance(error, StoppedElsewhere)
+        # What is wrong is mostly wrong on every rank: unless they have settled who says it, rank 0 does.
+        if not speaks or (launched().rank and not error.settled):
             time.sleep(HEAD_START)
-        else:
+        if speaks:
             print(f"cosmictagger_tf.{module}: {error}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
-        print(f"cosmictagger_tf.{module}: interrupted", file=sys.stderr)
+        if launched().rank == 0:
+            print(f"cosmictagger_tf.{module}: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # Who read the output wants no more of it (`| head`): nothing is left to say, at exit neither.

@@ -2,9 +2,14 @@
 
 
 class UserError(Exception):
-    """A mistake in what the user gave. The doors print its one line and exit with its status, without a traceback."""
+    """A mistake in what the user gave. The doors print its one line and exit with its status, without a traceback.
+
+    Attributes:
+        settled: whether the ranks of the job know of it, and this one is to say it.
+    """
 
     exit_status = 2
+    settled = False
 
 
 class RankLost(UserError):

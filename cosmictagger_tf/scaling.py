@@ -4,6 +4,7 @@ import sys
 
 from cosmictagger_tf.config import RUN, DataConfig, DistributedConfig, NetworkConfig, ScalingConfig
 from cosmictagger_tf.doors import open_door
+from cosmictagger_tf.launch import launched
 
 DESCRIPTION = """
 Evaluates a model of the training step of many ranks (docs/scaling.md): bytes that each rank sends, time of the
@@ -21,7 +22,8 @@ def main(scaling, network, data, distributed) -> None:
     """Prints the table."""
     from cosmictagger_tf.training.scaling_report import scaling_table
 
-    print(scaling_table(scaling, network, data, distributed))
+    if launched().rank == 0:
+        print(scaling_table(scaling, network, data, distributed))
 
 
 if __name__ == "__main__":

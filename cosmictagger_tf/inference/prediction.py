@@ -85,7 +85,7 @@ def predict_file(
 
         # Then the ranks part, and meet in the folder: one may need an hour longer than another.
         reader, copied, data, predictor = run_as(ranks, begin)
-        with exit_on_signals("the same command goes on from here"):
+        with exit_on_signals("" if ranks.rank else "the same command goes on from here"):
             parts = plan_parts(len(reader), data.minibatch_size)
             mine = parts[ranks.rank :: ranks.size]
             missing = [part for part in mine if not work.has(part)]

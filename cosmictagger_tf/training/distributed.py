@@ -157,11 +157,13 @@ def run_as(ranks: Ranks, job: Callable[[Ranks], Result]) -> Result:
     except StoppedElsewhere:
         raise
     except Exception as error:
-        if is_lost(error):
-            raise ranks.explain() from None
-        if ranks.say_failed() and isinstance(error, UserError):
+        reason = ranks.explain() if is_lost(error) else error
+        if reason is error and ranks.say_failed() and isinstance(error, UserError):
             raise StoppedElsewhere from None
-        raise
+        if not isinstance(reason, UserError):
+            raise
+        reason.settled = True
+        raise reason from None
     ranks.leave()
     return result
 

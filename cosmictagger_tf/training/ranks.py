@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cosmictagger_tf.errors import ConfigError, StoppedElsewhere
+from cosmictagger_tf.errors import ConfigError, StoppedElsewhere, UserError
 
 # Of the differences between ranks, those that one line names.
 MOST_NAMED = 4
@@ -110,6 +110,8 @@ class Ranks:
             return [share for _, share in shares]
         self.stopped = True
         if error is not None and failed[0] == self.rank:
+            if isinstance(error, UserError):
+                error.settled = True
             raise error
         raise StoppedElsewhere from None
 

@@ -4,11 +4,13 @@ import subprocess
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from cosmictagger_tf import doors
 from cosmictagger_tf.config import RanksConfig
-from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.errors import ConfigError, DataError, StoppedElsewhere
 from cosmictagger_tf.launch import Launch, launched
-from cosmictagger_tf.training.distributed import is_distributed
+from cosmictagger_tf.training.distributed import is_distributed, is_lost
 from cosmictagger_tf.training.ranks import Ranks
 from cosmictagger_tf.training.schedules import Flat, Scaled, scaling_factor
 from tests.distributed.launching import MPI, needs_mpi, run_ranks, said
@@ -40,6 +42,64 @@ def test_the_flag_must_not_contradict_the_launcher():
         is_distributed(RanksConfig("true"), alone)
     with pytest.raises(ConfigError, match="mpirun started 2 ranks"):
         is_distributed(RanksConfig("false"), two)
+
+
+@pytest.mark.parametrize(
+    ("rank", "settled", "error", "waits", "speaks"),
+    [
+        (0, False, ConfigError, False, True),
+        (1, False, ConfigError, True, True),
+        (1, True, ConfigError, False, True),
+        (0, False, StoppedElsewhere, True, False),
+        (1, False, StoppedElsewhere, True, False),
+    ],
+)
+def test_who_says_what_is_wrong(rank, settled, error, waits, speaks, monkeypatch, capsys):
+    """Rank 0 at once; another one too where the ranks know that it does, and else only where the job still runs then."""
+
+    def main():
+        mistake = error("wrong")
+        mistake.settled = settled
+        raise mistake
+
+    slept = []
+    monkeypatch.setattr(doors, "launched", lambda: Launch("mpirun", rank, 2))
+    monkeypatch.setattr(doors.time, "sleep", slept.append)
+    assert doors.open_door("train", main, (), "", "", [], uses_keras=False) == 2
+    assert bool(slept) == waits
+    assert capsys.readouterr().err == ("cosmictagger_tf.train: wrong\n" if speaks else "")
+
+
+class Grown(RuntimeError):
+    """As Horovod's own, by name."""
+
+
+Grown.__name__ = "HorovodInternalError"
+SHUT_DOWN = "Horovod has been shut down. This was caused by an exception on one of the ranks"
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (Grown("ncclCommAbort"), True),
+        (tf.errors.UnknownError(None, None, f"{SHUT_DOWN} [Op:HorovodAllgather] name: "), True),
+        (tf.errors.AbortedError(None, None, "{{node HorovodAllreduce_shared_0}} Connection closed by peer"), True),
+        (
+            tf.errors.UnknownError(
+                None, None, "Graph execution error:\n\nDetected at node train/HorovodGroupedAllreduce_1 defined at"
+            ),
+            True,
+        ),
+        (tf.errors.UnknownError(None, None, "/data/horovod_test.h5; Input/output error"), False),
+        (tf.errors.UnknownError(None, None, "/gloo/Horovod/events.v2; Input/output error [Op:WriteSummary]"), False),
+        (tf.errors.ResourceExhaustedError(None, None, "{{node HorovodAllreduce}} no memory"), False),
+        (RuntimeError("Unable to open /gloo/Horovod/a.h5 [Op:HorovodAllgather]"), False),
+        (OSError(5, "Input/output error", "/horovod/gloo/a.h5"), False),
+        (DataError("horovod_test.h5", "is cut short"), False),
+    ],
+)
+def test_a_lost_rank_is_known_by_the_operation_that_failed(error, lost):
+    assert is_lost(error) == lost
 
 
 def test_one_rank_needs_nobody():

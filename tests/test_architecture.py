@@ -1,6 +1,7 @@
 """The house rules, held against the imports of every module."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,14 @@ def test_every_room_is_on_a_floor():
         if p.suffix == ".py" or (p / "__init__.py").exists()
     }
     assert rooms - set().union(*FLOORS) == DOORS
+
+
+def test_the_page_names_the_same_floors():
+    page = (ROOT / "docs/architecture.md").read_text()
+    rows = [line.split("|")[1:4] for line in page.split("| may import |")[1].split("\n\n")[0].splitlines()[2:]]
+    named = [{Path(name).stem for name in re.findall(r"`([\w/.]+)`", row[0])} for row in rows[1:]]
+    assert named == FLOORS[::-1]
+    assert [row[2].strip() for row in rows] == ["every floor below"] * len(FLOORS) + ["nothing"]
 
 
 def test_config_knows_neither_tensorflow_nor_absl():

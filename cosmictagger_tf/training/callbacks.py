@@ -223,7 +223,7 @@ class Checkpoints(StepCallback):
 
     def save_if_best(self, step: int, name: str, record: dict):
         """Writes a checkpoint, and keeps it as the best, if its value of this name is above that of the best so far."""
-        best = self.ranks.gather(self.store.best())[0]
+        best = self.ranks.decided(self.store.best)
         if best is None or record[name] > best[name]:
             self.save(step, record)
             if self.ranks.rank == 0:

@@ -55,7 +55,7 @@ def test_the_flag_must_not_contradict_the_launcher():
     ],
 )
 def test_who_says_what_is_wrong(rank, settled, error, waits, speaks, monkeypatch, capsys):
-    """Rank 0 at once; another one too where the ranks know that it does, and else only where the job still runs then."""
+    """Rank 0 at once; another one too where the ranks know that it does, and else only where the job still runs."""
 
     def main():
         mistake = error("wrong")

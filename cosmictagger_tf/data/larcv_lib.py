@@ -14,6 +14,7 @@ import threading
 
 import numpy as np
 
+from cosmictagger_tf.config.text import readable
 from cosmictagger_tf.data.event import Event
 from cosmictagger_tf.data.larcv_format import IMAGE_META_DTYPE
 from cosmictagger_tf.data.larcv_h5 import LarcvFile, Sparse2d
@@ -92,8 +93,11 @@ class LarcvLibraryFile:
         return len(self.checker)
 
     def _check_names(self):
+        if readable(self.path) != self.path:
+            raise DataError(self.path, "the larcv library cannot open a name that is not UTF-8: use --reader=h5py")
         for name in self.checker.file.h5["Data"]:
-            if not name.endswith("_group") or name.count("_") < 2 or len(name.encode()) > _LONGEST_NAME:
+            size = len(name.encode("utf-8", "surrogateescape"))
+            if not name.endswith("_group") or name.count("_") < 2 or size > _LONGEST_NAME:
                 raise DataError(self.path, f"the larcv library cannot open a file with /Data/{name}: use --reader=h5py")
 
     def _check_filters(self):

@@ -161,7 +161,7 @@ class _Table:
         space = h5py.h5s.create_simple((0,), (h5py.h5s.UNLIMITED,))
         links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
         links.set_create_intermediate_group(True)
-        self.id = h5py.h5d.create(file.id, name.encode(), self.type, space, creation, links)
+        self.id = h5py.h5d.create(file.id, name.encode("utf-8", "surrogateescape"), self.type, space, creation, links)
         self.rows = 0
 
     def append(self, rows: np.ndarray) -> int:

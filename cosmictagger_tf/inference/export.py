@@ -15,6 +15,7 @@ from cosmictagger_tf.config import (
     OutputConfig,
     WeightsConfig,
 )
+from cosmictagger_tf.config.text import readable
 from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError
@@ -84,6 +85,8 @@ def check_place(path: Path, export_format: str):
         if path.suffix != ".keras":
             raise ConfigError(f"--export_dir={path}: --export_format=keras makes a file whose name ends in .keras")
         replaceable = _is_keras_file(path)
+    elif readable(str(path)) != str(path):
+        raise ConfigError(f"--export_dir={path}: TensorFlow needs a name in UTF-8; give another name")
     else:
         replaceable = (path / "saved_model.pb").exists() or (path.is_dir() and not any(path.iterdir()))
     if path.exists() and not replaceable:

@@ -1,5 +1,6 @@
 """What a run shows in TensorBoard: scalars, pictures, hyperparameters, the graph, a profile."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,15 @@ import numpy as np
 import tensorflow as tf
 
 from cosmictagger_tf.config import Config
+from cosmictagger_tf.config.text import join_list, readable
 from cosmictagger_tf.training.callbacks import StepCallback
 from cosmictagger_tf.training.pictures import charge_picture, class_picture
 from cosmictagger_tf.training.speed import is_due
+
+
+def open_writer(folder: Path):
+    """The writer of a new event file; TensorFlow takes a folder in UTF-8, or in the file system's bytes."""
+    return tf.summary.create_file_writer(os.fsencode(folder))
 
 
 class Scalars:
@@ -28,7 +35,7 @@ class Scalars:
     def writer(self, split: str):
         """The event file of a split."""
         if split not in self.writers:
-            self.writers[split] = tf.summary.create_file_writer(str(self.folder / split))
+            self.writers[split] = open_writer(self.folder / split)
         return self.writers[split]
 
     def write(self, record: dict):
@@ -62,14 +69,15 @@ def write_hyperparameters(folder: Path, sections: dict[str, Config], run_id: str
     values = {}
     for section, config in sections.items():
         for name, value in config.to_dict().items():
-            values[f"{section}.{name}"] = ",".join(value) if isinstance(value, (list, tuple)) else value
+            text = join_list(tuple(value)) if isinstance(value, (list, tuple)) else value
+            values[f"{section}.{name}"] = readable(text) if isinstance(text, str) else text
     group = "whole_validation" if validated else "train"
     metrics = [api.Metric(name, display_name=f"{group} {name}") for name in ("loss", "mean_iou")]
     # Beside the results: the tab does not find those of a folder below, where --logdir is the logs folder itself.
-    writer = tf.summary.create_file_writer(str(folder / group))
+    writer = open_writer(folder / group)
     with writer.as_default(step=0):
         api.hparams_config(hparams=[api.HParam(name) for name in values], metrics=metrics)
-        api.hparams(values, trial_id=run_id)
+        api.hparams(values, trial_id=readable(run_id))
     writer.close()
 
 
@@ -77,7 +85,7 @@ def write_graph(folder: Path, network: keras.Model):
     """Writes the network's graph for the Graphs tab."""
     inputs = tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype, x.name), network.input)
     traced = tf.function(lambda x: network(x, training=False)).get_concrete_function(inputs)
-    writer = tf.summary.create_file_writer(str(folder))
+    writer = open_writer(folder)
     with writer.as_default(step=0):
         tf.summary.graph(traced.graph)
     writer.close()
@@ -99,7 +107,7 @@ class Pictures(StepCallback):
         super().__init__(progress)
         self.batch, self.every, self.planes = batch, every, segmenter.shape.planes
         self.shape = segmenter.shape
-        self.writer = tf.summary.create_file_writer(str(folder))
+        self.writer = open_writer(folder)
         self.predict = tf.function(lambda batch: tf.argmax(segmenter.logits(batch), axis=-1), jit_compile=xla)
 
     def on_train_begin(self, logs=None):
@@ -154,7 +162,7 @@ class Profile(StepCallback):
         step = self.progress.step(batch)
         # Of steps at a stretch, the first is named.
         if not self.running and step <= self.last and step + self.stretch > self.first:
-            tf.profiler.experimental.start(str(self.folder))
+            tf.profiler.experimental.start(os.fsencode(self.folder))
             self.running = True
         if self.running:
             self.trace = tf.profiler.experimental.Trace("train", step_num=step, _r=1)

@@ -1,5 +1,6 @@
 """display: pictures, and the page in a real browser."""
 
+import html
 import json
 import re
 import shutil
@@ -12,8 +13,8 @@ from matplotlib.figure import Figure
 from cosmictagger_tf.data.event import Event, PlanePixels
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.inference.curves import ScoreHistogram
-from cosmictagger_tf.inference.event_display import draw_event
-from cosmictagger_tf.inference.event_page import build_figure
+from cosmictagger_tf.inference.event_display import draw_event, save_figure
+from cosmictagger_tf.inference.event_page import build_figure, write_page
 from cosmictagger_tf.inference.event_picture import take_picture
 from cosmictagger_tf.inference.report_plots import curves
 from tests.doors import refusal, run_door
@@ -119,6 +120,18 @@ def test_stored_pixels_without_positive_charge_are_drawn_too():
     assert points["noise, background"] == [0, 2, 4]
     ordinary = take_picture("x", Event(0, (1, 2, 3), (classes,), (classes,), ImageShape(1, 16, 32)), None, 2)
     assert ordinary.planes[0].stored.all()
+
+
+@pytest.mark.parametrize("name", ["two$ and $more.h5", "a_b^c\\frac.h5", "<script>alert('$1')</script> & co.h5"])
+def test_a_title_is_shown_as_it_is(name, tmp_path):
+    one = PlanePixels(np.arange(9, dtype=np.int32), np.arange(9, dtype=np.int32), np.full(9, 30, np.float32))
+    picture = take_picture(name, Event(0, (1, 2, 3), (one,) * 3, None, ImageShape(3, 16, 32)), None, 0)
+    figure = draw_event(picture)
+    assert figure.get_suptitle() == name
+    save_figure(figure, tmp_path / "event.pdf")
+    write_page(picture, tmp_path / "event.html")
+    page = (tmp_path / "event.html").read_text(encoding="utf-8")
+    assert f"<title>{html.escape(name)}</title>" in page and "<script>alert" not in page
 
 
 def test_an_event_is_called_by_its_own_file(simulated_file, tmp_path):

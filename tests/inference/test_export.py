@@ -195,3 +195,10 @@ def test_only_an_export_is_replaced_by_an_export(tmp_path):
         check_place(tmp_path / "mine/thesis.keras", "keras")
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "mine/model.keras")
     check_place(tmp_path / "mine/model.keras", "keras")
+
+
+def test_a_model_goes_where_tensorflow_can_write_it(tmp_path):
+    place = tmp_path / os.fsdecode(b"mod\xe9le")
+    with pytest.raises(ConfigError, match="needs a name in UTF-8"):
+        check_place(place, "saved_model")
+    check_place(place.with_suffix(".keras"), "keras")

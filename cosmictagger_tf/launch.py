@@ -1,4 +1,4 @@
-"""How this process was started: alone, or as one of many ranks. Read from the environment alone."""
+"""How this process was started: alone, or as one of many ranks, read from the environment; and on how many cores."""
 
 import os
 from dataclasses import dataclass
@@ -44,3 +44,10 @@ def launched(environment=os.environ) -> Launch:
             continue
         return Launch(launcher, *numbers, elastic=environment.get("HOROVOD_ELASTIC") == "1")
     return Launch()
+
+
+def usable_cores() -> int:
+    """The processor cores that this process may use; all of the machine's where the system cannot say (macOS)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

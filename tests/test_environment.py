@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from tests.doors import ROOT
+from tests.data.bad_files import sound_file
+from tests.doors import ROOT, run_door
 
 # What a process has after the streams that it was started without were closed.
 REPORT = """
@@ -121,3 +122,40 @@ def test_a_terminal_shows_any_name(encoding, shown):
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
     done = subprocess.run([sys.executable, "-c", NAMES_PRINTED], cwd=ROOT, capture_output=True, env=environment)
     assert (done.returncode, done.stdout) == (0, b"written: " + shown + b"\n"), done.stderr
+
+
+# What only Linux has, and how processes are made elsewhere.
+ELSEWHERE = """
+import builtins, multiprocessing, os
+for name in ("sched_getaffinity", "posix_fadvise", "O_DIRECT", "memfd_create"):
+    if hasattr(os, name):
+        delattr(os, name)
+before = open
+def without_proc(file, *args, **kwargs):
+    if str(file).startswith("/proc/"):
+        raise FileNotFoundError(2, "No such file or directory", file)
+    return before(file, *args, **kwargs)
+builtins.open = without_proc
+if multiprocessing.parent_process() is None:
+    multiprocessing.set_start_method("spawn")
+"""
+
+
+def run_elsewhere(folder, name, *flags):
+    """A command on a system that has not what only Linux has."""
+    (folder / "sitecustomize.py").write_text(ELSEWHERE)
+    done = run_door(name, *flags, PYTHONPATH=os.pathsep.join([str(folder), str(ROOT)]))
+    assert done.stderr == "", done.stderr
+    return done.stdout
+
+
+def test_events_are_simulated_by_processes_that_are_not_forked(tmp_path):
+    said = run_elsewhere(tmp_path, "simulate", "--events=2", "--workers=2", f"--output={tmp_path}/a.h5")
+    assert said.endswith("a.h5\n")
+
+
+@pytest.mark.slow
+def test_a_file_is_read_where_the_cores_cannot_be_asked_for(tmp_path):
+    path = sound_file(tmp_path / "a.h5")
+    said = run_elsewhere(tmp_path, "iotest", f"--file={path}", "--downsample=0", "--read_iterations=1")
+    assert "4 entries" in said

@@ -98,7 +98,9 @@ class TrainConfig(Config):
         "weights are refused",
     )
     augment: bool = option(
-        False, "change each event at random: mirrored at the cathode, shifted along time, other gains, more noise"
+        False,
+        "change each event at random: other gains, more noise and, where images have SBND's size, mirrored at the "
+        "cathode and shifted along time",
     )
     aux_file: tuple[str, ...] = option((), "larcv3 files to validate on; none = no validation", path=True)
     aux_iterations: int = option(

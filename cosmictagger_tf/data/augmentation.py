@@ -11,6 +11,8 @@ Rows 0 and height - 1 are the anodes of SBND's two TPCs, the cathode lies betwee
   half of the image is cut off, as the readout window cuts it.
 - the gain is one factor a plane, the noise is Gaussian, with a width of its own for each plane.
 
+In images of another shape nobody knows where the cathode is: they are neither flipped nor shifted.
+
 Where a pixel goes, its class goes too; no class is ever changed.
 """
 
@@ -19,7 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cosmictagger_tf.data.event import Event, PlanePixels
-from cosmictagger_tf.detector import ADC_THRESHOLD, BACKGROUND, SBND_PLANES
+from cosmictagger_tf.detector import ADC_THRESHOLD, BACKGROUND, SBND_PLANES, ImageShape
 
 # Our choice, small against what the detector itself varies: a threshold of 5 ADC, events of 1280 ticks.
 MOST_SHIFT = 8
@@ -64,6 +66,10 @@ class Augmentation:
                 for classes, pixels, there in zip(event.label, event.image, moved, strict=True)
             )
         return replace(event, image=tuple(there.pixels for there in moved), label=label)
+
+    def in_place(self) -> "Augmentation":
+        """The same change without what moves pixels."""
+        return replace(self, flip=False, shift=0)
 
     def _measure(self, pixels, plane) -> PlanePixels:
         # Each plane's noise is its own stream, so that it does not depend on how many pixels the others have.
@@ -146,6 +152,11 @@ def _picks(planes, near, shape) -> list[tuple[np.ndarray, np.ndarray]]:
 def _joined(own, other, stay, come) -> PlanePixels:
     pairs = ((getattr(own, name), getattr(other, name)) for name in ("rows", "columns", "values"))
     return PlanePixels(*(np.concatenate([a[stay], b[come]]) for a, b in pairs))
+
+
+def knows_cathode(shape: ImageShape) -> bool:
+    """Whether the cathode is in the middle of images of this shape, at full resolution: SBND's."""
+    return shape == ImageShape()
 
 
 def draw(seed: int, position: int, planes: int) -> Augmentation:

@@ -1,7 +1,6 @@
 """Batches, read ahead in threads, as a tf.data.Dataset."""
 
 import contextlib
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -14,16 +13,17 @@ import numpy as np
 
 from cosmictagger_tf.config import DataConfig
 from cosmictagger_tf.data import memory
-from cosmictagger_tf.data.augmentation import draw
+from cosmictagger_tf.data.augmentation import draw, knows_cathode
 from cosmictagger_tf.data.batch import Batch, make_batch
 from cosmictagger_tf.data.dataset import Reader, SyntheticReader
 from cosmictagger_tf.data.event import Event
 from cosmictagger_tf.data.sampling import FILLER, evaluation_batches, training_entries
 from cosmictagger_tf.data.transforms import downsample_event
 from cosmictagger_tf.errors import ConfigError, DataError, UserError
+from cosmictagger_tf.launch import usable_cores
 
 # Where one core is left to the process, a second thread would only take turns with the first.
-READ_THREADS = min(4, len(os.sched_getaffinity(0)))
+READ_THREADS = min(4, usable_cores())
 READ_AHEAD = READ_THREADS + 1
 
 Entries = Callable[[], Iterator[np.ndarray]]
@@ -224,7 +224,8 @@ def training_dataset(
 
     def changed(event, number, place):
         position = (start_step + number) * config.minibatch_size + rank * local + place
-        return draw(seed, position, event.shape.planes).apply(event)
+        change = draw(seed, position, event.shape.planes)
+        return (change if knows_cathode(event.shape) else change.in_place()).apply(event)
 
     stand_in = Skip(skip, stand_in=True) if skip else None
     return BatchStream(reader, config, local, entries, prepare, changed if augment else None, stand_in)

@@ -104,7 +104,8 @@ def check_output(path: Path, overwrite: bool, data: DataConfig):
     """Raises ConfigError where the file must not be written."""
     if data.synthetic:
         raise ConfigError("--synthetic: predict needs a file, whose products it carries over")
-    if any(Path(file).resolve() == path.resolve() for file in expand(data.file)):
+    # Compared as files, not as names: a file system may take Test.h5 for test.h5.
+    if path.exists() and any(path.samefile(file) for file in expand(data.file) if Path(file).exists()):
         raise ConfigError(f"--output={path}: is an input, give another name")
     if path.is_dir():
         raise ConfigError(f"--output={path}: is a folder, give the name of a file")

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from cosmictagger_tf import execution
+from cosmictagger_tf.launch import usable_cores
 from cosmictagger_tf.measuring.clock import timed
 from cosmictagger_tf.measuring.compiled import compiled, wait
 
@@ -52,7 +53,7 @@ def describe() -> dict[str, object]:
     versions = execution.describe()["versions"]
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": usable_cores(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "gpus": execution.accelerators(),
         "system": platform.platform(),

@@ -24,6 +24,7 @@ from cosmictagger_tf.training.run_config import (
     TrainingResult,
     facts_of,
     learning_rate,
+    say_augmentation,
     say_changes,
     say_unused,
     total_steps,
@@ -77,6 +78,7 @@ def train_in(folder: RunFolder, config: RunConfig, say) -> TrainingResult:
     reader = open_labelled(config.data)
     facts = facts_of(reader)
     say_changes(folder, config, facts, say)
+    say_augmentation(config, reader.shape, say)
     total = total_steps(config, reader)
     step = build_step(config, reader, total, say)
     network, shape = step.segmenter.network, step.segmenter.shape

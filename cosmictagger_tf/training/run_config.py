@@ -18,7 +18,9 @@ from cosmictagger_tf.config import (
     TrainConfig,
 )
 from cosmictagger_tf.config.unused import describe_unused
+from cosmictagger_tf.data.augmentation import knows_cathode
 from cosmictagger_tf.data.dataset import Reader
+from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.training.ranks import Ranks
 from cosmictagger_tf.training.schedules import Scaled, build_schedule, scaling_factor
@@ -103,6 +105,13 @@ def say_unused(config: RunConfig, start: int, total: int, resumed: bool, ranks: 
     steps = config.optimizer.gradient_accumulation
     if total % steps:
         say(f"--gradient_accumulation={steps}: the last {total % steps} of {total} steps make no update")
+
+
+def say_augmentation(config: RunConfig, shape: ImageShape, say):
+    """Says what --augment leaves out of images that are not SBND's."""
+    if config.train.augment and not knows_cathode(shape):
+        said = f"where the cathode is in {shape} is not known, as it is of SBND's {ImageShape()}"
+        say(f"--augment: gains and noise, without mirror and shift: {said}")
 
 
 def total_steps(config: RunConfig, reader: Reader) -> int:

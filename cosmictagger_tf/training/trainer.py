@@ -29,6 +29,7 @@ from cosmictagger_tf.training.run_config import (
     TrainingResult,
     facts_of,
     learning_rate,
+    say_augmentation,
     say_changes,
     say_unused,
     steps_per_epoch,
@@ -75,6 +76,7 @@ def train_in(folder: RunFolder, ranks: Ranks, config: RunConfig, say) -> Trainin
         if ranks.rank == 0:
             facts = facts_of(reader, aux_reader, ranks.size)
             say_changes(folder, config, facts, say)
+        say_augmentation(config, reader.shape, say)
         total = total_steps(config, reader)
         model = build_model(config, reader, total, ranks, say)
         say(f"network: {config.network.conv_mode}, {model.network.count_params():,} weights, images of {model.shape}")
@@ -122,6 +124,7 @@ def describe(config: RunConfig, say=print):
     facts = facts_of(reader, aux_reader)
     del facts["ranks"]
     say_changes(RunFolder(config.output), config, facts, say)
+    say_augmentation(config, reader.shape, say)
     total = total_steps(config, reader)
     say_unused(config, 0, total, False, Ranks(), say)
     model = build_model(config, reader, total, Ranks(), say)

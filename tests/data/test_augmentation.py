@@ -5,12 +5,20 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cosmictagger_tf.config import DataConfig
+from cosmictagger_tf.config import (
+    DataConfig,
+    ExecutionConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    OutputConfig,
+    TrainConfig,
+)
 from cosmictagger_tf.data.augmentation import GAIN_BOUNDS, MOST_SHIFT, Augmentation, draw
 from cosmictagger_tf.data.dataset import SyntheticReader, open_reader
 from cosmictagger_tf.data.pipeline import training_dataset
 from cosmictagger_tf.data.simulation.measures import close_to
 from cosmictagger_tf.detector import ADC_THRESHOLD, ImageShape
+from cosmictagger_tf.training.run_config import RunConfig, say_augmentation
 
 SHAPE = ImageShape(3, 64, 32)
 CHANGES = st.builds(
@@ -150,3 +158,22 @@ def test_ranks_and_resuming_do_not_change_it(ranks):
 
 def _padded(part, shape):
     return np.pad(part, [(0, 0), *((0, to - have) for have, to in zip(part.shape[1:], shape, strict=True))])
+
+
+@pytest.mark.parametrize("shape", [SHAPE, ImageShape(2, 1280, 2048), ImageShape(3, 1280, 1024)])
+def test_where_the_cathode_is_not_known_no_pixel_moves(shape):
+    reader, config = SyntheticReader(2, shape), DataConfig(synthetic=True, downsample=0, minibatch_size=2)
+    batches = {
+        augment: next(iter(training_dataset(reader, config, 3, 0, 1, augment=augment).generate()))
+        for augment in (False, True)
+    }
+    for name in ("image_coordinates", "label_coordinates", "label_values"):
+        np.testing.assert_array_equal(batches[True][name], batches[False][name])
+    assert not np.array_equal(batches[True]["image_values"], batches[False]["image_values"])
+    said: list[str] = []
+    configs = (kind() for kind in (DataConfig, NetworkConfig, OptimizerConfig, ExecutionConfig, OutputConfig))
+    run = RunConfig(*configs, TrainConfig(iterations=1, augment=True))
+    say_augmentation(run, shape, said.append)
+    assert len(said) == 1 and "mirror and shift" in said[0]
+    say_augmentation(run, ImageShape(), said.append)
+    assert len(said) == 1

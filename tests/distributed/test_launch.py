@@ -1,5 +1,6 @@
 """How a process learns that it is one of several, and what it says where that cannot be."""
 
+import os
 import subprocess
 
 import numpy as np
@@ -9,7 +10,7 @@ import tensorflow as tf
 from cosmictagger_tf import doors
 from cosmictagger_tf.config import RanksConfig
 from cosmictagger_tf.errors import ConfigError, DataError, StoppedElsewhere
-from cosmictagger_tf.launch import Launch, launched
+from cosmictagger_tf.launch import Launch, launched, usable_cores
 from cosmictagger_tf.training.distributed import is_distributed, is_lost
 from cosmictagger_tf.training.ranks import Ranks
 from cosmictagger_tf.training.schedules import Flat, Scaled, scaling_factor
@@ -156,3 +157,10 @@ def test_the_scripts_of_the_clusters_are_sound():
     assert len(scripts) == 2
     for script in scripts:
         assert subprocess.run(["bash", "-n", script]).returncode == 0
+
+
+def test_the_cores_are_counted_where_the_system_has_no_affinity(monkeypatch):
+    assert usable_cores() >= 1
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert usable_cores() == 6

@@ -1,5 +1,6 @@
 """What all doors share: parse, run, and turn a user's mistake into one line and a non-zero exit."""
 
+import os
 import signal
 import sys
 import time
@@ -96,6 +97,7 @@ def open_door(
 
 
 def _name_unused(module, parsed):
-    line = describe_unused(module, parsed.chosen, parsed.configs, given=parsed.given)
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    line = describe_unused(module, parsed.chosen, parsed.configs, given=parsed.given, backend=backend)
     if line:
         print(line, flush=True)

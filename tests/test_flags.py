@@ -153,6 +153,16 @@ def test_a_line_that_is_no_flag_is_refused(tmp_path):
         parse([f"--flagfile={tmp_path}/a.flags"], (NetworkConfig,))
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "flags").rglob("*.flags")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "command", ["train", "evaluate", "predict", "display", "export", "iotest", "benchmark", "scaling"]
+)
+def test_every_flagfile_here_serves_every_command(command, path):
+    groups = importlib.import_module(f"cosmictagger_tf.{command}").GROUPS
+    needed = ["--iterations=1", "--epochs=0"] if command == "train" else []
+    parse([f"--flagfile={path}", *needed], groups, () if command == "train" else config.RUN)
+
+
 def test_a_list_given_twice_adds_up_and_the_command_line_replaces_a_flagfiles(tmp_path):
     (tmp_path / "two.flags").write_text("--file=c.h5\n")
     (tmp_path / "one.flags").write_text("--flagfile=two.flags\n--file=a.h5\n--file=b.h5\n")

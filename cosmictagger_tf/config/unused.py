@@ -98,7 +98,13 @@ TRAINING = (
     Rule("lr_scaling_epochs", "--lr_scaling=none", lambda o: o.many_ranks and o.lr_scaling == "none"),
     Rule("xla", "--sync_batch_norm leaves XLA out", lambda o: o.many_ranks and o.sync_batch_norm),
 )
+BACKEND = Rule(
+    "inter_op_parallelism_threads intra_op_parallelism_threads deterministic",
+    "is TensorFlow's alone",
+    lambda o: o.backend != "tensorflow",
+)
 TRAINED = (
+    BACKEND,
     Rule("weight_decay remat seed", "nothing is trained here"),
     Rule("output_dir run_id", "--weights names those of the package", lambda o: o.weights != "run"),
     Rule("checkpoint_step", "--weights_location names the weights", lambda o: o.weights_location),
@@ -147,6 +153,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         SYNTHETIC,
         *ARCHITECTURE,
         *UPDATE_RULE,
+        BACKEND,
         XLA,
         Rule("minibatch_size", "--batch_sizes says it"),
         Rule(f"lr_schedule freeze {' '.join(rule.names for rule in SCHEDULE)}", "the step is timed as it begins"),
@@ -175,7 +182,7 @@ def describe_unused(command: str, chosen: frozenset[str], configs: Iterable[Conf
         command: a key of RULES.
         chosen: names of options (flags.Parsed.chosen).
         configs: all of the command.
-        facts: given (flags.Parsed.given). Of train: total, start (steps), resumed, many_ranks, backend.
+        facts: backend; given (flags.Parsed.given), but of train start and total (steps), resumed, many_ranks.
     """
     values = {flag_name(f.name): getattr(config, f.name) for config in configs for f in fields(config)}
     options = SimpleNamespace(**values, **facts)

@@ -9,6 +9,7 @@ import numpy as np
 
 from cosmictagger_tf import execution
 from cosmictagger_tf.config import EvaluateConfig, OutputConfig, WeightsConfig
+from cosmictagger_tf.config.text import readable
 from cosmictagger_tf.detector import CLASS_NAMES
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import make_place, replaced_file, write_json
@@ -54,9 +55,9 @@ def describe(found: Evaluation, options: EvaluateConfig) -> dict:
     curves = {"all": found.histogram.curve()}
     curves |= {f"plane{p}": found.histogram.curve(p) for p in range(found.histogram.planes)}
     record = {
-        "files": found.reader.files,
+        "files": [readable(file) for file in found.reader.files],
         "events": len(found.table.entries),
-        "weights": str(found.trained.weights),
+        "weights": readable(str(found.trained.weights)),
         "step": found.trained.step,
         "background_shift": found.trained.background_shift,
         "downsample": found.trained.data.downsample,

@@ -115,7 +115,9 @@ def _read_torch(path):
     except ImportError:
         raise MissingPackageError("torch", f"reading {path}", "pip install torch") from None
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        # torch opens names in UTF-8 only.
+        with path.open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ConfigError(
             f"--from={path}: is broken, or holds Python objects beside tensors, which are not loaded because they can "

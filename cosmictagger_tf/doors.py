@@ -9,8 +9,7 @@ from importlib.util import find_spec
 
 from cosmictagger_tf.config.unused import describe_unused
 from cosmictagger_tf.environment import discard_output, ignore_settings, import_backend, open_standard_streams
-from cosmictagger_tf.errors import StoppedElsewhere, UserError, WriteError
-from cosmictagger_tf.files import write_failure
+from cosmictagger_tf.errors import StoppedElsewhere, UserError, system_reason
 from cosmictagger_tf.flags import HelpRequested, help_text, parse
 from cosmictagger_tf.launch import launched
 
@@ -89,11 +88,12 @@ def open_door(
         print(f"cosmictagger_tf.{module}: {said}", file=sys.stderr)
         return UserError.exit_status
     except Exception as error:
-        reason = write_failure(error)
+        reason = system_reason(error)
         if reason is None:
             raise
-        print(f"cosmictagger_tf.{module}: cannot write: {reason}", file=sys.stderr)
-        return WriteError.exit_status
+        where = getattr(error, "filename", None) or "the system refuses"
+        print(f"cosmictagger_tf.{module}: {where}: {reason}", file=sys.stderr)
+        return UserError.exit_status
 
 
 def _name_unused(module, parsed):

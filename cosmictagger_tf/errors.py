@@ -1,5 +1,20 @@
 """The errors that a user can cause and mend: each is one line, naming the culprit and the way out."""
 
+import contextlib
+import errno
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+# These say nothing of the machine: they come of a wrong argument, such as an address in a broken file.
+_OURS = {0, errno.ENOENT, errno.EBADF, errno.EINVAL, errno.EOVERFLOW, errno.EPIPE}
+# What TensorFlow and HDF5 say in the text of exceptions of their own.
+_IN_TEXT = [
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE),
+    *(errno.EMFILE, errno.ENFILE, errno.ENXIO, errno.ENAMETOOLONG),
+]
+
 
 class UserError(Exception):
     """A mistake in what the user gave. The doors print its one line and exit with its status, without a traceback.
@@ -28,6 +43,10 @@ class ConfigError(UserError):
 
 class WriteError(UserError):
     """A file cannot be written: the disk is full, a quota used up, a folder forbidden. What was there stays."""
+
+
+class ReadError(UserError):
+    """A file cannot be read: the disk, the server or the permissions refuse. Nothing is known to be wrong with it."""
 
 
 class NonFiniteError(UserError):
@@ -63,3 +82,51 @@ class MissingPackageError(UserError):
 
     def __init__(self, package: str, purpose: str, command: str):
         super().__init__(f"{purpose} needs the package {package}, which is not installed: run `{command}`")
+
+
+def system_reason(error: BaseException) -> str | None:
+    """What the system has against a file being opened, read or written, in its words; None where an exception means
+    something else, such as content that is wrong."""
+    number = getattr(error, "errno", None) if isinstance(error, OSError) else None
+    # Of the HDF5 library.
+    stated = re.search(r"errno = (\d+),", str(error))
+    number = int(stated[1]) if number is None and stated else number
+    if number is not None:
+        return None if number in _OURS else os.strerror(number)
+    return next((os.strerror(number) for number in _IN_TEXT if os.strerror(number) in str(error)), None)
+
+
+def raise_unreadable(path, error: BaseException):
+    """Raises a ReadError where it was the system that refused; does nothing where the content is wrong."""
+    reason = system_reason(error)
+    if reason is not None:
+        raise ReadError(f"{path}: cannot be read: {reason}") from None
+
+
+@contextlib.contextmanager
+def read_errors(path: Path | str) -> Iterator[None]:
+    """Around what reads `path`: raises a ReadError where the system refuses.
+
+    That a file is not there (FileNotFoundError, NotADirectoryError) is left to the caller, who knows what it means.
+    """
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, UserError):
+        raise
+    except Exception as error:
+        raise_unreadable(path, error)
+        raise
+
+
+@contextlib.contextmanager
+def write_errors(path: Path | str) -> Iterator[None]:
+    """Around what writes `path`: raises a WriteError of one line where the disk is full or forbids it."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = os.strerror(errno.ENOENT) if isinstance(error, FileNotFoundError) else system_reason(error)
+        if reason is None:
+            raise
+        raise WriteError(f"{path}: cannot be written: {reason}; what was written before is intact") from None

@@ -9,19 +9,28 @@ import os
 import re
 import shutil
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from cosmictagger_tf.errors import ConfigError, WriteError
+from cosmictagger_tf.errors import ConfigError, read_errors, write_errors
 
-# Beside a file or folder that is being written by a process: .<name>.<process>.part, and .old for what it replaces.
-# After it, the ending that some libraries want.
-LEFTOVER = re.compile(r"\.(.+)\.(\d+)\.(part|old)(\.[a-z]+)?")
+# Beside a file or folder that is being written: .<name>.<process>@<host>.part, and .old for what it replaces. After it,
+# the ending that some libraries want. Earlier versions did not name the host.
+LEFTOVER = re.compile(r"\.(.+)\.(\d+)(?:@([\w.-]+))?\.(part|old)(\.[a-z]+)?")
+HOST = re.sub(r"[^\w.-]", "_", socket.gethostname())[:40]
+# Bytes of a name that leave room, in the 255 that file systems take, for what is put around it.
+LONGEST_NAME = 180
 # Seconds in which a process that was killed a moment ago may still hold its lock.
 PATIENCE = 3.0
-FULL = {errno.ENOSPC: "No space left on device", errno.EDQUOT: "Disk quota exceeded", errno.EFBIG: "File too large"}
-FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EISDIR, errno.ENOTDIR)
+KINDS = {
+    stat.S_IFREG: "a file",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+}
 
 
 @contextlib.contextmanager
@@ -32,32 +41,35 @@ def replaced_file(path: Path, ending: str = "") -> Iterator[Path]:
         ending: what its name must end with for the library that writes it, such as ".keras".
 
     Raises:
+        ConfigError: something is there that is no file: it is not replaced.
         WriteError: the disk is full, or forbids it.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part{ending}")
+    beside = _beside(path, f"part{ending}")
     try:
         with write_errors(path):
+            check_kind(path)
             yield beside
             flush(beside)
             os.replace(beside, path)
             flush(path.parent)
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink()
 
 
 @contextlib.contextmanager
 def replaced_folder(path: Path) -> Iterator[Path]:
     """Like replaced_file, for a folder of plain files; an existing folder of that name is replaced."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    beside, old = _beside(path, "part"), _beside(path, "old")
     try:
         with write_errors(path):
+            check_kind(path, folder=True)
             shutil.rmtree(beside, ignore_errors=True)
             beside.mkdir(parents=True)
             yield beside
             for file in beside.rglob("*"):
                 flush(file)
             flush(beside)
-            old = path.with_name(f".{path.name}.{os.getpid()}.old")
             if path.exists():
                 os.replace(path, old)
             os.replace(beside, path)
@@ -67,29 +79,47 @@ def replaced_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def write_errors(path: Path) -> Iterator[None]:
-    """Around what writes `path`: raises a WriteError of one line where the disk is full or forbids it."""
-    try:
-        yield
-    except Exception as error:
-        reason = write_failure(error)
-        if reason is None:
-            raise
-        raise WriteError(f"{path}: cannot be written: {reason}; what was written before is intact") from None
+def hidden_name(path: Path, ending: str) -> Path:
+    """Beside `path`: .<name>.<ending>; a long name is cut, and told from others by a checksum."""
+    return path.with_name(f".{_cut(path.name)}.{ending}")
 
 
-def write_failure(error: BaseException) -> str | None:
-    """What the disk has against being written, in its words; None where an exception means something else.
+def _beside(path: Path, ending: str) -> Path:
+    return hidden_name(path, f"{os.getpid()}@{HOST}.{ending}")
 
-    The HDF5 library and TensorFlow say it in the text of exceptions of their own.
+
+def _cut(name: str) -> str:
+    whole = os.fsencode(name)
+    if len(whole) <= LONGEST_NAME:
+        return name
+    return f"{os.fsdecode(whole[: LONGEST_NAME - 20])}~{hashlib.sha256(whole).hexdigest()[:12]}"
+
+
+def check_kind(path: Path, folder: bool = False):
+    """Raises ConfigError where there is something that may not be replaced: all but a file, or with `folder` a folder.
+
+    A symbolic link is not followed: it may have been made to share what it leads to.
     """
-    number = getattr(error, "errno", None)
-    if isinstance(error, OSError) and number in {*FULL, *FORBIDDEN}:
-        return os.strerror(number)
-    text = str(error)
-    found = [reason for number, reason in FULL.items() if f"errno = {number}," in text or reason in text]
-    return found[0] if found else None
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if stat.S_IFMT(mode) != (stat.S_IFDIR if folder else stat.S_IFREG):
+        kind = KINDS.get(stat.S_IFMT(mode), "a device")
+        raise ConfigError(f"{path}: is {kind}, which is not replaced; give another name")
+
+
+def check_output(path: Path, flag: str, overwrite: bool = True):
+    """Raises ConfigError, naming the flag, where a file must not, or cannot, be written at `path`."""
+    try:
+        check_kind(path)
+        exists = path.exists()
+    except ConfigError as error:
+        raise ConfigError(f"--{flag}: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"--{flag}: cannot write to {path}: {error.strerror}") from None
+    if exists and not overwrite:
+        raise ConfigError(f"--{flag}={path}: exists already; remove it, or give --overwrite")
 
 
 def tidy(folder: Path, names: tuple[str, ...] = (), shared: bool = False):
@@ -98,19 +128,26 @@ def tidy(folder: Path, names: tuple[str, ...] = (), shared: bool = False):
     Args:
         folder: where they wrote.
         names: look after these files and folders only; () = all.
-        shared: others may be writing there now, so that only what processes left that run no more on this machine goes;
-            False: nobody is.
+        shared: others may be writing there now, so that only what processes of this machine left goes that run no more.
+            Whether one of another machine runs nobody can tell: what it left stays. False: nobody is.
     """
-    for left in list(folder.iterdir()) if folder.is_dir() else []:
-        found = LEFTOVER.fullmatch(left.name)
-        if not found or (names and found[1] not in names) or (shared and _runs(int(found[2]))):
+    wanted = {_cut(name): name for name in names}
+    with read_errors(folder):
+        there = list(folder.iterdir()) if folder.is_dir() else []
+    for left in there:
+        match = LEFTOVER.fullmatch(left.name)
+        if not match or (names and match[1] not in wanted):
             continue
-        if found[3] == "old" and not (folder / found[1]).exists():
-            os.replace(left, folder / found[1])
+        if shared and (match[3] not in (None, HOST) or _runs(int(match[2]))):
+            continue
+        original = folder / wanted.get(match[1], match[1])
+        if match[4] == "old" and not original.exists():
+            os.replace(left, original)
         elif left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
         else:
-            left.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                left.unlink()
 
 
 def _runs(process: int) -> bool:
@@ -124,10 +161,11 @@ def _runs(process: int) -> bool:
 
 
 @contextlib.contextmanager
-def locked(folder: Path, busy: str, say=print) -> Iterator[None]:
+def locked(folder: Path, busy: str, say=print) -> Iterator[bool]:
     """Keeps a folder, by the file .lock in it, from every other process that asks for it in the same way.
 
-    The system frees the lock when the process ends, however it ends. The folder may be removed within.
+    Yields whether it does: not where the file system has no locks. The system frees the lock when the process ends,
+    however it ends. The folder may be removed within.
 
     Args:
         folder: is made where there is none.
@@ -139,15 +177,18 @@ def locked(folder: Path, busy: str, say=print) -> Iterator[None]:
     """
     until = time.monotonic() + PATIENCE
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Unbuffered: on a full disk closing it must not fail again.
-        with open(folder / ".lock", "a+b", buffering=0) as file:
+        with write_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            # Unbuffered: on a full disk closing it must not fail again.
+            opened = open(folder / ".lock", "a+b", buffering=0)  # noqa: SIM115 - closed below
+        with opened as file:
+            taken = _take_lock(file, say)
             # The holder before may have removed the folder in between.
-            if _take_lock(file, say) and _is_at(file, folder / ".lock"):
+            if taken is not False and _is_at(file, folder / ".lock"):
                 with write_errors(folder):
                     file.truncate(0)
                     file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
-                yield
+                yield bool(taken)
                 return
             if time.monotonic() > until:
                 file.seek(0)
@@ -163,13 +204,15 @@ def _is_at(file, path) -> bool:
         return False
 
 
-def _take_lock(file, say) -> bool:
+def _take_lock(file, say) -> bool | None:
+    # None: there are no locks here.
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES):
             return False
         say(f"{file.name}: cannot be locked here ({error.strerror}): take care that only one process uses this folder")
+        return None
     return True
 
 
@@ -179,31 +222,46 @@ def make_folder(path: Path, flag: str):
         path.mkdir(parents=True, exist_ok=True)
         probe = path / f".{os.getpid()}.writable"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(f"--{flag}: cannot write to {path}: {error.strerror}") from None
 
 
 def make_place(path: Path, flag: str):
     """Makes the folder of a file that will be written; raises ConfigError, naming the flag, where it cannot be."""
+    check_output(path, flag)
     make_folder(path.parent, flag)
-    if path.is_dir():
-        raise ConfigError(f"--{flag}: {path} is a folder; give another name")
 
 
 def flush(path: Path):
-    """Makes what was written to a file or folder survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Makes what was written to a file or folder survive a power cut; folders only where the file system can."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EACCES) or not path.is_dir():
+            raise
 
 
 def sha256(path: Path) -> str:
-    """The hexadecimal SHA-256 of a file."""
-    with open(path, "rb") as file:
+    """The hexadecimal SHA-256 of a file; raises ReadError where the system refuses to read it."""
+    with read_errors(path), open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: Path):
+    """What a JSON file holds.
+
+    Raises:
+        ReadError: the system refuses to read it.
+        FileNotFoundError: it is not there.
+        ValueError: its content is wrong.
+    """
+    with read_errors(path):
+        return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_json(path: Path, content: dict):

@@ -21,7 +21,7 @@ from cosmictagger_tf.config import (
 )
 from cosmictagger_tf.config.text import flag_line
 from cosmictagger_tf.errors import ConfigError
-from cosmictagger_tf.files import locked, make_folder, replaced_file, tidy, write_json
+from cosmictagger_tf.files import locked, make_folder, read_json, replaced_file, tidy, write_json
 
 # Options that a resumed run must keep: another architecture does not fit the weights, and another batch size or
 # seed would change the order in which the remaining events are seen. Of the optimizer, what gives its state its shape.
@@ -83,21 +83,21 @@ class RunFolder:
         Raises:
             ConfigError: another process has the lock; the message says which.
         """
-        with locked(self.path, "trains in it: wait, or use another --run_id", say):
-            tidy(self.path, (self.record_file.name, self.flagfile.name, self.history.name))
-            tidy(self.checkpoints)
+        with locked(self.path, "trains in it: wait, or use another --run_id", say) as alone:
+            tidy(self.path, (self.record_file.name, self.flagfile.name, self.history.name), shared=not alone)
+            tidy(self.checkpoints, shared=not alone)
             yield
 
     def record(self) -> dict | None:
         """What the run wrote about itself; None for a new run."""
         try:
-            record = json.loads(self.record_file.read_text(encoding="utf-8"))
+            record = read_json(self.record_file)
             if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
                 raise ValueError("no record of a run")
             return record
         except FileNotFoundError:
             return None
-        except (OSError, ValueError):
+        except ValueError:
             raise ConfigError(f"{self.record_file}: is broken; move the folder away or use another --run_id") from None
 
     def config(self, kind: type[AnyConfig]) -> AnyConfig:

@@ -1,18 +1,21 @@
 """A run's folder: locked while it trains, compared with what is asked for, cleared up after a killed process."""
 
+import errno
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
 from cosmictagger_tf import files, runs
 from cosmictagger_tf.config import DataConfig, NetworkConfig, OptimizerConfig, OutputConfig, TrainConfig
 from cosmictagger_tf.data.dataset import open_reader
-from cosmictagger_tf.errors import ConfigError, WriteError
-from cosmictagger_tf.files import replaced_file, replaced_folder, tidy, write_failure
+from cosmictagger_tf.errors import ConfigError, WriteError, system_reason
+from cosmictagger_tf.files import replaced_file, replaced_folder, tidy
 from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.training.run_config import facts_of
 
@@ -154,6 +157,95 @@ def test_what_others_are_writing_is_left_alone(tmp_path):
     assert left == sorted([f".another.{ended.pid}.part", f".model.{os.getpid()}.part"])
 
 
+def test_what_another_machine_writes_is_left_alone(tmp_path):
+    """On a shared file system its processes are not in this machine's table."""
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    theirs = [f".model.{ended.pid}@node-7.farm.part", f".model.{ended.pid}@node-7.farm.old"]
+    for name in (*theirs, f".model.{ended.pid}@{files.HOST}.part"):
+        (tmp_path / name).touch()
+    tidy(tmp_path, ("model",), shared=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(theirs)
+    # Whoever has the folder's lock knows that nobody writes there.
+    tidy(tmp_path, ("model",))
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_without_locks_another_trainings_files_are_left_alone(folder, monkeypatch):
+    folder.checkpoints.mkdir(parents=True)
+    theirs = folder.checkpoints / ".step_00000004.123@node-7.part"
+    theirs.mkdir()
+
+    def no_locks(file, how):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    told = []
+    with monkeypatch.context() as patched:
+        patched.setattr(files.fcntl, "flock", no_locks)
+        with folder.locked(told.append):
+            assert theirs.exists()
+    assert len(told) == 1 and "cannot be locked here (No locks available)" in told[0]
+    with folder.locked():
+        assert not theirs.exists()
+
+
+@pytest.mark.parametrize("letter", ["a", "é"])
+def test_a_name_as_long_as_the_system_takes_is_written_and_cleared_up(tmp_path, letter):
+    name = letter * (250 // len(letter.encode())) + ".h5"
+    with replaced_file(tmp_path / name) as beside:
+        beside.write_text("new")
+    with replaced_folder(tmp_path / name[:-3]) as beside:
+        (beside / "file").touch()
+    assert (tmp_path / name).read_text() == "new"
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left = files.hidden_name(tmp_path / name, f"{ended.pid}@{files.HOST}.part")
+    left.touch()
+    another = files.hidden_name(tmp_path / f"b{name[1:]}", f"{ended.pid}@{files.HOST}.part")
+    another.touch()
+    tidy(tmp_path, (name,), shared=True)
+    assert not left.exists() and another.exists()
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "dangling link", "fifo", "socket", "device"])
+def test_only_a_file_is_replaced_by_a_file(tmp_path, kind):
+    place, other = tmp_path / "place", tmp_path / "other"
+    if kind == "folder":
+        place.mkdir()
+    elif "link" in kind:
+        if kind == "link":
+            other.write_text("mine")
+        place.symlink_to(other)
+    elif kind == "fifo":
+        os.mkfifo(place)
+    elif kind == "socket":
+        socket.socket(socket.AF_UNIX).bind(str(place))
+    else:
+        place = Path("/dev/null")
+    before = place.lstat()
+    with pytest.raises(ConfigError, match=f"--output: {place}: is a .*; give another name"):
+        files.check_output(place, "output", overwrite=True)
+    with pytest.raises(ConfigError, match="is a"), replaced_file(place) as beside:
+        beside.write_text("new")
+    assert (place.lstat().st_ino, place.lstat().st_mode) == (before.st_ino, before.st_mode)
+    assert not other.exists() or other.read_text() == "mine"
+    if kind != "folder":
+        with pytest.raises(ConfigError, match="is a"), replaced_folder(place):
+            pass
+    assert place.lstat().st_ino == before.st_ino
+
+
+def test_only_a_file_of_an_output_s_name_needs_overwrite(tmp_path):
+    place = tmp_path / "place"
+    files.check_output(place, "output", overwrite=False)
+    place.touch()
+    files.check_output(place, "output")
+    with pytest.raises(ConfigError, match=f"--output={place}: exists already"):
+        files.check_output(place, "output", overwrite=False)
+    with pytest.raises(ConfigError, match=r"--output: cannot write to .*: File name too long"):
+        files.check_output(tmp_path / ("d" * 300), "output")
+
+
 def test_a_full_disk_is_one_line_and_leaves_what_was_there(tmp_path):
     target = tmp_path / "file"
     target.write_text("old")
@@ -180,7 +272,7 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(tmp_path):
     ],
 )
 def test_which_errors_are_the_disks(error, reason):
-    assert write_failure(error) == reason
+    assert system_reason(error) == reason
 
 
 def test_the_commit_is_that_of_this_packages_checkout_alone(tmp_path, monkeypatch):

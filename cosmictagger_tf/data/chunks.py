@@ -18,6 +18,8 @@ from typing import NamedTuple, Protocol
 import h5py
 import numpy as np
 
+from cosmictagger_tf.errors import raise_unreadable
+
 _NODE_HEADER = struct.Struct("<4sBBHQQ")
 _NODE_ENTRY = np.dtype([("size", "<u4"), ("mask", "<u4"), ("row", "<u8"), ("offset", "<u8"), ("address", "<u8")])
 # Of a file whose creator left HDF5's setting as it is; others are read in a second go.
@@ -70,6 +72,7 @@ class LibraryIndex:
         try:
             found = [self.dataset.id.get_chunk_info_by_coord((i * self.chunk_rows,)) for i in range(begin, end)]
         except (OSError, RuntimeError) as error:
+            raise_unreadable(self.dataset.file.filename, error)
             raise ValueError(str(error).splitlines()[0]) from None
         if any(place.byte_offset is None for place in found):
             raise ValueError("a part of the table was never written")

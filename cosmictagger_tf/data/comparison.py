@@ -73,9 +73,13 @@ def compare(reader: Reader, config: DataConfig, steps: int) -> Iterator[Row]:
     """
     if not isinstance(reader, FilesReader):
         raise ConfigError("--compare_readers: needs a --file")
-    part = reader.parts[0]
-    if len(reader.parts) > 1 or not isinstance(part, LarcvFile) or len(reader) != len(part) or part.label is None:
-        raise ConfigError("--compare_readers: takes one whole file with labels, and --reader=h5py")
+    with reader.parts[0].used() as part:
+        if len(reader.parts) > 1 or not isinstance(part, LarcvFile) or len(reader) != len(part) or part.label is None:
+            raise ConfigError("--compare_readers: takes one whole file with labels, and --reader=h5py")
+        yield from _compare(reader, part, config, steps)
+
+
+def _compare(reader, part, config, steps) -> Iterator[Row]:
     for downsample, batch in itertools.product(DOWNSAMPLES, BATCHES):
         count = max(4, steps // batch)
         case = with_changes(config, downsample=downsample, minibatch_size=batch)

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from glob import glob
 from typing import Protocol
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from cosmictagger_tf.config import DataConfig
 from cosmictagger_tf.data.event import Event, PlanePixels
+from cosmictagger_tf.data.open_files import OpenFile
 from cosmictagger_tf.data.tables import FileIdentity
 from cosmictagger_tf.detector import ADC_THRESHOLD, N_CLASSES, ImageShape
 from cosmictagger_tf.errors import ConfigError, DataError
@@ -108,7 +110,7 @@ def open_labelled(config: DataConfig) -> Reader:
     return reader
 
 
-OpenFile = Callable[[str, str, str], FileReader]
+Opener = Callable[..., FileReader]
 
 
 class FilesReader:
@@ -116,19 +118,20 @@ class FilesReader:
 
     Args:
         config: files (patterns are expanded), producers, first_entry, max_entries.
-        open_file: opens one of them: (path, producer_image, producer_label).
+        open_file: opens one of them: (path, producer_image, producer_label). Of many, not all are open at a time.
 
     Raises:
         ConfigError: no file matches, or no entry is left by first_entry.
         DataError: a file cannot be read, or is unlike the first one.
     """
 
-    def __init__(self, config: DataConfig, open_file: OpenFile):
+    def __init__(self, config: DataConfig, open_file: Opener):
         self.files = expand(config.file)
-        self.parts: list[FileReader] = []
+        self.parts: list[OpenFile] = []
+        producers = {"producer_image": config.producer_image, "producer_label": config.producer_label}
         try:
             for path in self.files:
-                self.parts.append(open_file(path, config.producer_image, config.producer_label))
+                self.parts.append(OpenFile(path, partial(open_file, **producers)))
                 _check_alike(self.parts[0], self.parts[-1])
             self.starts = np.concatenate([[0], np.cumsum([len(part) for part in self.parts])])
             self.first, self.count = _chosen_entries(int(self.starts[-1]), config)
@@ -161,7 +164,7 @@ class FilesReader:
         part, place = self.locate(entry)
         return f"{part.path}, entry {place}"
 
-    def locate(self, entry: int) -> tuple[FileReader, int]:
+    def locate(self, entry: int) -> tuple[OpenFile, int]:
         """The file that holds an entry, and the entry's number in it; raises IndexError."""
         if not 0 <= entry < self.count:
             raise IndexError(f"entry {entry} of {self.count}")
@@ -207,7 +210,7 @@ def expand(patterns: tuple[str, ...], flag: str = "file") -> tuple[str, ...]:
     return tuple(found)
 
 
-def _check_alike(first: FileReader, other: FileReader):
+def _check_alike(first: OpenFile, other: OpenFile):
     if other.shape != first.shape:
         raise DataError(other.path, f"has {other.shape}, but {first.path} has {first.shape}: use files of one size")
     if other.has_labels != first.has_labels:

@@ -10,6 +10,7 @@ an entry are first checked by larcv_h5, and the voxels that the library returns 
 
 import contextlib
 import ctypes
+import os
 import threading
 
 import numpy as np
@@ -54,6 +55,19 @@ def _silence_hdf5(larcv):
     # for threads this holds for the calling thread.
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(larcv.pylarcv.__file__).H5Eset_auto2(ctypes.c_int64(0), None, None)
+
+
+@contextlib.contextmanager
+def _without_locks():
+    # h5py has looked whether another program writes the file; the library's HDF5 fails where there are no locks.
+    before = os.environ.get("HDF5_USE_FILE_LOCKING")
+    os.environ["HDF5_USE_FILE_LOCKING"] = "FALSE"
+    try:
+        yield
+    finally:
+        os.environ.pop("HDF5_USE_FILE_LOCKING")
+        if before is not None:
+            os.environ["HDF5_USE_FILE_LOCKING"] = before
 
 
 class LarcvLibraryFile:
@@ -134,8 +148,9 @@ class LarcvLibraryFile:
             if _stuck:
                 raise DataError(self.path, "the larcv library failed earlier and is locked: start the program anew")
             try:
-                manager = self.larcv.IOManager(config)
-                manager.initialize()
+                with _without_locks():
+                    manager = self.larcv.IOManager(config)
+                    manager.initialize()
             except Exception as error:
                 _stuck = True
                 raise DataError(self.path, f"the larcv library cannot open it: {error}") from None

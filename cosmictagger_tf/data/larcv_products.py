@@ -15,7 +15,7 @@ from cosmictagger_tf.data.dataset import FilesReader
 from cosmictagger_tf.data.larcv_format import CHAINS
 from cosmictagger_tf.data.larcv_h5 import product_names
 from cosmictagger_tf.data.tables import FileIdentity, Hdf5File, Table
-from cosmictagger_tf.errors import DataError
+from cosmictagger_tf.errors import DataError, read_errors
 from cosmictagger_tf.text import counted, listed
 
 _ROWS_AT_ONCE = 1 << 16
@@ -122,8 +122,9 @@ class ProductFile:
                         raise DataError(self.path, f"{name}: {error}") from None
 
     def read(self, entry: int) -> dict[str, RawProduct]:
-        """An entry of every product, by the product's name; raises DataError."""
-        return {name: self._read_product(name, entry) for name in self.tables}
+        """An entry of every product, by the product's name; raises DataError or ReadError."""
+        with read_errors(self.path):
+            return {name: self._read_product(name, entry) for name in self.tables}
 
     def _read_product(self, name, entry) -> RawProduct:
         chain, beside = self.tables[name]

@@ -1,5 +1,6 @@
 """Writes larcv3 files that the larcv library opens."""
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import h5py
 import numpy as np
 
 from cosmictagger_tf.data.event import PlanePixels
+from cosmictagger_tf.data.hdf5_target import Hdf5Target
 from cosmictagger_tf.data.larcv_format import (
     CHUNKS,
     EVENT_ID_DTYPE,
@@ -21,6 +23,7 @@ from cosmictagger_tf.data.larcv_format import (
 )
 from cosmictagger_tf.data.larcv_products import RawProduct, TableRows
 from cosmictagger_tf.detector import ImageShape
+from cosmictagger_tf.errors import write_errors
 from cosmictagger_tf.files import replaced_file, tidy
 
 
@@ -42,17 +45,20 @@ class LarcvWriter:
         self.products: set[str] | None = None
 
     def __enter__(self) -> "LarcvWriter":
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with write_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
         tidy(self.path.parent, (self.path.name,), shared=True)
-        self._replacing = replaced_file(self.path)
-        self.file = h5py.File(self._replacing.__enter__(), "w", libver="earliest")
-        self.file.create_group("Data")
+        with contextlib.ExitStack() as held:
+            beside = held.enter_context(replaced_file(self.path))
+            self.target = held.enter_context(contextlib.closing(Hdf5Target(beside)))
+            self.file = held.enter_context(h5py.File(self.target, "w", libver="earliest"))
+            held.callback(self.tables.clear)
+            self.file.create_group("Data")
+            self._held = held.pop_all()
         return self
 
     def __exit__(self, kind, error, trace):
-        self.tables.clear()
-        self.file.close()
-        return self._replacing.__exit__(kind, error, trace)
+        return self._held.__exit__(kind, error, trace)
 
     def write(
         self,
@@ -75,6 +81,7 @@ class LarcvWriter:
 
         Raises:
             ValueError: a product is missing, new, or given twice, or has more or fewer rows of image_meta than planes.
+            OSError: the system refuses to write; the block that wrote must end.
         """
         particles, copied = particles or {}, copied or {}
         names = [*(f"sparse2d_{name}" for name in sparse2d), *(f"particle_{name}" for name in particles), *copied]
@@ -88,6 +95,7 @@ class LarcvWriter:
             self._append(f"{group}/extents", _clean(np.array([(first, len(rows))], EXTENTS_DTYPE), EXTENTS_DTYPE))
         for name, product in copied.items():
             self._write_copy(f"/Data/{name}_group", product)
+        self.target.check()
         self.entries += 1
 
     def _check_products(self, names):

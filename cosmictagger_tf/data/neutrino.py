@@ -8,7 +8,7 @@ import numpy as np
 from cosmictagger_tf.data.dataset import FilesReader
 from cosmictagger_tf.data.larcv_format import group_name
 from cosmictagger_tf.data.tables import Hdf5File
-from cosmictagger_tf.errors import DataError
+from cosmictagger_tf.errors import DataError, read_errors
 
 FLAVOURS = {12: "nu_e", 14: "nu_mu", 16: "nu_tau"}
 # current_type as GENIE and LArSoft's MCNeutrino number it.
@@ -84,8 +84,9 @@ def _tables(part, producer):
 def _neutrino(tables, place) -> Neutrino | None:
     file, extents, particles = tables
     try:
-        first, count = (int(extents.read(place, 1)[0][name]) for name in ("first", "N"))
-        rows = particles.read(first, count)
+        with read_errors(file.path):
+            first, count = (int(extents.read(place, 1)[0][name]) for name in ("first", "N"))
+            rows = particles.read(first, count)
     except ValueError as error:
         raise DataError(file.path, str(error), place) from None
     chosen = rows[np.isin(np.abs(rows["pdg"]), list(FLAVOURS))]

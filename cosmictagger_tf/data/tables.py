@@ -6,6 +6,7 @@ zlib-compressed as the larcv library writes them go through h5py.
 """
 
 import contextlib
+import errno
 import os
 import threading
 from collections.abc import Iterator
@@ -20,12 +21,14 @@ import numpy as np
 from cosmictagger_tf.data.chunks import ChunkIndex, Place, chunk_index
 from cosmictagger_tf.data.foreign import why_not_hdf5
 from cosmictagger_tf.data.inflate import inflate_chunks
-from cosmictagger_tf.errors import DataError
+from cosmictagger_tf.errors import DataError, raise_unreadable, read_errors
 
 _local = threading.local()
 # What h5py raises for a broken file, by what is broken: nothing of it is an error of this package.
 BROKEN = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, AttributeError, NotImplementedError)
 CHANGED = "was replaced or written to while this command read it: nothing is made of two files; give the command again"
+# What the system says of a lock that another process holds.
+LOCK_HELD = (errno.EAGAIN, errno.EACCES)
 # Bytes of inflated chunks that a table keeps: those of the longest one, voxels aside, of 43,000 events.
 MOST_KEPT = 16 << 20
 # zlib makes nothing shorter than a 1032nd: a table that claims more than this many times the file's size lies.
@@ -56,17 +59,14 @@ class Hdf5File:
 
     Raises:
         DataError: it is missing, empty, cut short, no HDF5 file, or being written; or it is another one by now.
+        ReadError: the system refuses to read it.
     """
 
     def __init__(self, path: str, same_as: FileIdentity | None = None):
         self.path = path
         self.h5 = open_hdf5(path)
-        try:
-            # HDF5's own: whoever opens the path again may get another file.
-            self.descriptor = os.dup(self.h5.id.get_vfd_handle())
-        except OSError as error:
-            self.h5.close()
-            raise DataError(path, f"cannot be opened: {error.strerror} (see ulimit -n)") from None
+        # HDF5's own: whoever opens the path again may get another file, and a process may have only so many open.
+        self.descriptor: int = self.h5.id.get_vfd_handle()
         self.identity = FileIdentity.of(self.descriptor)
         self.size = self.identity.size
         if same_as is not None and self.identity != same_as:
@@ -81,7 +81,6 @@ class Hdf5File:
     def close(self):
         """Closes the file; its tables can no longer be read."""
         self.h5.close()
-        os.close(self.descriptor)
 
     def table(self, name: str, columns: dict[str, str]) -> "Table":
         """The one-dimensional table `name`.
@@ -116,10 +115,11 @@ class Hdf5File:
 
     @contextlib.contextmanager
     def sound(self) -> Iterator[None]:
-        """Around what h5py does with the file: turns what it raises of a broken one into a DataError."""
+        """Around what h5py does with the file: a broken one raises a DataError, what the system refuses a ReadError."""
         try:
             yield
         except BROKEN as error:
+            raise_unreadable(self.path, error)
             reason = (str(error).splitlines() or [type(error).__name__])[0].strip("'\"")
             raise DataError(self.path, f"is broken: {reason}: copy or make it again") from None
 
@@ -197,7 +197,8 @@ class Table:
         The result may lie in a buffer that this thread's next read, of whatever table, overwrites, or be read-only.
 
         Raises:
-            ValueError: the rows lie beyond the table, or cannot be read.
+            ValueError: the rows lie beyond the table, or are broken.
+            OSError, ReadError: the system refuses to read them.
         """
         if first < 0 or count < 0 or first + count > self.rows:
             raise ValueError(f"rows {first} to {first + count} lie beyond the {self.rows} rows of {self.name}")
@@ -207,6 +208,7 @@ class Table:
             try:
                 return self.dataset[first : first + count]
             except BROKEN as error:
+                raise_unreadable(self.file.path, error)
                 raise ValueError(f"{self.name}: {(str(error).splitlines() or ['cannot be read'])[0]}") from None
         chunk, begin = divmod(first, self.chunk_rows)
         if begin + count <= self.chunk_rows:
@@ -327,22 +329,39 @@ def scratch(name: str, size: int) -> np.ndarray:
 
 
 def open_hdf5(path: str) -> h5py.File:
-    """The open file; raises DataError where it is missing, empty, cut short, no HDF5 file, or being written."""
-    if not Path(path).is_file():
-        raise DataError(path, "no such file" if not Path(path).exists() else "is no file")
-    try:
+    """The open file.
+
+    Raises:
+        DataError: it is missing, empty, cut short, no HDF5 file, or being written.
+        ReadError: the system refuses to read it.
+    """
+    with read_errors(path):
+        if not Path(path).is_file():
+            raise DataError(path, "no such file" if not Path(path).exists() else "is no file")
         if not Path(path).stat().st_size:
             raise DataError(path, "is empty: copy or make it again")
-        return h5py.File(path, "r")
+    try:
+        return _open_locked(path)
     except PermissionError:
         raise DataError(path, "may not be read: its permissions forbid it") from None
     except OSError as error:
-        text = str(error).lower()
+        text = str(error).replace(str(path), "").lower()
         if "too many open files" in text:
             raise DataError(path, "is one file too many to have open: raise the limit (ulimit -n)") from None
         if "truncated" in text or "eof" in text:
             raise DataError(path, "is cut short (a copy that did not finish?): copy or make it again") from None
-        if "lock" in text or "already open" in text or "consistency" in text:
+        if "unable to lock" in text or "already open" in text or "consistency" in text:
             reason = "is being written by another program, or was not closed: wait, or make it again"
             raise DataError(path, reason) from None
+        raise_unreadable(path, error)
         raise DataError(path, why_not_hdf5(path)) from None
+
+
+def _open_locked(path) -> h5py.File:
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        # Reading does without a lock where the file system has none.
+        if "lock" not in str(error).replace(str(path), "") or error.errno in LOCK_HELD:
+            raise
+        return h5py.File(path, "r", locking=False)

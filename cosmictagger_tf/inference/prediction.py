@@ -23,7 +23,7 @@ from cosmictagger_tf.data.dataset import FilesReader, expand, open_reader
 from cosmictagger_tf.data.pipeline import BatchStream
 from cosmictagger_tf.data.sampling import FILLER
 from cosmictagger_tf.errors import ConfigError
-from cosmictagger_tf.files import make_folder, sha256
+from cosmictagger_tf.files import check_output, make_folder, sha256
 from cosmictagger_tf.inference.batches import prepared_batches
 from cosmictagger_tf.inference.predict import PixelPredictor
 from cosmictagger_tf.inference.progress import Progress
@@ -67,7 +67,7 @@ def predict_file(
             # When all ranks have come out of this block, the folder is there.
             with ranks.agreed():
                 check_options(ranks, predict, output, weights, data, network, settings)
-                check_output(path, predict.overwrite, data)
+                check_place(path, predict.overwrite, data)
                 trained = agreed_trained(ranks, given, RunFolder(output), data, network, weights)
                 # Labels are carried over as they are: a bad one is no reason not to predict.
                 reader = open_reader(with_changes(trained.data, producer_label=""))
@@ -100,17 +100,14 @@ def predict_file(
     return len(reader)
 
 
-def check_output(path: Path, overwrite: bool, data: DataConfig):
+def check_place(path: Path, overwrite: bool, data: DataConfig):
     """Raises ConfigError where the file must not be written."""
     if data.synthetic:
         raise ConfigError("--synthetic: predict needs a file, whose products it carries over")
     # Compared as files, not as names: a file system may take Test.h5 for test.h5.
     if path.exists() and any(path.samefile(file) for file in expand(data.file) if Path(file).exists()):
         raise ConfigError(f"--output={path}: is an input, give another name")
-    if path.is_dir():
-        raise ConfigError(f"--output={path}: is a folder, give the name of a file")
-    if path.exists() and not overwrite:
-        raise ConfigError(f"--output={path}: exists already; remove it, or give --overwrite")
+    check_output(path, "output", overwrite)
 
 
 def describe_work(reader: FilesReader, trained: TrainedModel, settings: ExecutionConfig) -> dict:

@@ -21,8 +21,8 @@ from cosmictagger_tf.data.larcv_products import ProductFile, Products, RawProduc
 from cosmictagger_tf.data.larcv_writer import LarcvWriter
 from cosmictagger_tf.data.transforms import at_stored_pixels
 from cosmictagger_tf.detector import COSMIC, NEUTRINO
-from cosmictagger_tf.errors import DataError
-from cosmictagger_tf.files import locked, replaced_file, write_json
+from cosmictagger_tf.errors import DataError, read_errors, write_errors
+from cosmictagger_tf.files import check_kind, flush, hidden_name, locked, read_json, replaced_file, write_json
 from cosmictagger_tf.text import listed
 
 # What a stopped run loses at most, but for the batch size.
@@ -56,7 +56,7 @@ class WorkFolder:
 
     def __init__(self, output: Path):
         self.output = output
-        self.path = output.with_name(f".{output.name}.work")
+        self.path = hidden_name(output, "work")
         self.record_file = self.path / "work.json"
         self.joined = self.path / "joined.h5"
 
@@ -70,8 +70,8 @@ class WorkFolder:
         """Keeps what is in the folder if it is of the same work, as `record` describes it, or else clears it."""
         record = json.loads(json.dumps(record))
         try:
-            found = json.loads(self.record_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            found = read_json(self.record_file)
+        except (FileNotFoundError, ValueError):
             found = None
         if found is not None and found != record:
             changed = sorted(k for k in record.keys() | found.keys() if record.get(k) != found.get(k))
@@ -107,7 +107,8 @@ class WorkFolder:
 
     def load(self, part: Part) -> list[list[np.ndarray]]:
         """What was given to save."""
-        with np.load(self._file(part), allow_pickle=False) as arrays:
+        file = self._file(part)
+        with read_errors(file), np.load(file, allow_pickle=False) as arrays:
             lengths, scores = arrays["lengths"], arrays["scores"]
         if len(lengths) != part.last - part.first or lengths.sum() != len(scores):
             raise ValueError("of another length")
@@ -166,7 +167,10 @@ def join_parts(
     finally:
         products.close()
     reader.check_unchanged()
-    os.replace(work.joined, output)
+    check_kind(output)
+    with write_errors(output):
+        os.replace(work.joined, output)
+        flush(output.parent)
 
 
 def image_meta(image: RawProduct | None) -> np.ndarray | None:

@@ -11,7 +11,7 @@ the weights themselves, with which the training goes on.
 """
 
 import contextlib
-import json
+import io
 import re
 import shutil
 import zipfile
@@ -23,8 +23,8 @@ import keras
 import numpy as np
 
 from cosmictagger_tf.data.tables import BROKEN
-from cosmictagger_tf.errors import NonFiniteError, UserError
-from cosmictagger_tf.files import replaced_folder, sha256, write_json
+from cosmictagger_tf.errors import NonFiniteError, UserError, raise_unreadable, read_errors
+from cosmictagger_tf.files import read_json, replaced_folder, sha256, write_json
 
 WEIGHTS_FILE, STATE_FILE, MANIFEST_FILE = "network.weights.h5", "state.npz", "manifest.json"
 BEST_FILE = "best.json"
@@ -35,6 +35,14 @@ FORMAT = 1
 
 class CheckpointError(UserError):
     """A checkpoint cannot be used; the message names it and says why."""
+
+
+class _Memory(io.BytesIO):
+    """Where Keras writes weights to: where it writes them to a disk that is full, HDF5 crashes."""
+
+    def __str__(self):
+        # Keras looks at the ending of the name.
+        return WEIGHTS_FILE
 
 
 class CheckpointStore:
@@ -55,8 +63,9 @@ class CheckpointStore:
 
     def steps(self) -> list[int]:
         """The steps that have a checkpoint, oldest first."""
-        names = [p.name for p in self.folder.iterdir()] if self.folder.is_dir() else []
-        return sorted(int(m.group(1)) for m in map(re.compile(r"step_(\d{8})").fullmatch, names) if m)
+        with read_errors(self.folder):
+            names = [p.name for p in self.folder.iterdir()] if self.folder.is_dir() else []
+        return sorted(int(m.group(1)) for m in map(re.compile(r"step_(\d{8,})").fullmatch, names) if m)
 
     def save(self, step: int, network: keras.Model, state: list, record: dict, averaged=None) -> Path:
         """Writes a checkpoint, then removes the oldest beyond `keep`.
@@ -79,7 +88,9 @@ class CheckpointStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         with replaced_folder(self.path(step)) as beside:
             with averaged or contextlib.nullcontext():
-                network.save_weights(beside / WEIGHTS_FILE)
+                weights = _Memory()
+                network.save_weights(weights)
+            (beside / WEIGHTS_FILE).write_bytes(weights.getbuffer())
             arrays = {f"{i:04d} {v.path}": np.asarray(v.value) for i, v in enumerate(state)}
             np.savez(beside / STATE_FILE, **arrays)
             checksums = {name: sha256(beside / name) for name in (WEIGHTS_FILE, STATE_FILE)}
@@ -103,9 +114,9 @@ class CheckpointStore:
     def best(self) -> dict | None:
         """What mark_best recorded, and its "step"; None where nothing was, or the checkpoint is gone."""
         try:
-            best = json.loads((self.folder / BEST_FILE).read_text(encoding="utf-8"))
+            best = read_json(self.folder / BEST_FILE)
             return best if best["step"] in self.steps() else None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
     def mark_best(self, step: int, record: dict):
@@ -126,12 +137,17 @@ class CheckpointStore:
             (self.folder / BEST_FILE).unlink()
 
     def verify(self, step: int) -> dict:
-        """The manifest of a checkpoint whose every file is intact; raises CheckpointError naming what is wrong."""
+        """The manifest of a checkpoint whose every file is intact.
+
+        Raises:
+            CheckpointError: something is wrong with it; the message names what.
+            ReadError: the system refuses to read a file of it.
+        """
         folder = self.path(step)
         try:
-            manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+            manifest = read_json(folder / MANIFEST_FILE)
             checksums = dict(manifest["sha256"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
             raise CheckpointError(f"checkpoint {folder}: {MANIFEST_FILE} is missing or broken") from None
         if manifest.get("format") != FORMAT:
             raise CheckpointError(
@@ -150,12 +166,20 @@ class CheckpointStore:
             shown = "; ".join(f"--{name}: {theirs[name]}, not {ours[name]}" for name in names)
             raise CheckpointError(f"checkpoint {folder}: is of another architecture ({shown})")
         for name in (WEIGHTS_FILE, STATE_FILE):
-            if not (folder / name).is_file() or sha256(folder / name) != checksums.get(name):
+            try:
+                altered = sha256(folder / name) != checksums.get(name)
+            except FileNotFoundError:
+                altered = True
+            if altered:
                 raise CheckpointError(f"checkpoint {folder}: {name} is missing, cut short or altered")
         return manifest
 
     def newest_valid(self, say=print) -> dict | None:
-        """The manifest of the newest intact checkpoint, None where there is none; `say` tells which were skipped."""
+        """The manifest of the newest intact checkpoint, None where there is none; `say` tells which were skipped.
+
+        Raises:
+            ReadError: the system refuses to read one: nothing is known to be wrong with it, so that it is not skipped.
+        """
         for step in reversed(self.steps()):
             try:
                 return self.verify(step)
@@ -211,7 +235,7 @@ class CheckpointStore:
         """Loads the variables given to save, in the same order."""
         file = self.path(step) / STATE_FILE
         try:
-            with np.load(file, allow_pickle=False) as arrays:
+            with read_errors(file), np.load(file, allow_pickle=False) as arrays:
                 found = [arrays[name] for name in sorted(arrays.files)]
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise CheckpointError(f"checkpoint {file}: holds no plain arrays ({error})") from None
@@ -240,9 +264,11 @@ def load_weights(file: Path, network: keras.Model, new_layers: bool = False) -> 
     Raises:
         CheckpointError: the file is missing, broken or leads elsewhere, or the weights do not fit; the network is as
             it was.
+        ReadError: the system refuses to read it.
     """
-    if not Path(file).is_file():
-        raise CheckpointError(f"weights {file}: no such file")
+    with read_errors(file):
+        if not Path(file).is_file():
+            raise CheckpointError(f"weights {file}: no such file")
     layers = {layer.name: layer for layer in network.layers if layer.weights}
     try:
         with h5py.File(file) as opened:
@@ -255,6 +281,7 @@ def load_weights(file: Path, network: keras.Model, new_layers: bool = False) -> 
                 raise CheckpointError(f"weights {file}: do not fit this network ({differ})")
             arrays = {name: [dataset[...] for dataset in stored[name]] for name in layers if name not in new}
     except BROKEN as error:
+        raise_unreadable(file, error)
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"weights {file}: cannot be read ({reason})") from None
     for name, values in arrays.items():

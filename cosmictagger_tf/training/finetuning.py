@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from cosmictagger_tf.config import SHIPPED_WEIGHTS
-from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.errors import ConfigError, read_errors
 from cosmictagger_tf.training.checkpoints import WEIGHTS_FILE, CheckpointError, CheckpointStore, load_weights
 from cosmictagger_tf.training.shipped import ShippedModel
 
@@ -26,10 +26,11 @@ def find_weights(source: str, say=print) -> Path:
     if source in SHIPPED_WEIGHTS:
         return ShippedModel(source).path
     path = Path(source)
-    if not path.is_dir():
-        return path
-    if (path / WEIGHTS_FILE).is_file():
-        return path / WEIGHTS_FILE
+    with read_errors(path):
+        if not path.is_dir():
+            return path
+        if (path / WEIGHTS_FILE).is_file():
+            return path / WEIGHTS_FILE
     store = CheckpointStore(path / "checkpoints")
     manifest = store.newest_valid(say)
     if manifest is None:

@@ -19,7 +19,7 @@ from cosmictagger_tf.config import (
 )
 from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.detector import ImageShape
-from cosmictagger_tf.errors import ConfigError, MissingPackageError
+from cosmictagger_tf.errors import ConfigError, MissingPackageError, raise_unreadable, read_errors
 from cosmictagger_tf.networks.build import build_network
 from cosmictagger_tf.networks.reference_weights import assign_reference_weights
 from cosmictagger_tf.runs import RunFolder, architecture
@@ -86,8 +86,9 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
         ConfigError: the file is missing, broken, or holds more than tensors.
         MissingPackageError: a PyTorch file, and torch is not installed.
     """
-    if not path.is_file():
-        raise ConfigError(f"--from={path}: no such file")
+    with read_errors(path):
+        if not path.is_file():
+            raise ConfigError(f"--from={path}: no such file")
     if path.suffix == ".npz":
         return _read_npz(path)
     content = _read_torch(path)
@@ -106,6 +107,7 @@ def _read_npz(path):
             names = [name for name in file.files if name.startswith("param/")] or file.files
             return {name.removeprefix("param/"): file[name] for name in names}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise_unreadable(path, error)
         raise ConfigError(f"--from={path}: cannot be read as arrays ({str(error).splitlines()[0]})") from None
 
 
@@ -125,6 +127,7 @@ def _read_torch(path):
             "['state_dict'], 'weights.pt')"
         ) from None
     except (OSError, RuntimeError, EOFError, ValueError) as error:
+        raise_unreadable(path, error)
         raise ConfigError(f"--from={path}: cannot be read by torch ({str(error).splitlines()[0]})") from None
 
 

@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 from typing import Protocol
 
-from cosmictagger_tf.files import replaced_file, write_errors
+from cosmictagger_tf.errors import read_errors, write_errors
+from cosmictagger_tf.files import replaced_file
 from cosmictagger_tf.training.metrics import METRICS, plane_key
 
 SHOWN = ("loss", "accuracy", "nonbackground_accuracy", "cosmic_iou", "neutrino_iou", "mean_iou")
@@ -132,7 +133,7 @@ class CsvHistory:
     def _lines_until(self, step):
         if not self.path.exists():
             return []
-        with open(self.path, encoding="utf-8", newline="") as file:
+        with read_errors(self.path), open(self.path, encoding="utf-8", newline="") as file:
             # A process that was killed while it wrote leaves half a line.
             whole = [line for line in file if line.endswith("\n")]
         lines = csv.DictReader(whole)

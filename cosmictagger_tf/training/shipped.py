@@ -3,12 +3,11 @@
 How each was trained, on what, and what it reaches: docs/model_card.md. `scripts/ship_weights` writes them.
 """
 
-import json
 import shutil
 from pathlib import Path
 
 from cosmictagger_tf.config import SHIPPED_WEIGHTS
-from cosmictagger_tf.files import replaced_file, sha256, write_json
+from cosmictagger_tf.files import read_json, replaced_file, sha256, write_json
 from cosmictagger_tf.runs import SECTIONS, AnyConfig, RunFolder
 from cosmictagger_tf.training.checkpoints import WEIGHTS_FILE, CheckpointError, CheckpointStore
 
@@ -31,9 +30,9 @@ class ShippedModel:
         assert name in SHIPPED_WEIGHTS, name
         self.path = FOLDER / f"{name}.weights.h5"
         try:
-            self.record = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+            self.record = read_json(FOLDER / f"{name}.json")
             whole = sha256(self.path) == self.record["sha256"]
-        except (OSError, ValueError, KeyError):
+        except (FileNotFoundError, ValueError, KeyError):
             whole = False
         if not whole:
             raise CheckpointError(f"--weights={name}: {self.path} is missing or damaged: install the package again")

@@ -1,5 +1,6 @@
 """What is wrong with a file is said in one line; what is merely unusual is read."""
 
+import contextlib
 import os
 import re
 import resource
@@ -227,16 +228,17 @@ def test_opening_reads_no_voxels_whatever_the_length(tmp_path):
 
 
 def test_too_many_open_files_are_no_fault_of_the_file(tmp_path):
-    paths = tuple(str(sound_file(tmp_path / f"{i}.h5")) for i in range(8))
+    path = sound_file(tmp_path / "file.h5")
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # Whichever of a file's two descriptors is the one too many.
-    for more in (6, 7):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + more, limits[1]))
-        try:
-            with pytest.raises(DataError, match="ulimit -n"):
-                open_reader(DataConfig(file=paths))
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    highest = max(int(number) for number in os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, limits[1]))
+    with contextlib.ExitStack() as taken:
+        taken.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        with contextlib.suppress(OSError):
+            while True:
+                taken.callback(os.close, os.dup(0))
+        with pytest.raises(DataError, match="ulimit -n"):
+            LarcvFile(str(path), "sbndwire", "sbnd_cosmicseg")
 
 
 def test_a_size_that_cannot_be_halved_so_often_is_one_line(path, capfd):

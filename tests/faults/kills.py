@@ -141,7 +141,7 @@ class Tally:
 
 def writing(checkpoints: Path, pid: int) -> bool:
     """Whether a process is writing in the folder of checkpoints, or was when it was killed."""
-    return any(checkpoints.glob(f".*.{pid}.part"))
+    return any(checkpoints.glob(f".*.{pid}@*.part"))
 
 
 def saved(checkpoints: Path) -> int:

@@ -13,6 +13,7 @@ from cosmictagger_tf.data.simulation.generate import events
 from cosmictagger_tf.data.simulation.measures import measures
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import DataError
+from cosmictagger_tf.files import make_place
 
 
 def compare_with_file(config: SimulateConfig, say=print):
@@ -21,6 +22,8 @@ def compare_with_file(config: SimulateConfig, say=print):
     Raises:
         DataError: the file cannot be read, or has no labels.
     """
+    picture = Path(config.comparison_picture)
+    make_place(picture, "comparison_picture")
     real = read_events(config.compare, config.events)
     simulated = [event for event, _ in events(config)]
     say(
@@ -30,7 +33,7 @@ def compare_with_file(config: SimulateConfig, say=print):
         say(line)
     from cosmictagger_tf.data.simulation.compare_picture import draw_comparison
 
-    draw_comparison(Path(config.comparison_picture), real, simulated)
+    draw_comparison(picture, real, simulated)
     say(f"drawn: {config.comparison_picture}")
 
 

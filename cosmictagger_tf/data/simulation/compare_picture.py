@@ -17,7 +17,6 @@ def draw_comparison(path: Path, real: list[Event], simulated: list[Event]):
     # Matplotlib takes a while to import, and only this needs it.
     from cosmictagger_tf.figures import drawing, new_figure
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     with drawing({}), replaced_file(path) as beside:
         figure = _draw(*new_figure(5, real[0].shape.planes, (4 * real[0].shape.planes, 13)), real, simulated)
         figure.savefig(beside, format="png", dpi=70)

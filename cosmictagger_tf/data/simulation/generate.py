@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from cosmictagger_tf.clean_stop import exit_on_signals
 from cosmictagger_tf.config import SimulateConfig
 from cosmictagger_tf.data.event import Event
 from cosmictagger_tf.data.larcv_format import PARTICLE_DTYPE
@@ -22,7 +21,7 @@ from cosmictagger_tf.data.simulation import cosmics, geometry, neutrinos, readou
 from cosmictagger_tf.data.simulation.deposits import Deposits, Quanta
 from cosmictagger_tf.data.simulation.showers import shower
 from cosmictagger_tf.detector import COSMIC, NEUTRINO, ImageShape
-from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.files import check_output
 
 PRODUCER_IMAGE, PRODUCER_LABEL, PRODUCER_NEUTRINO = "sbndwire", "sbnd_cosmicseg", "sbndneutrino"
 AHEAD = 4
@@ -67,23 +66,18 @@ def simulate_file(config: SimulateConfig, say=print):
     """Writes a file of simulated events; it is the same whatever the number of workers.
 
     Raises:
-        ConfigError: the file exists and --overwrite is not set, or it cannot be written.
+        ConfigError: the file exists and --overwrite is not set, or nothing can be written there.
+        WriteError: the disk is full.
     """
     path = Path(config.output)
-    if path.exists() and not config.overwrite:
-        raise ConfigError(f"--output={path}: exists already; remove it, or give --overwrite")
+    check_output(path, "output", config.overwrite)
     began = time.perf_counter()
-    try:
-        with exit_on_signals("no file was written"), LarcvWriter(path, ImageShape()) as writer:
-            for event, particle in events(config):
-                assert event.label is not None
-                products = {PRODUCER_IMAGE: event.image, PRODUCER_LABEL: event.label}
-                writer.write(event.event_id, products, particles={PRODUCER_NEUTRINO: particle})
-                report(writer.entries, config.events, time.perf_counter() - began, say)
-    except BrokenPipeError:
-        raise  # Of what is said, not of the file.
-    except OSError as error:
-        raise ConfigError(f"--output={path}: cannot be written ({error.strerror or error})") from None
+    with LarcvWriter(path, ImageShape()) as writer:
+        for event, particle in events(config):
+            assert event.label is not None
+            products = {PRODUCER_IMAGE: event.image, PRODUCER_LABEL: event.label}
+            writer.write(event.event_id, products, particles={PRODUCER_NEUTRINO: particle})
+            report(writer.entries, config.events, time.perf_counter() - began, say)
 
 
 def events(config: SimulateConfig) -> Iterator[tuple[Event, np.ndarray]]:

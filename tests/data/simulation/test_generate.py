@@ -18,6 +18,7 @@ from cosmictagger_tf.data.simulation.generate import simulate_event, simulate_fi
 from cosmictagger_tf.data.simulation.measures import close_to, edge_measures, measures, run_lengths
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.files import HOST
 from tests.doors import refusal, run_door
 
 
@@ -112,7 +113,7 @@ def test_a_killed_simulation_leaves_no_workers_and_the_next_one_no_part_of_a_fil
         workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         process.kill()
     assert len(workers) == 2 and not output.exists()
-    assert [path.name for path in tmp_path.iterdir()] == [f".file.h5.{process.pid}.part"]
+    assert [path.name for path in tmp_path.iterdir()] == [f".file.h5.{process.pid}@{HOST}.part"]
     until = time.monotonic() + 60
     while any(runs(worker) for worker in workers):
         assert time.monotonic() < until, "a worker of the killed simulation lives on"

@@ -1,0 +1,88 @@
+"""A file for HDF5 to write to, which outlives a disk that is full.
+
+HDF5 1.14 goes on after a write that failed and then crashes, at the latest when it closes the file. So h5py is given
+this object instead of a path: it takes whatever is written, and tells the error to who writes the tables.
+"""
+
+import io
+import os
+from pathlib import Path
+
+
+class Hdf5Target(io.RawIOBase):
+    """A new file, for h5py.File(target, "w"). Once a write has failed, what follows is kept in memory.
+
+    Args:
+        path: the file; what is there is replaced.
+    """
+
+    def __init__(self, path: Path):
+        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+        self.position = 0
+        self.error: BaseException | None = None
+        # (position, bytes) of what the disk did not take.
+        self.kept: list[tuple[int, bytes]] = []
+
+    def check(self):
+        """Raises the first error that writing met."""
+        if self.error is not None:
+            raise self.error
+
+    def write(self, data) -> int:
+        """Writes all of the bytes, or keeps them; never fails."""
+        data, done = memoryview(data), 0
+        # Of a signal's handler, too, which may raise anywhere.
+        try:
+            while self.error is None and done < len(data):
+                done += os.pwrite(self.descriptor, data[done:], self.position + done)
+        except BaseException as error:
+            self.error = error
+        if done < len(data):
+            self.kept.append((self.position + done, bytes(data[done:])))
+        self.position += len(data)
+        return len(data)
+
+    def readinto(self, buffer) -> int:
+        """Reads back what was written."""
+        view, first = memoryview(buffer), self.position
+        view[:] = bytes(len(view))
+        try:
+            os.preadv(self.descriptor, [view], first)
+        except BaseException as error:
+            self.error = self.error or error
+        for at, data in self.kept:
+            begin, end = max(first, at), min(first + len(view), at + len(data))
+            if begin < end:
+                view[begin - first : end - first] = data[begin - at : end - at]
+        self.position += len(view)
+        return len(view)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Sets the position."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self.position, os.SEEK_END: self._size()}[whence]
+        self.position = base + offset
+        return self.position
+
+    def tell(self) -> int:
+        """The position."""
+        return self.position
+
+    def _size(self) -> int:
+        return max([os.fstat(self.descriptor).st_size, *(at + len(data) for at, data in self.kept)])
+
+    def truncate(self, size: int | None = None) -> int:
+        """Sets the file's length."""
+        size = self.position if size is None else size
+        try:
+            if self.error is None:
+                os.ftruncate(self.descriptor, size)
+        except BaseException as error:
+            self.error = error
+        return size
+
+    def close(self):
+        """Closes the file; raises what writing met, or what the system says now."""
+        if not self.closed:
+            super().close()
+            os.close(self.descriptor)
+            self.check()

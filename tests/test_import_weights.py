@@ -1,13 +1,15 @@
 """import_weights: a reference network becomes a run that evaluate, export and train take."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
-from cosmictagger_tf.config import NetworkConfig
-from cosmictagger_tf.errors import ConfigError
-from cosmictagger_tf.training.importing import check_architecture, read_tensors, strip_prefix
+from cosmictagger_tf.config import DataConfig, ImportConfig, NetworkConfig, OutputConfig
+from cosmictagger_tf.errors import ConfigError, UserError
+from cosmictagger_tf.networks.reference_weights import WeightsDoNotFit, check_taken_over
+from cosmictagger_tf.training.importing import check_architecture, import_run, read_tensors, strip_prefix
 from tests.doors import refusal, run_door
 
 ARCHITECTURE = ["--n_initial_filters=4", "--network_depth=4", "--bottleneck_deepest=32", "--downsample=3"]
@@ -26,7 +28,6 @@ def imported(fixtures_dir, tmp_path_factory):
 def test_the_run_has_the_references_logits(imported):
     import keras
 
-    from cosmictagger_tf.config import OutputConfig
     from cosmictagger_tf.detector import ImageShape
     from cosmictagger_tf.networks.build import build_network
     from cosmictagger_tf.runs import RunFolder
@@ -75,11 +76,85 @@ def test_tensors_that_do_not_fit_are_named(imported, tmp_path):
         ({"wiring": "tensorflow"}, "--wiring"),
         ({"conv_mode": "3D"}, "--deepest_3d=bottleneck"),
         ({"row_exchange": ("2", "3")}, "--row_exchange=2,3"),
+        ({"conv_mode": "sparse"}, "--conv_mode=sparse"),
+        ({"normalization": "group"}, "--normalization=group"),
+        ({"normalization": "instance"}, "--normalization=instance"),
+        ({"normalization": "layer"}, "--normalization=layer"),
+        ({"normalization": "none"}, "--normalization=none"),
+        ({"downsampling": "convolutional"}, "--downsampling=convolutional"),
+        ({"upsampling": "convolutional"}, "--upsampling=convolutional"),
+        ({"conv_mode": "3D", "deepest_3d": "bottleneck", "block_concat": True}, "--block_concat"),
     ],
 )
 def test_options_that_the_reference_has_not_are_refused(changes, said):
     with pytest.raises(ConfigError, match=said):
         check_architecture(NetworkConfig(**changes))
+
+
+# What is not taken over, by fixture: the option of the reference that the one line names, whatever the flags say.
+REFUSED = {
+    "scn_sparse_concat.npz": "SparseConvNet's layers",
+    "scn_sparse_sum_plain.npz": "SparseConvNet's layers",
+    "v21_convdown_torch.npz": "downsampling=convolutional",
+    "v21_convnext_torch.npz": "blocks with other kernels than 3x3, such as convnext's",
+    "v21_convup_torch.npz": "upsampling=convolutional",
+    "v21_group_torch.npz": "normalization=group or layer",
+    "v21_heads_torch.npz": "its heads for event and vertex",
+    "v21_instance_torch.npz": "normalization=none or instance",
+    "v_conv_mult_nobias_2d_torch.npz": "downsampling=convolutional",
+}
+# Equal in tests/parity; and the 3D network with block_concat, which merges the planes, below.
+TAKEN = {f"{name}_torch.npz" for name in ("a21_small", "uresnet_small", "uresnet3d_small", "v_blockconcat_3d")}
+
+
+def test_every_fixture_is_equal_or_refused_by_name(fixtures_dir):
+    assert {path.name for path in fixtures_dir.glob("*.npz")} == TAKEN | REFUSED.keys()
+    for name in TAKEN:
+        check_taken_over(read_tensors(fixtures_dir / name))
+    for name, said in REFUSED.items():
+        with pytest.raises(WeightsDoNotFit, match=re.escape(said)):
+            check_taken_over(read_tensors(fixtures_dir / name))
+    checkpoints = sorted(path.with_suffix("") for path in fixtures_dir.glob("tf_*/*.index"))
+    assert len(checkpoints) == 3
+    for path in checkpoints:
+        with pytest.raises(ConfigError, match="is TensorFlow's; only"):
+            read_tensors(path)
+        with pytest.raises(ConfigError, match="TensorFlow's checkpoints are not taken over"):
+            ImportConfig(from_=f"{path}.index")
+
+
+def theirs_as_ours(file, **changes) -> NetworkConfig:
+    """The architecture of a fixture."""
+    theirs = json.loads(str(file["config_json"]))["network"]
+    same = ("n_initial_filters", "blocks_per_layer", "blocks_deepest_layer", "blocks_final", "filter_size_deepest")
+    options = {option: theirs[option] for option in (*same, "bottleneck_deepest", "block_concat", "normalization")}
+    mode = theirs.get("conv_mode", "conv_2D").removeprefix("conv_")
+    options |= {"network_depth": theirs["depth"], "conv_mode": mode, "deepest_3d": "bottleneck"}
+    return NetworkConfig(**options | changes)
+
+
+@pytest.mark.parametrize("name", ["v21_group_torch.npz", "v21_instance_torch.npz"])
+def test_with_the_flags_that_let_its_tensors_fit_it_is_refused_before_anything_is_written(fixtures_dir, tmp_path, name):
+    for changes in ({}, {"normalization": "batch"}, {"normalization": "none"}):
+        with np.load(fixtures_dir / name) as file:
+            network = theirs_as_ours(file, **changes)
+        with pytest.raises(UserError, match="taken over yet"):
+            import_run(ImportConfig(str(fixtures_dir / name)), OutputConfig(str(tmp_path), "x"), network, DataConfig())
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_3d_network_with_block_concat_is_ours_without_it(fixtures_dir):
+    from cosmictagger_tf.detector import ImageShape
+    from cosmictagger_tf.networks.build import build_network
+    from cosmictagger_tf.networks.reference_weights import assign_reference_weights
+
+    path = fixtures_dir / "v_blockconcat_3d_torch.npz"
+    with np.load(path) as file:
+        config, images = theirs_as_ours(file, block_concat=False), file["input"].astype(np.float32)
+        expected = file["eval/logits"][:, 0].transpose(0, 2, 3, 1)
+    network = build_network(config, ImageShape(*images.shape[1:]))
+    assign_reference_weights(network, config, read_tensors(path))
+    assert np.abs(np.asarray(network(images))[0] - expected).max() < 1e-3
 
 
 def test_what_is_no_file_of_weights_is_one_line(tmp_path):

@@ -171,4 +171,7 @@ class ImportConfig(Config):
 
     def check(self):
         if not self.from_.endswith((".ckpt", ".pt", ".pth", ".npz")):
-            raise ConfigError(f"--from={self.from_}: give a file that ends in .ckpt, .pt, .pth or .npz")
+            raise ConfigError(
+                f"--from={self.from_}: give a file that ends in .ckpt, .pt, .pth or .npz (PyTorch's; TensorFlow's "
+                "checkpoints are not taken over yet)"
+            )

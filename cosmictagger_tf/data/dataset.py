@@ -42,8 +42,11 @@ class Reader(Protocol):
     def event_id(self, entry: int) -> tuple[int, int, int]:
         """(run, subrun, event) of an entry; raises DataError."""
 
-    def name(self, entry: int) -> str:
+    def place(self, entry: int) -> tuple[str, int]:
         """The file that an entry is in, and its number there."""
+
+    def name(self, entry: int) -> str:
+        """The same, for people."""
 
     def checksum(self) -> str:
         """Of the events' ids and numbers of voxels: other events have another one."""
@@ -159,10 +162,14 @@ class FilesReader:
         part, place = self.locate(entry)
         return part.event_id(place)
 
-    def name(self, entry: int) -> str:
+    def place(self, entry: int) -> tuple[str, int]:
         """The file that an entry is in, and its number there."""
         part, place = self.locate(entry)
-        return f"{part.path}, entry {place}"
+        return part.path, place
+
+    def name(self, entry: int) -> str:
+        """The same, for people."""
+        return "{}, entry {}".format(*self.place(entry))
 
     def locate(self, entry: int) -> tuple[OpenFile, int]:
         """The file that holds an entry, and the entry's number in it; raises IndexError."""
@@ -263,8 +270,12 @@ class SyntheticReader:
         """(0, 0, entry)."""
         return 0, 0, entry
 
+    def place(self, entry: int) -> tuple[str, int]:
+        """No file, and the entry's number."""
+        return self.files[0], entry
+
     def name(self, entry: int) -> str:
-        """The entry's number."""
+        """The same, for people."""
         return f"{self.files[0]}, entry {entry}"
 
     def checksum(self) -> str:

@@ -7,10 +7,10 @@ network's resolution.
 from dataclasses import dataclass
 
 import numpy as np
-from keras import ops
 
 from cosmictagger_tf.detector import NEUTRINO, PADDING_COORDINATE
 from cosmictagger_tf.inference.curves import ScoreHistogram
+from cosmictagger_tf.networks.segmentation import scores_of
 from cosmictagger_tf.training.evaluation import Evaluator, measures
 
 
@@ -46,7 +46,7 @@ class DetailedEvaluator(Evaluator):
         """See the class, and Evaluator.call."""
         found = self.segmenter(batch, training=False)
         logits = self.segmenter.at_listed_pixels(found, batch)
-        return {**measures(found, self.scheme), "pixel_scores": ops.softmax(logits, axis=-1)}
+        return {**measures(found, self.scheme), "pixel_scores": scores_of(logits)}
 
 
 def details_of(batch: dict, scores: np.ndarray, downsample: int, histogram: ScoreHistogram) -> EventDetails:

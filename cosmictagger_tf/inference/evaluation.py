@@ -32,7 +32,7 @@ from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.training.agreement import check_data, check_options, tell_devices
 from cosmictagger_tf.training.bad_events import BadEvents
 from cosmictagger_tf.training.distributed import run
-from cosmictagger_tf.training.evaluation import EventTable, join
+from cosmictagger_tf.training.evaluation import EventTable, join, without_unscored
 from cosmictagger_tf.training.ranks import Ranks
 
 
@@ -155,18 +155,20 @@ def evaluate_events(
         reader, data, ranks.rank, ranks.size, prepare=evaluator.segmenter.prepare, skip=bad.most
     )
     progress = Progress(len(reader), "evaluated")
-    tables, details = [], []
+    tables, details, unscored = [], [], []
     for batch in prepared_batches(stream, evaluator.segmenter):
         found = evaluator.predict_on_batch(batch)
+        batch, errors = without_unscored(found, batch, reader)
+        unscored += errors
         tables.append(evaluator.table_of(found, batch))
-        bad.watch(stream.met(len(tables)))
+        bad.watch(stream.met(len(tables)) + unscored)
         details.append(details_of(batch, np.asarray(found["pixel_scores"]), data.downsample, histogram))
         # Rank 0 speaks for all: they get on at the same pace.
         if ranks.rank == 0:
             progress.advance(len(tables[-1].entries) * ranks.size)
-    bad.count(stream.met())
+    bad.count(stream.met() + unscored)
     if len(bad.places) == len(reader):
-        raise DataError(reader.files[0], "has no event that can be read")
+        raise DataError(reader.files[0], "has no event that can be evaluated")
     histogram.counts = ranks.sum([histogram.counts])[0]
     shares = ranks.gather((tables, details))
     tables, details = ([part for share in shares for part in share[i]] for i in (0, 1))

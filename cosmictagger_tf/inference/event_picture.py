@@ -8,7 +8,9 @@ from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.event import Event
 from cosmictagger_tf.data.transforms import downsample_event
 from cosmictagger_tf.detector import BACKGROUND, CLASS_COLORS, CLASS_NAMES, NEUTRINO, ImageShape
+from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.inference.predict import Predictor
+from cosmictagger_tf.training.evaluation import not_finite
 
 WIRES = ("induction", "induction", "collection")
 # A stored pixel of the background is noise, and drawn in grey.
@@ -92,9 +94,15 @@ def take_picture(title: str, event: Event, predictor: Predictor | None, downsamp
         event: at full resolution.
         predictor: what makes the scores, None for a picture without.
         downsample: of the network.
+
+    Raises:
+        DataError: the scores are not finite.
     """
     small = downsample_event(event, downsample)
     scores = predict_scores(predictor, small) if predictor else None
+    for plane, there in enumerate(scores if scores is not None else ()):
+        if wrong := int((~np.isfinite(there)).any(axis=-1).sum()):
+            raise DataError(title, not_finite(wrong), plane=plane)
     planes = tuple(
         _plane(small, plane, scores[plane] if scores is not None else None) for plane in range(event.shape.planes)
     )

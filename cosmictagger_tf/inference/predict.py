@@ -1,9 +1,8 @@
 """Scores of every pixel, on any Keras backend."""
 
 import keras
-from keras import ops
 
-from cosmictagger_tf.networks.segmentation import Segmenter
+from cosmictagger_tf.networks.segmentation import Segmenter, scores_of
 
 
 class Predictor(keras.Model):
@@ -24,7 +23,7 @@ class Predictor(keras.Model):
 
     def call(self, batch):
         """The scores of a Batch, prepared by the segmenter where it says so."""
-        return ops.softmax(self.segmenter.logits(batch, training=False), axis=-1)
+        return scores_of(self.segmenter.logits(batch, training=False))
 
 
 class PixelPredictor(keras.Model):
@@ -45,4 +44,4 @@ class PixelPredictor(keras.Model):
 
     def call(self, batch):
         """The scores of a Batch, prepared by the segmenter where it says so."""
-        return ops.softmax(self.segmenter.pixel_logits(batch), axis=-1)
+        return scores_of(self.segmenter.pixel_logits(batch))

@@ -19,10 +19,10 @@ from cosmictagger_tf.config import (
     WeightsConfig,
     with_changes,
 )
-from cosmictagger_tf.data.dataset import FilesReader, expand, open_reader
+from cosmictagger_tf.data.dataset import FilesReader, Reader, expand, open_reader
 from cosmictagger_tf.data.pipeline import BatchStream
 from cosmictagger_tf.data.sampling import FILLER
-from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.errors import ConfigError, DataError
 from cosmictagger_tf.files import check_output, make_folder, sha256
 from cosmictagger_tf.inference.batches import prepared_batches
 from cosmictagger_tf.inference.predict import PixelPredictor
@@ -33,6 +33,7 @@ from cosmictagger_tf.inference.waiting import signs_of_life, wait_for_parts
 from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.training.agreement import check_data, check_options, tell_devices
 from cosmictagger_tf.training.distributed import connect, run_as
+from cosmictagger_tf.training.evaluation import not_finite
 from cosmictagger_tf.training.ranks import Ranks
 
 
@@ -154,7 +155,11 @@ def predict_parts(
 def score_events(
     predictor: PixelPredictor, stream: BatchStream, advance: Callable[[int], None] = lambda events: None
 ) -> Iterator[list[list[np.ndarray]]]:
-    """For each batch a list an event of float32 [pixels, scored classes] a plane, in the order of its pixels."""
+    """For each batch a list an event of float32 [pixels, scored classes] a plane, in the order of its pixels.
+
+    Raises:
+        DataError: an event's scores are not finite.
+    """
     for batch in prepared_batches(stream, predictor.segmenter):
         scores = np.asarray(predictor.predict_on_batch(batch), np.float32)[..., SCORED]
         lengths = (np.asarray(batch["image_coordinates"])[..., 0] >= 0).sum(axis=-1)
@@ -163,5 +168,15 @@ def score_events(
             for event, planes, entry in zip(scores, lengths, np.asarray(batch["entries"]), strict=True)
             if entry != FILLER
         ]
+        check_scores(events, stream.reader, [int(entry) for entry in batch["entries"] if entry != FILLER])
         advance(len(events))
         yield events
+
+
+def check_scores(events: list[list[np.ndarray]], reader: Reader, entries: list[int]):
+    """Raises DataError for the first event, of these entries, with a score that is not finite."""
+    for event, entry in zip(events, entries, strict=True):
+        for plane, scores in enumerate(event):
+            if wrong := int((~np.isfinite(scores)).any(axis=-1).sum()):
+                file, place = reader.place(entry)
+                raise DataError(file, not_finite(wrong), place, plane)

@@ -11,6 +11,10 @@ Signatures, batch dimension open, float32 in and out:
     serving_default   one of these: LArSoft's larrecodnn calls it and no other, and reads outputs [samples, n], so that
                       it wants flat or per_view_flat
 
+A pixel outside the image counts as padding, whose scores are 0; one that is listed twice has the sum of its values. A
+sample with a value that is not finite has no scores: all of them are NaN, as are those of a pixel whose own logits
+overflow.
+
 With preprocessing, images and coordinates are at the file's resolution and are downsampled inside; the scores of images
 stay at the network's resolution, and those of pixels are their blocks'.
 """
@@ -25,10 +29,10 @@ from keras import ops
 
 from cosmictagger_tf import execution
 from cosmictagger_tf.data.simulation.geometry import CM_PER_ROW, PITCH
-from cosmictagger_tf.detector import CLASS_NAMES, N_CLASSES, ImageShape
+from cosmictagger_tf.detector import CLASS_NAMES, N_CLASSES, PADDING_COORDINATE, ImageShape
 from cosmictagger_tf.files import replaced_folder, write_json
 from cosmictagger_tf.networks.scatter import ScatterPixels, at_pixels
-from cosmictagger_tf.networks.segmentation import Segmenter
+from cosmictagger_tf.networks.segmentation import Segmenter, scores_of
 
 
 class ServedNetwork:
@@ -48,27 +52,31 @@ class ServedNetwork:
 
     def image_scores(self, images):
         """[samples, rows, columns, planes] -> [samples, rows, columns, planes, classes]."""
+        finite = ops.all(ops.isfinite(images), axis=(1, 2, 3), keepdims=True)[..., None]
         images = ops.transpose(images, (0, 3, 1, 2))
         if self.downsample:
             size, out = 2**self.downsample, self.output
             images = ops.reshape(images, (-1, out.planes, out.height, size, out.width, size))
             images = ops.mean(images, axis=(3, 5))
-        return ops.transpose(ops.softmax(self.segmenter.image_logits(images), axis=-1), (0, 2, 3, 1, 4))
+        scores = scores_of(self.segmenter.image_logits(images))
+        return ops.where(finite, ops.transpose(scores, (0, 2, 3, 1, 4)), float("nan"))
 
     def pixel_scores(self, coordinates, values):
-        """The scores [samples, planes, pixels, classes] of pixels, 0 where padded."""
-        if not self.downsample:
+        """The scores [samples, planes, pixels, classes] of pixels, 0 where padded or outside the image."""
+        size = ops.convert_to_tensor([self.input.height, self.input.width], dtype="int32")
+        inside = ops.all((coordinates >= 0) & (coordinates < size), axis=-1, keepdims=True)
+        coordinates = ops.where(inside, coordinates, PADDING_COORDINATE)
+        values = ops.where(inside[..., 0], values, 0.0)
+        finite = ops.all(ops.isfinite(values), axis=(1, 2), keepdims=True)[..., None]
+        if self.downsample:
+            coordinates = ops.floor_divide(coordinates, 2**self.downsample)
+            # The pixels of a block add up in the scatter; absent ones count 0.
+            images = self.scatter(coordinates, values / 4**self.downsample)
+            scores = at_pixels(scores_of(self.segmenter.image_logits(images)), coordinates)
+        else:
             batch = {"image_coordinates": coordinates, "image_values": values}
-            return self._without_padding(ops.softmax(self.segmenter.pixel_logits(batch), axis=-1), coordinates)
-        coordinates = ops.floor_divide(coordinates, 2**self.downsample)
-        # The pixels of a block add up in the scatter; absent ones count 0.
-        images = self.scatter(coordinates, values / 4**self.downsample)
-        scores = ops.softmax(self.segmenter.image_logits(images), axis=-1)
-        return self._without_padding(at_pixels(scores, coordinates), coordinates)
-
-    @staticmethod
-    def _without_padding(scores, coordinates):
-        return ops.where(coordinates[..., :1] >= 0, scores, 0.0)
+            scores = scores_of(self.segmenter.pixel_logits(batch))
+        return ops.where(inside, ops.where(finite, scores, float("nan")), 0.0)
 
 
 def export_saved_model(served: ServedNetwork, path: Path, record: dict):

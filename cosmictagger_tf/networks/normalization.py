@@ -1,5 +1,7 @@
 """Batch normalisation over planes that are folded into the batch."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -61,7 +63,7 @@ class PlaneBatchNormalization(keras.layers.BatchNormalization):
 
     def _averaging(self, x, active, axes):
         # What takes the mean over the axes, and over how many pixels of a plane: a number, or [1, planes, 1, ...].
-        size = self.processes * ops.cast(ops.size(x), x.dtype) / (x.shape[1] * self.moving_mean.shape[0])
+        size = self.processes * elements(x, axes)
         if active is None:
             return lambda values: self.over_processes(_accurate_mean(values, axes)), size
         active = ops.cast(ops.reshape(active, (-1, x.shape[1], *active.shape[1:])), x.dtype)
@@ -108,6 +110,13 @@ def _unchanged(statistic):
     return statistic
 
 
+def elements(x, axes):
+    """How many elements x has along some axes, in x's dtype, a float: in int32 the product is wrong from 2**31 on."""
+    return math.prod(ops.cast(ops.shape(x)[axis], x.dtype) for axis in axes)
+
+
 def _accurate_mean(x, axes):
-    # In two stages, rows first: adding 100,000 float32 values one after the other loses three digits.
-    return ops.mean(ops.mean(x, axis=axes[-1], keepdims=True), axis=axes[:-1], keepdims=True)
+    # In two stages, rows first: adding 100,000 float32 values one after the other loses three digits. Not ops.mean,
+    # whose gradient in TensorFlow counts in int32 where the batch is of open size.
+    rows = ops.sum(x, axis=axes[-1], keepdims=True) / elements(x, axes[-1:])
+    return ops.sum(rows, axis=axes[:-1], keepdims=True) / elements(rows, axes[:-1])

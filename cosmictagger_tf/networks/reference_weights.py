@@ -4,6 +4,7 @@ The names were read off its saved networks (2D: down_blocks.blocks.0, 3D: down_b
 kernel [out, in, ...] is a Keras kernel [..., in, out].
 """
 
+import re
 from collections.abc import Iterator, Mapping
 
 import keras
@@ -22,8 +23,18 @@ NORM_VARIABLES = {
 }
 
 
+# What the names of tensors say of options of the reference that are not taken over.
+NOT_TAKEN_OVER = {
+    "its heads for event and vertex": r"^(bottleneck_)?(classif|vertex)",
+    "SparseConvNet's layers": r"^initial_convolution\.weight$|\.(relu\d?|norm\d)\.running_mean$|\.conv\d\.weight$",
+    "downsampling=convolutional": r"\.downsample\.conv\.",
+    "upsampling=convolutional": r"\.upsample\.conv\.",
+}
+BLOCK_KERNELS = re.compile(r"(down_blocks|up_blocks|final_layer)\..*conv\.weight$")
+
+
 class WeightsDoNotFit(UserError):
-    """Tensors are missing, left over, or of another shape; the message names each."""
+    """Tensors are missing, left over, of another shape or not finite; or of an option that is not taken over."""
 
 
 def units(config: NetworkConfig) -> Iterator[tuple[str, str]]:
@@ -55,6 +66,27 @@ def units(config: NetworkConfig) -> Iterator[tuple[str, str]]:
     yield from blocks("final_layer", "final", config.blocks_final)
 
 
+def check_taken_over(tensors: Mapping[str, np.ndarray]):
+    """Raises WeightsDoNotFit for tensors of a network that is not known to compute as ours does, naming its option."""
+    options = [
+        f"{option} ({next(iter(names))})"
+        for option, pattern in NOT_TAKEN_OVER.items()
+        if (names := [name for name in tensors if re.search(pattern, name)])
+    ]
+    norms = [name for name in tensors if name.endswith("norm.weight")]
+    if not options and not norms:
+        options = ["normalization=none or instance, which have the same tensors (no normalisation's are there)"]
+    elif not options and not any(name.endswith("running_mean") for name in tensors):
+        options = [f"normalization=group or layer ({norms[0]} has no running_mean beside it)"]
+    kernels = {n: t.shape for n, t in tensors.items() if BLOCK_KERNELS.search(n) and t.shape[-2:] != (3, 3)}
+    if not options and kernels:
+        options = [
+            "blocks with other kernels than 3x3, such as convnext's ({} is {})".format(*next(iter(kernels.items())))
+        ]
+    if options:
+        raise WeightsDoNotFit(f"these weights are of the reference's {', '.join(options)}: not taken over yet")
+
+
 def variables(network: keras.Model, config: NetworkConfig) -> dict[str, keras.Variable]:
     """PyTorch name -> our variable, for every weight of the network."""
     found: dict[str, keras.Variable] = {}
@@ -82,8 +114,10 @@ def assign_reference_weights(network: keras.Model, config: NetworkConfig, tensor
         tensors: PyTorch name -> array.
 
     Raises:
-        WeightsDoNotFit: naming every tensor that is missing, left over, or of another shape.
+        WeightsDoNotFit: naming every tensor that is missing, left over, of another shape or not finite, or the option
+            of the reference that is not taken over.
     """
+    check_taken_over(tensors)
     theirs = {name: array for name, array in tensors.items() if not name.endswith(IGNORED)}
     ours = variables(network, config)
     wrong = [f"{name} is missing" for name in ours if name not in theirs]
@@ -92,6 +126,8 @@ def assign_reference_weights(network: keras.Model, config: NetworkConfig, tensor
     for name, array in arrays.items():
         if array.shape != tuple(ours[name].shape):
             wrong.append(f"{name} is {array.shape}, here {tuple(ours[name].shape)}")
+        elif not np.isfinite(array).all():
+            wrong.append(f"{name} is not finite")
     if wrong:
         raise WeightsDoNotFit(f"{len(wrong)} tensors do not fit this architecture: {'; '.join(wrong)}")
     for name, array in arrays.items():

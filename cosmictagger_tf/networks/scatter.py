@@ -3,6 +3,9 @@
 import keras
 from keras import ops
 
+from cosmictagger_tf.backend import check_batch
+from cosmictagger_tf.config.base import LARGEST_INTEGER
+
 
 @keras.saving.register_keras_serializable(package="cosmictagger_tf")
 class ScatterPixels(keras.layers.Layer):
@@ -44,8 +47,12 @@ def flat_places(coordinates, height: int, width: int):
     Args:
         coordinates: int32 [batch, planes, pixels, 2], as ScatterPixels takes them; padding counts as pixel (0, 0).
         height, width: of the images.
+
+    Raises:
+        ConfigError: so many images have more pixels than int32 has numbers.
     """
     batch, planes, _, _ = ops.shape(coordinates)
+    check_batch(batch, LARGEST_INTEGER // (planes * height * width), "the dense network")
     pixel = ops.maximum(coordinates[..., 0] * width + coordinates[..., 1], 0)
     image = ops.reshape(ops.arange(batch * planes, dtype="int32"), (batch, planes, 1))
     return pixel + image * (height * width)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import keras
+from keras import ops
 
 from cosmictagger_tf.backend import convolves_channels_first
 from cosmictagger_tf.config import NetworkConfig
@@ -25,6 +26,15 @@ class Segmentation(NamedTuple):
     labels: object
     logits: object
     multiplicity: object = None
+
+
+def scores_of(logits):
+    """Each class's score, the softmax of logits [..., classes]; NaN for a pixel with a logit that is not finite.
+
+    (Of -inf alone softmax makes a number like any other.)
+    """
+    finite = ops.all(ops.isfinite(logits), axis=-1, keepdims=True)
+    return ops.where(finite, ops.softmax(logits, axis=-1), float("nan"))
 
 
 class Segmenter(Protocol):

@@ -30,7 +30,7 @@ def build_uresnet(config: NetworkConfig, shape: ImageShape) -> keras.Model:
         TensorShape([1, 3, 64, 128, 3])
     """
     check_image_shape(shape, 0, config.network_depth)
-    images = keras.Input((shape.planes, shape.height, shape.width), name="images")
+    images = keras.Input((shape.planes, shape.height, shape.width), dtype="float32", name="images")
     x = fold(images)
     parts = SubmanifoldParts(config, shape.planes, x) if config.submanifold else Parts(config, shape.planes)
 

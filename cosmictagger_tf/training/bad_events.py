@@ -56,6 +56,15 @@ class BadEvents:
             self.places.add(place)
             self.say(f"skipped: {error} ({len(self.places)} of at most {self.most} bad events)")
 
+    def tell_left_out(self, errors: list[DataError]):
+        """Tells, in one line, of the events that a validation leaves out; all ranks call it at the same time."""
+        all_errors = [error for part in self.ranks.gather(errors) for error in part]
+        if all_errors:
+            more = f"; and {len(all_errors) - 3} more" if len(all_errors) > 3 else ""
+            self.say(f"validation leaves out {len(all_errors)} events: {'; '.join(map(str, all_errors[:3]))}{more}")
+
     def _too_many(self, error):
+        if not self.most:
+            return error
         reason = f"{error.reason} (--skip_bad_events={self.most}: so many were skipped already)"
         return DataError(error.file, reason, error.entry, error.plane)

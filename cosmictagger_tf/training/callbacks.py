@@ -161,10 +161,13 @@ class Validation(StepCallback):
             return
         with self.progress.paused(), self.model.averaged_weights(), self.stream.errors_reraised():
             self.model.share_statistics()
-            mine = [self.evaluator.table(next(self.batches)) for _ in range(self.count)]
+            mine = [self.evaluator.table(next(self.batches), self.stream.reader) for _ in range(self.count)]
             self.used += self.count
             self.bad.count(self.stream.met(self.used))
-            table = join([table for tables in self.ranks.gather(mine) for table in tables])
+            self.bad.tell_left_out([error for _, errors in mine for error in errors])
+            table = join([table for tables in self.ranks.gather([table for table, _ in mine]) for table in tables])
+        if not len(table.entries):
+            return
         for recorder in self.recorders:
             recorder.write({"split": "validation", "step": step, **table.summary()})
 
@@ -253,7 +256,10 @@ class WholeValidation(StepCallback):
             return
         with self.progress.paused(), self.model.averaged_weights():
             self.model.share_statistics()
-            summary = self.evaluate().summary()
+            table = self.evaluate()
+        if not len(table.entries):
+            return
+        summary = table.summary()
         for recorder in self.recorders:
             recorder.write({"split": "whole_validation", "step": step, **summary})
         self.checkpoints.save_if_best(step, self.METRIC, {name: summary[name] for name in (self.METRIC, "loss")})

@@ -6,6 +6,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from cosmictagger_tf.data.dataset import Reader
+from cosmictagger_tf.data.sampling import FILLER
+from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.networks.segmentation import Segmentation, Segmenter
 from cosmictagger_tf.training.bad_events import BadEvents
 from cosmictagger_tf.training.losses import per_image_loss
@@ -49,12 +52,40 @@ def measures(found: Segmentation, scheme: str) -> dict:
         scheme: the loss's balance scheme.
 
     Returns:
-        {"losses": float32 [batch], "counts": int32 [batch, planes, true, predicted]}.
+        {"losses": float32 [batch], "counts": int32 [batch, planes, true, predicted], "not_finite": int32 [batch,
+        planes]}: the last is the number of elements with a logit that is not finite, where counts mean nothing.
     """
+    wrong = ops.logical_not(ops.all(ops.isfinite(found.logits), axis=-1))
     return {
+        "not_finite": ops.sum(ops.cast(wrong, "int32"), axis=tuple(range(2, len(wrong.shape)))),
         "losses": per_image_loss(found.labels, found.logits, scheme, found.multiplicity),
         "counts": confusion_counts(found.labels, ops.argmax(found.logits, axis=-1), found.multiplicity),
     }
+
+
+def without_unscored(found: dict, batch: dict, reader: Reader) -> tuple[dict, list[DataError]]:
+    """A Batch with fillers in the places of the events for which no metric can be given, and what is wrong with those.
+
+    Args:
+        found: the measures of the Batch.
+        batch: its entries are those of `reader`.
+    """
+    entries, pixels = np.asarray(batch["entries"]), np.asarray(found["not_finite"])
+    wrong = (entries >= 0) & (pixels.any(axis=1) | ~np.isfinite(np.asarray(found["losses"])))
+    errors = []
+    for event in np.flatnonzero(wrong):
+        plane = int(np.argmax(pixels[event]))
+        file, place = reader.place(int(entries[event]))
+        count = int(pixels[event, plane])
+        errors.append(DataError(file, not_finite(count), place, plane if count else None))
+    return {**batch, "entries": np.where(wrong, FILLER, entries)}, errors
+
+
+def not_finite(pixels: int) -> str:
+    """Why an event is not used whose scores on so many pixels of a plane, or whose loss (0 pixels), are no numbers."""
+    what = f"the scores of {pixels} pixels are" if pixels else "the loss is"
+    half = keras.config.dtype_policy().compute_dtype != "float32"
+    return f"{what} not finite: {'use --precision=float32' if half else 'look at its charge, and at the weights'}"
 
 
 def join(tables: list[EventTable]) -> EventTable:
@@ -65,7 +96,7 @@ def join(tables: list[EventTable]) -> EventTable:
 
 
 def evaluate_all(evaluator: "Evaluator", stream, ranks: Ranks, bad: BadEvents) -> EventTable:
-    """The table of every event of a data set, on all ranks.
+    """The table of every event of a data set, on all ranks; without those whose scores are not finite, which are told.
 
     Args:
         evaluator: see Evaluator.
@@ -76,12 +107,15 @@ def evaluate_all(evaluator: "Evaluator", stream, ranks: Ranks, bad: BadEvents) -
     Raises:
         UserError: what stopped the reading.
     """
-    tables = []
+    tables, unscored = [], []
     with stream.errors_reraised():
         for batch in stream.batches.as_numpy_iterator():
-            tables.append(evaluator.table(batch))
+            table, errors = evaluator.table(batch, stream.reader)
+            tables.append(table)
+            unscored += errors
             bad.watch(stream.met(len(tables)))
     bad.count(stream.met())
+    bad.tell_left_out(unscored)
     return join([table for tables in ranks.gather(tables) for table in tables])
 
 
@@ -101,12 +135,14 @@ class Evaluator(keras.Model):
         self.compile(jit_compile=xla)
 
     def call(self, batch):
-        """{"losses": float32 [batch], "counts": int32 [batch, planes, true, predicted]}."""
+        """See measures."""
         return measures(self.segmenter(batch, training=False), self.scheme)
 
-    def table(self, batch) -> EventTable:
-        """The table of one Batch, without its fillers."""
-        return self.table_of(self.predict_on_batch(batch), batch)
+    def table(self, batch, reader: Reader) -> tuple[EventTable, list[DataError]]:
+        """The table of one Batch, without its fillers, and the events of `reader` left out of it as not finite."""
+        found = self.predict_on_batch(batch)
+        batch, errors = without_unscored(found, batch, reader)
+        return self.table_of(found, batch), errors
 
     @staticmethod
     def table_of(found: dict, batch) -> EventTable:

@@ -64,11 +64,23 @@ def import_run(source: ImportConfig, output: OutputConfig, network: NetworkConfi
 
 
 def check_architecture(network: NetworkConfig):
-    """Raises ConfigError for options that no PyTorch network of the reference has."""
+    """Raises ConfigError for options that no PyTorch network of the reference has, or that are not taken over."""
     if network.wiring != "pytorch":
         raise ConfigError(f"--wiring={network.wiring}: the reference's PyTorch networks are --wiring=pytorch")
+    if network.conv_mode == "sparse":
+        raise ConfigError("--conv_mode=sparse: the reference's sparse networks are not taken over yet")
     if network.conv_mode != "2D" and network.deepest_3d != "bottleneck":
         raise ConfigError(f"--deepest_3d={network.deepest_3d}: the reference's 3D networks are --deepest_3d=bottleneck")
+    if network.normalization != "batch":
+        raise ConfigError(
+            f"--normalization={network.normalization}: of the reference's networks only those with "
+            "--normalization=batch are taken over yet"
+        )
+    for name in ("downsampling", "upsampling"):
+        if getattr(network, name) == "convolutional":
+            raise ConfigError(f"--{name}=convolutional: the reference's networks with it are not taken over yet")
+    if network.conv_mode == "3D" and network.block_concat:
+        raise ConfigError("--block_concat: the reference's 3D networks merge the planes with it too: leave it out")
     if network.row_exchange:
         raise ConfigError(f"--row_exchange={','.join(network.row_exchange)}: the reference's networks have none")
     if network.submanifold:
@@ -87,6 +99,8 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
         MissingPackageError: a PyTorch file, and torch is not installed.
     """
     with read_errors(path):
+        if path.with_name(f"{path.name}.index").is_file():
+            raise ConfigError(f"--from={path}: is TensorFlow's; only PyTorch's networks are taken over yet")
         if not path.is_file():
             raise ConfigError(f"--from={path}: no such file")
     if path.suffix == ".npz":

@@ -6,7 +6,7 @@ from cosmictagger_tf.detector import ADC_THRESHOLD, CLASS_COLORS
 
 
 def class_picture(classes) -> np.ndarray:
-    """uint8 [height, width, 3] of class indices [height, width], in detector.CLASS_COLORS."""
+    """uint8 [height, width, 3] of class indices [height, width], in detector.CLASS_COLORS; N_CLASSES is black."""
     return _palette()[np.asarray(classes)]
 
 
@@ -25,4 +25,4 @@ def charge_picture(charge) -> np.ndarray:
 
 
 def _palette() -> np.ndarray:
-    return np.array([[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in CLASS_COLORS], np.uint8)
+    return np.array([[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in (*CLASS_COLORS, "#000000")], np.uint8)

@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from cosmictagger_tf.config import Config
 from cosmictagger_tf.config.text import join_list, readable
+from cosmictagger_tf.detector import N_CLASSES
+from cosmictagger_tf.networks.segmentation import scores_of
 from cosmictagger_tf.training.callbacks import StepCallback
 from cosmictagger_tf.training.pictures import charge_picture, class_picture
 from cosmictagger_tf.training.speed import is_due
@@ -108,7 +110,7 @@ class Pictures(StepCallback):
         self.batch, self.every, self.planes = batch, every, segmenter.shape.planes
         self.shape = segmenter.shape
         self.writer = open_writer(folder)
-        self.predict = tf.function(lambda batch: tf.argmax(segmenter.logits(batch), axis=-1), jit_compile=xla)
+        self.predict = tf.function(lambda batch: scores_of(segmenter.logits(batch)), jit_compile=xla)
 
     def on_train_begin(self, logs=None):
         """Draws what stays the same."""
@@ -131,7 +133,8 @@ class Pictures(StepCallback):
             return
         with self.progress.paused():
             with self.model.averaged_weights():
-                classes = self.predict(self.batch).numpy()[0]
+                scores = self.predict(self.batch).numpy()[0]
+            classes = np.where(np.isfinite(scores).all(axis=-1), np.argmax(scores, axis=-1), N_CLASSES)
             with self.writer.as_default(step=step):
                 for plane in range(self.planes):
                     tf.summary.image(f"plane{plane}/prediction", class_picture(classes[plane])[None])

@@ -15,12 +15,23 @@ from cosmictagger_tf.config import DataConfig, NetworkConfig, OutputConfig, Weig
 from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.larcv_h5 import LarcvFile
 from cosmictagger_tf.data.transforms import downsample_event
+from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.inference.export import check_place
+from cosmictagger_tf.inference.saved_model import ServedNetwork
+from cosmictagger_tf.networks.segmentation import build_segmenter
 from cosmictagger_tf.runs import RunFolder
 from tests.doors import refusal, run_door
 
 SERVE = Path(__file__).parent / "serve.c"
+SIZES = {
+    "n_initial_filters": 2,
+    "network_depth": 2,
+    "blocks_per_layer": 1,
+    "blocks_deepest_layer": 1,
+    "blocks_final": 1,
+    "bottleneck_deepest": 4,
+}
 
 
 @pytest.fixture(scope="module")
@@ -202,3 +213,88 @@ def test_a_model_goes_where_tensorflow_can_write_it(tmp_path):
     with pytest.raises(ConfigError, match="needs a name in UTF-8"):
         check_place(place, "saved_model")
     check_place(place.with_suffix(".keras"), "keras")
+
+
+EXPORTED = {
+    "2D": NetworkConfig(conv_mode="2D", **SIZES),
+    "submanifold": NetworkConfig(conv_mode="3D", submanifold=True, **SIZES),
+    "sparse": NetworkConfig(conv_mode="sparse", **SIZES),
+}
+
+
+@pytest.fixture(scope="module", params=[(kind, d) for kind in EXPORTED for d in (0, 1)], ids=lambda p: f"{p[0]}_{p[1]}")
+def served(request):
+    """A small network with random weights as the signatures see it, without and with preprocessing."""
+    kind, downsample = request.param
+    keras.config.set_dtype_policy("float32")
+    segmenter = build_segmenter(EXPORTED[kind], ImageShape(3, 16, 24))
+    rng = np.random.default_rng(4)
+    segmenter.network.set_weights([w + rng.normal(0, 0.1, w.shape) for w in segmenter.network.get_weights()])
+    return ServedNetwork(segmenter, downsample)
+
+
+def pixels_of(rows_and_columns, value=50.0):
+    """Inputs of one sample whose plane 1 has these pixels; one pixel (2, 3) is on each plane."""
+    coordinates = np.full((1, 3, 1 + len(rows_and_columns), 2), -1, np.int32)
+    values = np.zeros(coordinates.shape[:3], np.float32)
+    coordinates[0, :, 0], values[0, :, 0] = (2, 3), 20
+    for i, place in enumerate(rows_and_columns, start=1):
+        coordinates[0, 1, i], values[0, 1, i] = place, value
+    return coordinates, values
+
+
+def score_pixels(served, coordinates, values):
+    return np.asarray(served.pixel_scores(keras.ops.array(coordinates), keras.ops.array(values)))
+
+
+def outside(shape):
+    """Places outside an image: just beyond each edge, and as far as int32 goes."""
+    near = [(10, shape.width), (shape.height, 0), (10, shape.width + 5), (-2, 3), (3, -2), (-1, 3), (3, -1)]
+    return [*near, (2**31 - 1, 0), (0, 2**31 - 1), (-(2**31), 0), (0, -(2**31))]
+
+
+def test_pixels_outside_the_image_score_as_padding_and_change_nothing(served):
+    alone = score_pixels(served, *pixels_of([]))
+    np.testing.assert_allclose(alone.sum(axis=-1), 1, rtol=1e-5)
+    for value in (50.0, np.nan):
+        scores = score_pixels(served, *pixels_of(outside(served.input), value))
+        np.testing.assert_array_equal(scores[:, 1, 1:], 0)
+        np.testing.assert_allclose(scores[:, :, :1], alone, atol=1e-6)
+
+
+def test_compiled_with_xla_pixels_outside_are_padding_too():
+    import tensorflow as tf
+
+    served = ServedNetwork(build_segmenter(EXPORTED["2D"], ImageShape(3, 16, 24)))
+    inputs = pixels_of(outside(served.input))
+    scores = tf.function(served.pixel_scores, jit_compile=True)(*map(tf.constant, inputs)).numpy()
+    np.testing.assert_allclose(scores, score_pixels(served, *inputs), atol=1e-6)
+    np.testing.assert_array_equal(scores[:, 1, 1:], 0)
+
+
+def test_a_pixel_listed_twice_has_the_sum(served):
+    twice = score_pixels(served, *pixels_of([(5, 7), (5, 7)], 25.0))
+    once = score_pixels(served, *pixels_of([(5, 7)], 50.0))
+    np.testing.assert_allclose(twice[0, 1, [1, 2]], once[0, 1, [1, 1]], atol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_sample_with_a_value_that_is_not_finite_has_no_scores(served, bad):
+    sound, broken = pixels_of([(5, 7)]), pixels_of([(5, 7)], bad)
+    scores = score_pixels(served, *(np.concatenate(parts) for parts in zip(broken, sound, strict=True)))
+    assert np.isnan(scores[0, :, 0]).all() and np.isnan(scores[0, 1]).all()
+    np.testing.assert_allclose(scores[1], score_pixels(served, *sound)[0], atol=1e-6)
+    images = np.zeros((2, served.input.height, served.input.width, 3), np.float32)
+    images[:, 2, 3] = 20
+    images[0, 5, 7, 1] = bad
+    scores = np.asarray(served.image_scores(keras.ops.array(images)))
+    assert np.isnan(scores[0]).all() and np.isfinite(scores[1]).all()
+
+
+def test_no_samples_and_no_pixels_give_no_scores(served):
+    images = np.zeros((0, served.input.height, served.input.width, 3), np.float32)
+    size = (0, served.output.height, served.output.width, 3, 3)
+    assert served.image_scores(keras.ops.array(images)).shape == size
+    coordinates, values = pixels_of([])
+    assert score_pixels(served, coordinates[:0], values[:0]).shape == (0, 3, 1, 3)
+    assert score_pixels(served, coordinates[:, :, :0], values[:, :, :0]).shape == (1, 3, 0, 3)

@@ -1,5 +1,7 @@
 """The layers of the dense networks: the battery, and each against a plain formula."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -9,7 +11,8 @@ from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.networks.blocks import HalvingMaxPool, Parts, PlanewiseConv3D
 from cosmictagger_tf.networks.convolutions import Conv2D, Conv2DTranspose
 from cosmictagger_tf.networks.interpolation import Doubling
-from cosmictagger_tf.networks.normalization import PlaneBatchNormalization
+from cosmictagger_tf.networks.normalization import PlaneBatchNormalization, elements
+from cosmictagger_tf.networks.sparse.normalization import SiteGroups
 from tests.networks.battery import run_battery
 
 X = np.random.default_rng(1).normal(size=(6, 4, 8, 4)).astype(np.float32)
@@ -119,3 +122,30 @@ def test_moving_statistics_get_one_update_a_plane_in_order(bessel):
     # In inference all planes are normalised by the moving statistics.
     expected = (X - mean) / np.sqrt(variance + 1e-3)
     np.testing.assert_allclose(layer(X, training=False), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_elements_are_counted_beyond_int32():
+    shape = (18, 3, 1280, 2048, 16)
+    assert float(elements(keras.KerasTensor(shape), range(5))) == pytest.approx(math.prod(shape), rel=1e-6)
+    assert math.prod(shape) > 2**31
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_normalisation_of_an_open_batch_has_no_product_of_sizes_in_int32(masked):
+    layer = PlaneBatchNormalization(planes=3)
+    layer.build((None, 8, 8, 4))
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 8, 8, 4)), tf.TensorSpec((None, 8, 8, 1))])
+    def step(x, active):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x, active if masked else None, training=True)
+        return tape.gradient(y, x, output_gradients=tf.ones_like(y))
+
+    kinds = {operation.type for operation in step.get_concrete_function().graph.get_operations()}
+    assert not kinds & {"Size", "Prod", "FloorDiv"}, kinds
+
+
+def test_sites_are_counted_exactly():
+    groups = SiteGroups(1)(tf.zeros((2**24 + 3,), tf.int32))
+    assert float(groups.size[0, 0]) == np.float32(2**24 + 3)

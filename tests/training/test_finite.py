@@ -1,15 +1,24 @@
 """A number that is not finite stops the training before the update, and only then."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from cosmictagger_tf.data.dataset import SyntheticReader
+from cosmictagger_tf.detector import N_CLASSES
 from cosmictagger_tf.errors import NonFiniteError, StoppedElsewhere
-from cosmictagger_tf.training.callbacks import FiniteStop
+from cosmictagger_tf.training.bad_events import BadEvents
+from cosmictagger_tf.training.callbacks import FiniteStop, Validation, WholeValidation
+from cosmictagger_tf.training.evaluation import Evaluator, join
 from cosmictagger_tf.training.model import ELSEWHERE, FINE, GRADIENT, LOSS, LOWEST_SCALE
+from cosmictagger_tf.training.pictures import class_picture
 from cosmictagger_tf.training.ranks import Ranks
-from tests.training.small import make_batches, make_model, train_on, weights_of
+from cosmictagger_tf.training.speed import Progress
+from cosmictagger_tf.training.tensorboard import Pictures
+from tests.training.small import SHAPE, make_batches, make_model, train_on, weights_of
 
 PLAIN = {"normalization": "none"}
 
@@ -127,3 +136,65 @@ def test_ordinary_steps_are_what_they_were():
         step({name: tf.constant(array) for name, array in batch.items()})
     np.testing.assert_allclose(weights_of(model), weights_of(bare), rtol=0, atol=0)
     assert keras.ops.shape(model.fault) == ()
+
+
+READER = SyntheticReader(8, SHAPE)
+
+
+@pytest.mark.parametrize("conv_mode", ["2D", "sparse"])
+def test_an_event_whose_logits_are_not_finite_is_in_no_metric(conv_mode):
+    (batch,) = make_batches(1, 3)
+    evaluator = Evaluator(make_model(conv_mode=conv_mode, **PLAIN).segmenter, "light", xla=False)
+    sound, none = evaluator.table(batch, READER)
+    table, (error,) = evaluator.table(poisoned(batch), READER)
+    assert none == [] and table.entries.tolist() == [1, 2]
+    np.testing.assert_allclose(table.losses, sound.losses[1:], rtol=1e-5)
+    np.testing.assert_array_equal(table.counts, sound.counts[1:])
+    assert (error.file, error.entry) == ("(synthetic)", 0) and error.plane is not None
+    assert " pixels are not finite: look at its charge" in str(error)
+
+
+class Records(list):
+    """A sink."""
+
+    write = list.append
+
+
+class Stream:
+    """Of one batch for ever."""
+
+    def __init__(self, batch):
+        self.batches, self.reader = (batch for _ in iter(int, 1)), READER
+        self.errors_reraised, self.met = contextlib.nullcontext, lambda used: []
+
+
+def test_a_validation_says_what_it_leaves_out_and_records_no_metric_of_nothing():
+    model, sink, said = make_model(**PLAIN), Records(), []
+    evaluator, (batch,) = Evaluator(model.segmenter, "light", xla=False), make_batches(1, 1)
+    bad = BadEvents(0, Ranks(), said.append)
+    for values in (batch, poisoned(batch)):
+        each = Validation(Progress(0, 9), evaluator, Stream(values), 5, 1, [sink], Ranks(), bad)
+        each.set_model(model)
+        each.after_steps(0, 1, {})
+    assert len(sink) == 1 and np.isfinite(sink[0]["loss"])
+    assert len(said) == 1 and said[0].startswith("validation leaves out 5 events: (synthetic), entry 0, plane ")
+    assert said[0].endswith("; and 2 more")
+    empty = join([evaluator.table(poisoned(batch), READER)[0]])
+    # No checkpoint is the best by nothing.
+    whole = WholeValidation(Progress(0, 9), lambda: empty, 1, [sink], checkpoints=None)
+    whole.set_model(model)
+    whole.after_steps(0, 1, {})
+    assert len(sink) == 1
+
+
+def test_a_picture_shows_a_pixel_without_scores_as_no_class(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "cosmictagger_tf.training.tensorboard.class_picture", lambda c: drawn.append(c) or class_picture(c)
+    )
+    model, (batch,) = make_model(**PLAIN), make_batches(1, 1)
+    pictures = Pictures(Progress(0, 1), model.segmenter, poisoned(batch), tmp_path, 1, xla=False)
+    pictures.set_model(model)
+    pictures.after_steps(0, 1, {})
+    assert (drawn[0] == N_CLASSES).any()
+    assert class_picture(np.array([[N_CLASSES]])).tolist() == [[[0, 0, 0]]]

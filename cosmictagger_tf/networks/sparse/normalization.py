@@ -88,7 +88,8 @@ class SiteGroups(keras.layers.Layer):
         if self.planes > 1:
             plane = ops.arange(self.planes, dtype="int32")
             rows = rows * ops.cast(images[:, None] % self.planes == plane, "float32")
-        size = ops.sum(rows, axis=0)[:, None]
+        # Counted as integers: a float32 that ones are added to stays what it is from 2**24 on.
+        size = ops.cast(ops.sum(ops.cast(rows, "int32"), axis=0), "float32")[:, None]
         return Groups(rows, ops.transpose(rows) / ops.maximum(size, 1.0), size)
 
     def compute_output_shape(self, images_shape):
@@ -232,7 +233,7 @@ class SparseGroupNormalization(keras.layers.GroupNormalization):
 
         def mean_of_image(values):
             rows = ops.segment_sum(ops.ones_like(values[:, 0, 0]), image, number + 1)
-            summed = ops.segment_sum(ops.mean(values, axis=2), image, number + 1)
+            summed = ops.segment_sum(ops.sum(values, axis=2) / values.shape[2], image, number + 1)
             return take_rows(summed / ops.maximum(rows, 1.0)[:, None], image)[..., None]
 
         centred = x - mean_of_image(x)

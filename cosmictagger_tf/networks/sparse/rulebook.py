@@ -15,10 +15,9 @@ from typing import NamedTuple
 
 from keras import ops
 
-from cosmictagger_tf.backend import assert_at_most, take_rows
+from cosmictagger_tf.backend import check_batch, take_rows
 from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.detector import ImageShape
-from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.networks.blocks import BLOCK_KERNEL, FIRST_KERNEL
 
 # Empty rows and columns between the images of a list, so that no window reaches over an edge into another's pixels.
@@ -60,13 +59,9 @@ class Grid(NamedTuple):
         return Grid(self.planes, self.height // 2, self.width // 2)
 
     def check_batch(self, batch):
-        """Raises ConfigError where the keys of `batch` events would not fit; a graph of open size fails as it runs."""
+        """Raises ConfigError where the keys of `batch` events would not fit; see backend.check_batch."""
         most = NOWHERE // (self.planes * (self.height + MARGIN) * self.pitch) - 1
-        wrong = f"the sparse network takes at most {most} events of this size at once"
-        if not isinstance(batch, int):
-            assert_at_most(batch, most, wrong)
-        elif batch > most:
-            raise ConfigError(f"--minibatch_size={batch}: {wrong}")
+        check_batch(batch, most, "the sparse network")
 
 
 def grids(config: NetworkConfig, shape: ImageShape) -> list[Grid]:

@@ -15,9 +15,10 @@ from cosmictagger_tf.doors import open_door
 
 DESCRIPTION = """
 Writes a trained network as a SavedModel (tag `serve`) that runs without this package, in Python, C, C++ and LArSoft:
-float32 images or pixels in, scores out, batch size open. The image size is that of --file, or SBND's where none is
-given, after the run's downsampling, or before it with --export_preprocessing. Signatures: serving_default and dense,
-flat, per_view, per_view_flat, pixels (docs/inference.md). --export_format=keras writes a .keras file instead.
+float32 images or pixels in, scores out, batch size open. The image size is that of --file, or, where none is given,
+that of the images that the network was trained on, after the run's downsampling, or before it with
+--export_preprocessing. Signatures: serving_default and dense, flat, per_view, per_view_flat, pixels (docs/inference.md).
+--export_format=keras writes a .keras file instead.
 """
 EXAMPLES = """
 python -m cosmictagger_tf.export --run_id=first

@@ -20,6 +20,7 @@ from cosmictagger_tf.config import (
     flag_name,
 )
 from cosmictagger_tf.config.text import flag_line
+from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import locked, make_folder, read_json, replaced_file, tidy, write_json
 
@@ -32,7 +33,7 @@ FIXED = {
     "optimizer": {"optimizer", "gradient_accumulation", "ema_momentum", "freeze"},
 }
 # What run.json says beside the options, and a resumed run must keep: it decides which events are seen, in which order.
-FIXED_FACTS = ("events", "events_checksum")
+FIXED_FACTS = ("events", "events_checksum", "image_shape")
 FACT_NAMES = {
     "events_checksum": "the events, by their checksum",
     "validation_checksum": "the events of --aux_file, by their checksum",
@@ -100,6 +101,11 @@ class RunFolder:
         except ValueError:
             raise ConfigError(f"{self.record_file}: is broken; move the folder away or use another --run_id") from None
 
+    @property
+    def image_shape(self) -> ImageShape | None:
+        """The full-resolution shape of the images that it was trained on; None where an older version did not say."""
+        return shape_in(self.record() or {})
+
     def config(self, kind: type[AnyConfig]) -> AnyConfig:
         """The recorded configuration of one class; raises ConfigError where there is no such run."""
         record = self.record()
@@ -149,6 +155,11 @@ def _differences(old: dict, new: dict) -> Iterator[tuple[str, Any, Any]]:
     for name, value in json.loads(json.dumps(new)).items():
         if name in old and old[name] != value:
             yield name, old[name], value
+
+
+def shape_in(record: dict) -> ImageShape | None:
+    """The shape that a record of a run says its images have; None where it says none."""
+    return ImageShape(*record["image_shape"]) if "image_shape" in record else None
 
 
 def architecture(network: NetworkConfig) -> dict:

@@ -14,6 +14,7 @@ import pytest
 from cosmictagger_tf import files, runs
 from cosmictagger_tf.config import DataConfig, NetworkConfig, OptimizerConfig, OutputConfig, TrainConfig
 from cosmictagger_tf.data.dataset import open_reader
+from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError, WriteError, system_reason
 from cosmictagger_tf.files import replaced_file, replaced_folder, tidy
 from cosmictagger_tf.runs import RunFolder
@@ -113,6 +114,13 @@ def test_other_events_of_the_same_number_are_refused(folder, sample_file):
     # An older version recorded no checksum.
     folder.write_record(sections(), {"events": 3, "ranks": 1})
     assert folder.check_resumable(sections(), first) == []
+
+
+def test_the_images_size_may_not_change(begun):
+    begun.write_record(sections(), {"events": 100, "image_shape": [3, 64, 128]})
+    assert begun.image_shape == ImageShape(3, 64, 128)
+    with pytest.raises(ConfigError, match=re.escape("image_shape: [3, 64, 128] -> [3, 128, 128]")):
+        begun.check_resumable(sections(), {"events": 100, "image_shape": [3, 128, 128]})
 
 
 def test_a_run_that_saved_nothing_binds_nobody(folder):

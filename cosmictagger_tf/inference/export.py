@@ -17,7 +17,6 @@ from cosmictagger_tf.config import (
 )
 from cosmictagger_tf.config.text import readable
 from cosmictagger_tf.data.dataset import open_reader
-from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import make_folder, replaced_file, tidy
 from cosmictagger_tf.inference.saved_model import ServedNetwork, export_saved_model
@@ -54,7 +53,9 @@ def export_run(
     path = Path(export.export_dir) if export.export_dir else folder.path / DEFAULT_NAMES[export.export_format]
     check_place(path, export.export_format)
     trained = find_trained(given, folder, data, network, weights)
-    shape = open_reader(trained.data).shape if data.file else ImageShape()
+    shape = open_reader(trained.data).shape if data.file or data.synthetic else trained.image_shape
+    if shape is None:
+        raise ConfigError(f"--file: give a file of the images that the model is for: {trained.weights} says no size")
     segmenter = trained.segmenter(shape)
     make_folder(path.parent, "export_dir")
     # What an export that was killed left beside it.

@@ -13,6 +13,7 @@ from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import sha256
 from cosmictagger_tf.runs import RunFolder, architecture
 from cosmictagger_tf.training.checkpoints import BEST, WEIGHTS_FILE, CheckpointError, CheckpointStore, load_weights
+from cosmictagger_tf.training.finetuning import misfits_explained, origin_of
 from cosmictagger_tf.training.ranks import Ranks
 from cosmictagger_tf.training.shipped import ShippedModel
 
@@ -44,6 +45,12 @@ class TrainedModel:
     background_shift: float = 0.0
     checksum: str | None = None
 
+    @property
+    def image_shape(self) -> ImageShape | None:
+        """The full-resolution shape of the images that it was trained on; None where nothing says it."""
+        origin = origin_of(self.weights)
+        return origin.shape if origin else None
+
     def segmenter(self, shape: ImageShape, static: bool = False, ranks: Ranks | None = None):
         """The segmenter for full-resolution images of `shape`, weights loaded; `static` for XLA (see build_segmenter).
 
@@ -51,14 +58,15 @@ class TrainedModel:
 
         Raises:
             ConfigError: the images do not fit the architecture, or its logits have no bias to shift.
-            CheckpointError: the weights do not, or are others by now.
+            CheckpointError: the weights do not fit it, or are others by now.
         """
         from cosmictagger_tf.networks.segmentation import build_segmenter
 
         check_image_shape(shape, self.data.downsample, self.network.network_depth)
         segmenter = build_segmenter(self.network, shape.downsampled(self.data.downsample), static)
         if ranks is None or ranks.rank == 0:
-            self.load(segmenter.network)
+            with misfits_explained(self.weights, self.network, shape):
+                self.load(segmenter.network)
         if ranks is not None and ranks.size > 1:
             segmenter.network.set_weights(ranks.decided(segmenter.network.get_weights))
         shift_background(segmenter.network, self.background_shift)

@@ -37,6 +37,10 @@ class CheckpointError(UserError):
     """A checkpoint cannot be used; the message names it and says why."""
 
 
+class WeightsDoNotFit(CheckpointError):
+    """A file of weights is sound, and of another network."""
+
+
 class _Memory(io.BytesIO):
     """Where Keras writes weights to: where it writes them to a disk that is full, HDF5 crashes."""
 
@@ -262,8 +266,8 @@ def load_weights(file: Path, network: keras.Model, new_layers: bool = False) -> 
         The names of those layers.
 
     Raises:
-        CheckpointError: the file is missing, broken or leads elsewhere, or the weights do not fit; the network is as
-            it was.
+        WeightsDoNotFit: the weights are of another network; this one is as it was.
+        CheckpointError: the file is missing, broken or leads elsewhere, or a weight is not finite; likewise.
         ReadError: the system refuses to read it.
     """
     with read_errors(file):
@@ -277,13 +281,16 @@ def load_weights(file: Path, network: keras.Model, new_layers: bool = False) -> 
             left = [name for name in stored if name not in layers]
             if len(new) == len(layers) or ((new or left) and not new_layers):
                 what = f"{new[0]} is not in them, or has another shape" if new else f"it has no {left[0]}"
-                differ = f"{len(new) + len(left)} layers differ: {what}"
-                raise CheckpointError(f"weights {file}: do not fit this network ({differ})")
+                count = f"{len(new) + len(left)} layers differ" if len(new) < max(len(layers), 2) else "no layer does"
+                raise WeightsDoNotFit(f"weights {file}: do not fit this network ({count}: {what})")
             arrays = {name: [dataset[...] for dataset in stored[name]] for name in layers if name not in new}
     except BROKEN as error:
         raise_unreadable(file, error)
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"weights {file}: cannot be read ({reason})") from None
+    wrong = [name for name, values in arrays.items() if not all(np.isfinite(value).all() for value in values)]
+    if wrong:
+        raise CheckpointError(f"weights {file}: those of {wrong[0]} are not finite")
     for name, values in arrays.items():
         layers[name].set_weights(values)
     return new

@@ -1,16 +1,29 @@
 """Beginning with weights that were trained before, and training only a part of them."""
 
+import contextlib
 import re
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 from keras import ops
 
-from cosmictagger_tf.config import SHIPPED_WEIGHTS
+from cosmictagger_tf.config import SHIPPED_WEIGHTS, NetworkConfig, OutputConfig
+from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError, read_errors
-from cosmictagger_tf.training.checkpoints import WEIGHTS_FILE, CheckpointError, CheckpointStore, load_weights
-from cosmictagger_tf.training.shipped import ShippedModel
+from cosmictagger_tf.networks.segmentation import Segmenter
+from cosmictagger_tf.runs import RunFolder, architecture
+from cosmictagger_tf.training.checkpoints import (
+    WEIGHTS_FILE,
+    CheckpointError,
+    CheckpointStore,
+    WeightsDoNotFit,
+    load_weights,
+)
+from cosmictagger_tf.training.run_config import RunConfig
+from cosmictagger_tf.training.shipped import FOLDER, ShippedModel
 
 
 def find_weights(source: str, say=print) -> Path:
@@ -57,6 +70,77 @@ def init_from(source: str, network: keras.Model, new_layers: bool = False, say=p
     begin_as_identities(network, new)
     if new:
         say(f"begin fresh: {len(new)} layers: {', '.join(new)}")
+
+
+def begin_from(config: RunConfig, segmenter: Segmenter, say=print):
+    """What a training with --init_from begins with; see init_from and misfits_explained."""
+    shape = ImageShape(segmenter.shape.planes)
+    with misfits_explained(config.train.init_from, config.network, shape):
+        init_from(config.train.init_from, segmenter.network, config.train.init_new_layers, say)
+
+
+class Origin(NamedTuple):
+    """Where weights come from: the architecture, the images' shape where that is known, and the training's flags."""
+
+    network: NetworkConfig
+    shape: ImageShape | None
+    flagfile: str
+
+
+def origin_of(source: str | Path) -> Origin | None:
+    """The run, or the network that comes with the package, that weights are of; None where nothing says it.
+
+    Args:
+        source: see find_weights.
+    """
+    for name in SHIPPED_WEIGHTS:
+        if str(source) == name or Path(source) == FOLDER / f"{name}.weights.h5":
+            shipped = ShippedModel(name)
+            return Origin(shipped.config(NetworkConfig), shipped.image_shape, f"flags/{name}.flags")
+    path = Path(source).resolve()
+    # <run>/checkpoints/<step>/<file>, and each on the way.
+    for place in [path, *path.parents][:4]:
+        if (place / "run.json").is_file():
+            run = RunFolder(OutputConfig(str(place.parent), place.name))
+            return Origin(run.config(NetworkConfig), run.image_shape, str(run.flagfile))
+    return None
+
+
+@contextlib.contextmanager
+def misfits_explained(source: str | Path, asked: NetworkConfig, shape: ImageShape) -> Iterator[None]:
+    """Around the loading of weights: says why they do not fit.
+
+    Args:
+        source: see find_weights.
+        asked: the network that they are loaded into.
+        shape: of its images, of which the planes matter: weights may fit other planes, and mean nothing there.
+
+    Raises:
+        ConfigError: they are of a network for another number of planes.
+        CheckpointError: they are of another architecture: the options that differ, and the flagfile to give.
+    """
+    origin = origin_of(source)
+    if origin and origin.shape and origin.shape.planes != shape.planes:
+        raise ConfigError(
+            f"{source}: is a network for images of {origin.shape.planes} planes, and these have {shape.planes}: number "
+            "of planes and order must be those of its training"
+        )
+    try:
+        yield
+    except WeightsDoNotFit as error:
+        ours, theirs = architecture(asked), architecture(origin.network) if origin else {}
+        names = [
+            f"--{name}={_shown(theirs[name])}, not {_shown(ours[name])}"
+            for name in theirs
+            if ours[name] != theirs[name]
+        ]
+        if not origin or not names:
+            raise CheckpointError(f"{error}: give the network flags of their training, such as its run.flags") from None
+        raise CheckpointError(f"{error}: they are of {'; '.join(names)}: give --flagfile={origin.flagfile}") from None
+
+
+def _shown(value) -> str:
+    return ",".join(value) if isinstance(value, list) else str(value)
 
 
 def begin_as_identities(network: keras.Model, new: list[str]):

@@ -4,6 +4,7 @@ import pickle
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,9 @@ def import_run(source: ImportConfig, output: OutputConfig, network: NetworkConfi
     assign_reference_weights(model, network, tensors)
     folder.prepare()
     configs = {"data": data, "network": network, "optimizer": OptimizerConfig(), "execution": ExecutionConfig()}
-    record = {"imported_from": str(Path(source.from_).resolve()), **execution.describe()}
+    # Without a file the height and width of the images are not known.
+    facts = {"image_shape": astuple(shape)} if data.file else {}
+    record = facts | {"imported_from": str(Path(source.from_).resolve()), **execution.describe()}
     with folder.locked(say):
         CheckpointStore(folder.checkpoints, architecture=architecture(network)).save(0, model, [], record)
         folder.write_record(configs, record)

@@ -13,7 +13,7 @@ from cosmictagger_tf.networks.segmentation import build_segmenter
 from cosmictagger_tf.runs import RunFolder, architecture
 from cosmictagger_tf.training.bad_events import BadEvents
 from cosmictagger_tf.training.checkpoints import CheckpointStore
-from cosmictagger_tf.training.finetuning import freeze_layers, init_from
+from cosmictagger_tf.training.finetuning import begin_from, freeze_layers
 from cosmictagger_tf.training.jax_fit import JaxFit
 from cosmictagger_tf.training.jax_step import JaxStep, refuse_by_name, refuse_step
 from cosmictagger_tf.training.optimizers import build_optimizer
@@ -88,7 +88,7 @@ def train_in(folder: RunFolder, config: RunConfig, say) -> TrainingResult:
     store = CheckpointStore(folder.checkpoints, config.train.keep_checkpoints, architecture(config.network))
     manifest = store.restore(network, step.optimizer.variables, say)
     if manifest is None and config.train.init_from:
-        init_from(config.train.init_from, network, config.train.init_new_layers, say)
+        begin_from(config, step.segmenter, say)
     start = manifest["step"] if manifest else 0
     say_unused(config, start, total, manifest is not None, Ranks(), say)
     facts |= {"parameters": network.count_params()} | execution.describe()

@@ -1,7 +1,7 @@
 """What a training run is asked for, and what follows from that alone: on every backend the same."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 import keras
 
@@ -78,6 +78,7 @@ class TrainingResult:
 def facts_of(reader: Reader, aux_reader: Reader | None = None, ranks: int = 1) -> dict:
     """What run.json says of the data and the ranks beside the configs."""
     facts = {"events": len(reader), "events_checksum": reader.checksum(), "ranks": ranks}
+    facts["image_shape"] = list(astuple(reader.shape))
     return facts | ({"validation_checksum": aux_reader.checksum()} if aux_reader else {})
 
 

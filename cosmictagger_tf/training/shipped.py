@@ -7,8 +7,9 @@ import shutil
 from pathlib import Path
 
 from cosmictagger_tf.config import SHIPPED_WEIGHTS
+from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.files import read_json, replaced_file, sha256, write_json
-from cosmictagger_tf.runs import SECTIONS, AnyConfig, RunFolder
+from cosmictagger_tf.runs import SECTIONS, AnyConfig, RunFolder, shape_in
 from cosmictagger_tf.training.checkpoints import WEIGHTS_FILE, CheckpointError, CheckpointStore
 
 FOLDER = Path(__file__).parents[1] / "weights"
@@ -38,6 +39,11 @@ class ShippedModel:
             raise CheckpointError(f"--weights={name}: {self.path} is missing or damaged: install the package again")
         self.step = int(self.record["step"])
         self.background_shift = float(self.record["background_shift"])
+
+    @property
+    def image_shape(self) -> ImageShape | None:
+        """The full-resolution shape of the images that it was trained on."""
+        return shape_in(self.record)
 
     def config(self, kind: type[AnyConfig]) -> AnyConfig:
         """What the network was trained with."""
@@ -71,6 +77,7 @@ def ship(folder: RunFolder, step: int, name: str, background_shift: float = 0.0,
         "step": step,
         "background_shift": background_shift,
         "events": record.get("events"),
+        "image_shape": record.get("image_shape"),
         "git_commit": record.get("git_commit"),
         "sha256": sha256(into / f"{name}.weights.h5"),
     }

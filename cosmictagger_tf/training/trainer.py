@@ -19,7 +19,7 @@ from cosmictagger_tf.training.checkpoints import CheckpointStore
 from cosmictagger_tf.training.distributed import HorovodRanks
 from cosmictagger_tf.training.evaluation import Evaluator, EventTable, evaluate_all
 from cosmictagger_tf.training.exchange import GradientExchange
-from cosmictagger_tf.training.finetuning import freeze_layers, init_from
+from cosmictagger_tf.training.finetuning import begin_from, freeze_layers
 from cosmictagger_tf.training.losses import BalancedLoss
 from cosmictagger_tf.training.model import SegmentationModel
 from cosmictagger_tf.training.optimizers import build_optimizer
@@ -88,7 +88,7 @@ def train_in(folder: RunFolder, ranks: Ranks, config: RunConfig, say) -> Trainin
         if ranks.rank == 0:
             manifest = store.restore(model.network, model.state_variables, say)
             if manifest is None and config.train.init_from:
-                init_from(config.train.init_from, model.network, config.train.init_new_layers, say)
+                begin_from(config, model.segmenter, say)
             say_unused(config, (manifest or {}).get("step", 0), total, manifest is not None, ranks, say)
             known = (manifest or {}).get("skipped", [])
             facts |= {"parameters": model.network.count_params()} | execution.describe()
@@ -129,7 +129,7 @@ def describe(config: RunConfig, say=print):
     say_unused(config, 0, total, False, Ranks(), say)
     model = build_model(config, reader, total, Ranks(), say)
     if config.train.init_from:
-        init_from(config.train.init_from, model.network, config.train.init_new_layers, say)
+        begin_from(config, model.segmenter, say)
     say("\n".join(["", *flag_lines(config.sections), "", dry_run.network_table(model.network), ""]))
     say(dry_run.layer_names(model.network) + "\n")
     skip, prepare = config.skip.skip_bad_events, model.segmenter.prepare

@@ -1,12 +1,31 @@
 """Beginning with the weights of a smaller network."""
 
+import json
+import shutil
+from dataclasses import astuple
+
+import keras
 import numpy as np
 import pytest
 
-from cosmictagger_tf.config import with_changes
+from cosmictagger_tf.config import (
+    DataConfig,
+    ExecutionConfig,
+    ExportConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    OutputConfig,
+    WeightsConfig,
+    with_changes,
+)
+from cosmictagger_tf.detector import ImageShape
+from cosmictagger_tf.errors import ConfigError, UserError
+from cosmictagger_tf.inference.export import export_run
 from cosmictagger_tf.networks.build import build_network
-from cosmictagger_tf.training.checkpoints import load_weights
-from cosmictagger_tf.training.finetuning import init_from
+from cosmictagger_tf.runs import RunFolder
+from cosmictagger_tf.training.checkpoints import CheckpointError, CheckpointStore, load_weights
+from cosmictagger_tf.training.finetuning import init_from, misfits_explained
+from cosmictagger_tf.training.shipped import ShippedModel
 from tests.networks.sparse.examples import SHAPE, SMALL, dense_images, random_batch, randomise, rulebook, site_logits
 
 
@@ -34,3 +53,70 @@ def test_a_grown_network_begins_where_the_smaller_one_ended(tmp_path, conv_mode,
     load_weights(file, fresh, new_layers=True)
     off, off_otherwise = (np.abs(logits(n, large, batch) - expected).max() / np.ptp(expected) for n in (grown, fresh))
     assert off < 0.2 and off_otherwise > 3 * off
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run of SMALL, and its folder."""
+    folder, network = RunFolder(OutputConfig(str(tmp_path), "made")), build_network(SMALL, SHAPE)
+    folder.prepare()
+    CheckpointStore(folder.checkpoints).save(0, network, [], {})
+    configs = {"data": DataConfig(), "network": SMALL, "optimizer": OptimizerConfig(), "execution": ExecutionConfig()}
+    folder.write_record(configs, {"image_shape": astuple(SHAPE)})
+    return folder
+
+
+def misfit(source, asked, shape=SHAPE) -> str:
+    with pytest.raises(UserError) as error, misfits_explained(source, asked, shape):
+        init_from(str(source), build_network(asked, shape))
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_weights_that_do_not_fit_say_which_option_differs_and_which_flagfile_fits(run, tmp_path):
+    dense = with_changes(SMALL, conv_mode="2D")
+    line = misfit("sparse_small", dense)
+    assert "--conv_mode=sparse, not 2D" in line and line.endswith("give --flagfile=flags/sparse_small.flags")
+    assert " layers" not in line
+    other = with_changes(SMALL, n_initial_filters=2)
+    step = run.checkpoints / "step_00000000"
+    for source in (run.path, step, step / "network.weights.h5"):
+        line = misfit(source, other)
+        assert f"they are of --n_initial_filters=3, not 2: give --flagfile={run.flagfile}" in line
+    shutil.copy(step / "network.weights.h5", tmp_path / "alone.weights.h5")
+    assert "give the network flags of their training" in misfit(tmp_path / "alone.weights.h5", other)
+
+
+def test_weights_are_not_used_on_another_number_of_planes(run):
+    one = ImageShape(1, SHAPE.height, SHAPE.width)
+    for source, asked in ((run.path, SMALL), ("sparse_small", ShippedModel("sparse_small").config(NetworkConfig))):
+        with (
+            pytest.raises(ConfigError, match="images of 3 planes, and these have 1"),
+            misfits_explained(source, asked, one),
+        ):
+            pass
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    network = build_network(SMALL, SHAPE)
+    network.get_layer("logits").bias.assign([0, np.nan, 0])
+    network.save_weights(tmp_path / "a.weights.h5")
+    with pytest.raises(CheckpointError, match="those of logits are not finite"):
+        load_weights(tmp_path / "a.weights.h5", build_network(SMALL, SHAPE))
+
+
+def test_an_export_is_of_the_runs_own_images_unasked(run):
+    none = (ExportConfig(export_format="keras"), DataConfig(), NetworkConfig(), ExecutionConfig())
+    where = OutputConfig(str(run.path.parent), run.path.name)
+    dense = with_changes(SMALL, conv_mode="3D")
+    CheckpointStore(run.checkpoints).save(1, build_network(dense, SHAPE), [], {})
+    record = json.loads(run.record_file.read_text())
+    record["config"]["network"] |= {"conv_mode": "3D"}
+    record["config"]["data"] |= {"downsample": 1}
+    run.record_file.write_text(json.dumps(record | {"image_shape": [3, 2 * SHAPE.height, 2 * SHAPE.width]}))
+    path = export_run(frozenset(), where, WeightsConfig(), *none)
+    assert keras.saving.load_model(path).input.shape == (None, *astuple(SHAPE))
+    del record["image_shape"]
+    run.record_file.write_text(json.dumps(record))
+    with pytest.raises(ConfigError, match="--file: give a file of the images that the model is for"):
+        export_run(frozenset(), where, WeightsConfig(), *none)

@@ -5,8 +5,6 @@ import functools
 import keras
 from keras import ops
 
-from cosmictagger_tf.errors import ConfigError
-
 
 def take_rows(x, rows):
     """The rows of x [n, ...] that `rows`, an integer array with none below 0, names; as ops.take(x, rows, axis=0).
@@ -20,19 +18,12 @@ def take_rows(x, rows):
     return ops.take(x, rows, axis=0)
 
 
-def check_batch(batch, most: int, what: str):
-    """Raises ConfigError where a batch has more events than `what` can number in int32.
-
-    A graph of TensorFlow's of open batch size fails as it runs; where XLA compiles it there is no such check.
-    """
-    wrong = f"{what} takes at most {most} events of this size at once"
-    if isinstance(batch, int):
-        if batch > most:
-            raise ConfigError(f"--minibatch_size={batch}: {wrong}")
-    elif keras.backend.backend() == "tensorflow":
+def assert_at_most(x, most: int, message: str):
+    """Lets a graph of TensorFlow's fail when it runs where an integer tensor exceeds `most`; XLA has no such checks."""
+    if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        tf.debugging.assert_less_equal(batch, most, wrong)
+        tf.debugging.assert_less_equal(x, most, message)
 
 
 @functools.cache

@@ -3,8 +3,9 @@
 import keras
 from keras import ops
 
-from cosmictagger_tf.backend import check_batch
+from cosmictagger_tf.backend import assert_at_most
 from cosmictagger_tf.config.base import LARGEST_INTEGER
+from cosmictagger_tf.errors import ConfigError
 
 
 @keras.saving.register_keras_serializable(package="cosmictagger_tf")
@@ -56,6 +57,18 @@ def flat_places(coordinates, height: int, width: int):
     pixel = ops.maximum(coordinates[..., 0] * width + coordinates[..., 1], 0)
     image = ops.reshape(ops.arange(batch * planes, dtype="int32"), (batch, planes, 1))
     return pixel + image * (height * width)
+
+
+def check_batch(batch, most: int, what: str):
+    """Raises ConfigError where a batch has more events than `what` can number in int32.
+
+    A graph of TensorFlow's of open batch size fails as it runs; where XLA compiles it there is no such check.
+    """
+    wrong = f"{what} takes at most {most} events of this size at once"
+    if not isinstance(batch, int):
+        assert_at_most(batch, most, wrong)
+    elif batch > most:
+        raise ConfigError(f"--minibatch_size={batch}: {wrong}")
 
 
 def at_pixels(images, coordinates):

@@ -15,10 +15,11 @@ from typing import NamedTuple
 
 from keras import ops
 
-from cosmictagger_tf.backend import check_batch, take_rows
+from cosmictagger_tf.backend import take_rows
 from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.networks.blocks import BLOCK_KERNEL, FIRST_KERNEL
+from cosmictagger_tf.networks.scatter import check_batch
 
 # Empty rows and columns between the images of a list, so that no window reaches over an edge into another's pixels.
 MARGIN = FIRST_KERNEL // 2
@@ -59,7 +60,7 @@ class Grid(NamedTuple):
         return Grid(self.planes, self.height // 2, self.width // 2)
 
     def check_batch(self, batch):
-        """Raises ConfigError where the keys of `batch` events would not fit; see backend.check_batch."""
+        """Raises ConfigError where the keys of `batch` events would not fit; see scatter.check_batch."""
         most = NOWHERE // (self.planes * (self.height + MARGIN) * self.pitch) - 1
         check_batch(batch, most, "the sparse network")
 

@@ -73,9 +73,11 @@ SCHEDULE = (
         lambda o: o.lr_schedule == "one_cycle" and not o.lr_rise_fraction,
     ),
 )
-XLA = Rule("xla", "--deterministic leaves XLA out", lambda o: o.deterministic)
+XLA = Rule("xla", "--deterministic leaves XLA out", lambda o: o.xla and o.deterministic)
 TRAINING = (
-    Rule("init_from init_new_layers", "the run is resumed from its own checkpoint", lambda o: o.resumed),
+    Rule(
+        "init_from init_new_layers", "the run is resumed from its own checkpoint", lambda o: o.resumed and o.init_from
+    ),
     Rule(
         "aux_iterations aux_iterations_batches aux_epochs aux_minibatch_size",
         "there is no --aux_file",

@@ -87,7 +87,7 @@ def check_place(path: Path, export_format: str):
             raise ConfigError(f"--export_dir={path}: --export_format=keras makes a file whose name ends in .keras")
         replaceable = _is_keras_file(path)
     elif readable(str(path)) != str(path):
-        raise ConfigError(f"--export_dir={path}: TensorFlow needs a name in UTF-8; give another name")
+        raise ConfigError(f"--export_dir={path}: TensorFlow needs a name in UTF-8, and a locale that has it")
     else:
         replaceable = (path / "saved_model.pb").exists() or (path.is_dir() and not any(path.iterdir()))
     if path.exists() and not replaceable:

@@ -107,6 +107,7 @@ def test_options_without_effect_are_named(command, flags, names):
         ("train", "--optimizer=sgd --momentum=0.5 --xla --aux_file=a.h5 --aux_iterations=2 --aux_epochs=0 --seed=1"),
         ("train", "--conv_mode=3D --deepest_3d=bottleneck --filter_size_deepest=3 --remat --weight_decay=0.1"),
         ("train", "--init_from=a --init_new_layers --summary_image_iteration=5 --gradient_accumulation=2"),
+        ("evaluate", "--noxla --deterministic --bootstrap=10"),
         ("evaluate", "--weights_location=a --run_id=b --minibatch_size=4 --bootstrap_seed=1 --noxla"),
         ("display", "--run_id=a --checkpoint_step=2 --preset=a21 --precision=mixed"),
         ("export", "--file=a.h5 --reader=larcv --run_id=a"),

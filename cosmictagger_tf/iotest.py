@@ -5,6 +5,7 @@ import sys
 from cosmictagger_tf.config import RUN, DataConfig, IoTestConfig, RanksConfig, SkipConfig, check_image_shape
 from cosmictagger_tf.doors import open_door
 from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.text import counted
 
 DESCRIPTION = """
 Reads random batches of --file at full speed, as training does but without computing anything, checks each batch, and
@@ -38,7 +39,7 @@ def main(data, skip, test, distributed) -> None:
             reader = open_reader(data)
             check_data(ranks, "file", reader)
             check_image_shape(reader.shape, data.downsample, 0)
-        say(f"{len(reader)} entries of {reader.shape}, labels: {'yes' if reader.has_labels else 'no'}")
+        say(f"{counted(len(reader), 'entry')} of {reader.shape}, labels: {'yes' if reader.has_labels else 'no'}")
         if test.compare_readers:
             from cosmictagger_tf.data.comparison import HEADER, compare
 

@@ -14,6 +14,7 @@ from cosmictagger_tf.config import (
 )
 from cosmictagger_tf.doors import open_door
 from cosmictagger_tf.launch import launched
+from cosmictagger_tf.text import counted
 
 DESCRIPTION = """
 Runs a trained network over every event of --file and writes a larcv3 file: the input's products and event ids, and
@@ -36,7 +37,7 @@ def main(given, predict, output, weights, data, network, settings, distributed) 
 
     events = predict_file(given, predict, output, weights, data, network, settings, distributed)
     if launched().rank == 0:
-        print(f"written: {predict.output} ({events} events)")
+        print(f"written: {predict.output} ({counted(events, 'event')})")
 
 
 if __name__ == "__main__":

@@ -4,11 +4,10 @@ from collections.abc import Iterable
 from itertools import islice
 
 
-def counted(number: int, thing: str) -> str:
-    """ "1 plane", "3 planes", "2 entries"."""
-    if number == 1:
-        return f"{number} {thing}"
-    return f"{number} {thing[:-1]}ies" if thing.endswith("ry") else f"{number} {thing}s"
+def counted(number: float, thing: str, form: str = "") -> str:
+    """ "1 plane", "3 planes", "2 entries"; `form` as in format(number, form)."""
+    things = f"{thing[:-1]}ies" if thing.endswith("ry") else f"{thing}s"
+    return f"{number:{form}} {thing if number == 1 else things}"
 
 
 def listed(names: Iterable[str], most: int = 12) -> str:

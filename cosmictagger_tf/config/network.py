@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from cosmictagger_tf.config.base import Config, option
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.text import counted
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,8 @@ class NetworkConfig(Config):
         levels = self.blocks_by_level
         if levels and (len(levels) != self.network_depth or not all(text.isdecimal() for text in levels)):
             raise ConfigError(
-                f"--blocks_by_level={','.join(levels)}: must be {self.network_depth} numbers, one for each level of "
-                f"--network_depth={self.network_depth}"
+                f"--blocks_by_level={','.join(levels)}: must be {counted(self.network_depth, 'number')}, one for each "
+                f"level of --network_depth={self.network_depth}"
             )
         if not all(text.isdecimal() and int(text) < self.network_depth for text in self.row_exchange):
             raise ConfigError(
@@ -132,7 +133,8 @@ def check_image_shape(shape: ImageShape, downsample: int, network_depth: int, fl
         if size % 2**halvings:
             most = (size & -size).bit_length() - 1
             depth = f" and --network_depth={network_depth}" if network_depth else ""
+            wanted, possible = counted(halvings, "time"), counted(most, "time")
             raise ConfigError(
-                f"--{flag}={downsample}{depth}: the image would be halved {halvings} times, but its {axis} of {size} "
-                f"can be halved only {most} times: {'their sum' if depth else 'it'} must be at most {most}"
+                f"--{flag}={downsample}{depth}: the image would be halved {wanted}, but its {axis} of {size} "
+                f"can be halved only {possible}: {'their sum' if depth else 'it'} must be at most {most}"
             )

@@ -229,7 +229,7 @@ class Sparse2d:
                 here = size_text(ticks, wires)
                 raise self.error(f"is {here}, but the data set is {shape}: use files of one size", entry, plane)
             if min(first, count) < 0:
-                raise self.error(f"voxel_extents name {count} voxels from {first} on", entry, plane)
+                raise self.error(f"voxel_extents name {counted(count, 'voxel')} from {first} on", entry, plane)
             if first + count > len(self.voxels):
                 last = first + count
                 raise self.error(f"voxel_extents point to voxel {last}, but there are {len(self.voxels)}", entry, plane)

@@ -22,6 +22,7 @@ from cosmictagger_tf.data.larcv_h5 import LarcvFile, Sparse2d
 from cosmictagger_tf.data.tables import Hdf5File, filter_name, filters
 from cosmictagger_tf.data.voxels import EntryVoxels
 from cosmictagger_tf.errors import ConfigError, DataError, MissingPackageError
+from cosmictagger_tf.text import counted
 
 _LONGEST_NAME = 127
 _ONLY_ERRORS = 5
@@ -157,7 +158,9 @@ class LarcvLibraryFile:
         # The library has opened the path by itself.
         Hdf5File(self.path, self.identity).close()
         if manager.get_n_entries() != len(self.checker):
-            raise DataError(self.path, f"the larcv library finds {manager.get_n_entries()} entries: use --reader=h5py")
+            raise DataError(
+                self.path, f"the larcv library finds {counted(manager.get_n_entries(), 'entry')}: use --reader=h5py"
+            )
         return manager
 
     def event_id(self, entry: int) -> tuple[int, int, int]:

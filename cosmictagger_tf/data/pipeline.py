@@ -21,6 +21,7 @@ from cosmictagger_tf.data.sampling import FILLER, evaluation_batches, training_e
 from cosmictagger_tf.data.transforms import downsample_event
 from cosmictagger_tf.errors import ConfigError, DataError, UserError
 from cosmictagger_tf.launch import usable_cores
+from cosmictagger_tf.text import counted
 
 # Where one core is left to the process, a second thread would only take turns with the first.
 READ_THREADS = min(4, usable_cores())
@@ -211,9 +212,8 @@ def training_dataset(
     """
     if len(reader) < ranks and not isinstance(reader, SyntheticReader):
         files = ", ".join(reader.files)
-        raise ConfigError(
-            f"{files}: {len(reader)} entries are too few for {ranks} ranks: use fewer ranks or more events"
-        )
+        there = f"{counted(len(reader), 'entry')} {'is' if len(reader) == 1 else 'are'}"
+        raise ConfigError(f"{files}: {there} too few for {ranks} ranks: use fewer ranks or more events")
     local = config.minibatch_size // ranks
 
     def entries():

@@ -22,6 +22,7 @@ from cosmictagger_tf.data.chunks import ChunkIndex, Place, chunk_index
 from cosmictagger_tf.data.foreign import why_not_hdf5
 from cosmictagger_tf.data.inflate import inflate_chunks
 from cosmictagger_tf.errors import DataError, raise_unreadable, read_errors
+from cosmictagger_tf.text import counted
 
 _local = threading.local()
 # What h5py raises for a broken file, by what is broken: nothing of it is an error of this package.
@@ -147,7 +148,9 @@ class Hdf5File:
                 raise DataError(self.path, f"table {name}: column {column} holds {kind}, not {wanted}")
         table = Table(self, found)
         if table.rows and max(table.rows, table.chunk_rows) * table.dtype.itemsize > MOST_COMPRESSED * self.size:
-            raise DataError(self.path, f"table {name} claims {table.rows} rows, which the file is too small for")
+            raise DataError(
+                self.path, f"table {name} claims {counted(table.rows, 'row')}, which the file is too small for"
+            )
         return table
 
 
@@ -201,7 +204,9 @@ class Table:
             OSError, ReadError: the system refuses to read them.
         """
         if first < 0 or count < 0 or first + count > self.rows:
-            raise ValueError(f"rows {first} to {first + count} lie beyond the {self.rows} rows of {self.name}")
+            raise ValueError(
+                f"rows {first} to {first + count} lie beyond the {counted(self.rows, 'row')} of {self.name}"
+            )
         if not count:
             return np.zeros(0, self.dtype)
         if not self.direct:
@@ -295,7 +300,7 @@ def _unpack_mixed(packed, places, out):
         elif place.size == len(row):
             row[:] = stored
         else:
-            raise ValueError(f"a stored chunk has {place.size} bytes instead of {len(row)}")
+            raise ValueError(f"a stored chunk has {counted(place.size, 'byte')} instead of {len(row)}")
 
 
 def filters(dataset: h5py.Dataset) -> list[int]:

@@ -11,6 +11,7 @@ from cosmictagger_tf.data.dataset import Reader
 from cosmictagger_tf.data.pipeline import training_dataset
 from cosmictagger_tf.detector import N_CLASSES, PADDING_COORDINATE, ImageShape
 from cosmictagger_tf.errors import DataError
+from cosmictagger_tf.text import counted
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Throughput:
 
     def __str__(self) -> str:
         return (
-            f"{self.events} events in {self.seconds:.2f} s: {self.events / self.seconds:.1f} images/s, "
+            f"{counted(self.events, 'event')} in {self.seconds:.2f} s: {self.events / self.seconds:.1f} images/s, "
             f"{1e3 * self.cpu_seconds / self.events:.2f} ms of CPU time an event, "
             f"{self.megabytes / self.seconds:.1f} MB/s, {self.pixels / self.events:.0f} pixels an event, "
             f"waiting {self.waited / self.seconds:.0%}"

@@ -31,6 +31,7 @@ from cosmictagger_tf.inference.scores_file import SCORED, Part, WorkFolder, copi
 from cosmictagger_tf.inference.trained import TrainedModel, agreed_trained
 from cosmictagger_tf.inference.waiting import signs_of_life, wait_for_parts
 from cosmictagger_tf.runs import RunFolder
+from cosmictagger_tf.text import counted
 from cosmictagger_tf.training.agreement import check_data, check_options, tell_devices
 from cosmictagger_tf.training.distributed import connect, run_as
 from cosmictagger_tf.training.evaluation import not_finite
@@ -130,7 +131,7 @@ def report_resumption(parts: list[Part], missing: list[Part], say=print):
     """Says how much an earlier call left done, if any."""
     total, left = (sum(part.last - part.first for part in some) for some in (parts, missing))
     if left < total:
-        say(f"going on: {total - left} of {total} events were predicted before")
+        say(f"going on: {total - left} of {counted(total, 'event')} predicted before")
 
 
 def predict_parts(

@@ -3,6 +3,7 @@
 import sys
 import time
 
+from cosmictagger_tf.text import counted
 from cosmictagger_tf.training.recorders import clock, is_terminal
 
 
@@ -30,7 +31,7 @@ class Progress:
         if not self.done:
             return
         rate = self.done / max(now - self.began, 1e-9)
-        text = f"{self.verb} {self.done}/{self.total} events  {rate:.2f} images/s"
+        text = f"{self.verb} {self.done}/{counted(self.total, 'event')}  {rate:.2f} images/s"
         text += f"  {clock((self.total - self.done) / rate)} left"
         end = "\n" if not terminal or self.done >= self.total else ""
         print(f"\r\x1b[K{text}" if terminal else text, end=end, file=self.stream, flush=True)

@@ -2,6 +2,7 @@
 
 from cosmictagger_tf.inference.evaluation import Evaluation
 from cosmictagger_tf.inference.evaluation_files import cut_rates
+from cosmictagger_tf.text import counted
 from cosmictagger_tf.training.evaluation import EventTable
 from cosmictagger_tf.training.metrics import HEADLINE_METRICS, plane_key
 
@@ -17,7 +18,7 @@ def report_text(found: Evaluation) -> str:
     ]
     rates = cut_rates(found)["both"]
     lines += [
-        f"event cut: {found.cut.passed.sum()} of {rates['events']} events pass "
+        f"event cut: {found.cut.passed.sum()} of {counted(rates['events'], 'event')} pass "
         f"({rates['rate']:.1%}, 95 % interval {rates['low']:.1%} to {rates['high']:.1%})"
     ]
     return "\n".join(lines)
@@ -33,7 +34,7 @@ def metrics_table(table: EventTable, intervals: dict[str, tuple[float, float]] |
     summary, planes = table.summary(), table.counts.shape[1]
     columns = ["mean", *(f"plane {p}" for p in range(planes))]
     head = f"{'':24}" + "".join(f"{c:>10}" for c in columns) + ("   95 % interval of the mean" if intervals else "")
-    lines = [f"{len(table.entries)} events, loss {summary['loss']:.6f}"]
+    lines = [f"{counted(len(table.entries), 'event')}, loss {summary['loss']:.6f}"]
     for title, prefix in (("mean over events (headline)", ""), ("pooled over the set", "pooled/")):
         lines += ["", f"{title:24}", head]
         for name in HEADLINE_METRICS:

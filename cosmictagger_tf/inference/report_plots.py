@@ -12,6 +12,7 @@ from cosmictagger_tf.inference.breakdown import SHOWN, Bin
 from cosmictagger_tf.inference.curves import ScoreHistogram
 from cosmictagger_tf.inference.event_cut import EventCut
 from cosmictagger_tf.inference.event_picture import DRAWN_COLORS
+from cosmictagger_tf.text import counted
 from cosmictagger_tf.training.evaluation import EventTable
 from cosmictagger_tf.training.metrics import metrics_from_counts
 
@@ -149,5 +150,5 @@ def cut_plane(axes, neutrino_pixels: np.ndarray, cut: EventCut, pixels: int, row
     axes[0].set(
         xlabel="predicted neutrino pixels, plane with the fewest", ylabel="largest drift-time difference (ticks)"
     )
-    axes[0].set_title(f"{(~seen).sum()} events with an empty plane are not shown", fontsize=9)
+    axes[0].set_title(f"not shown, for an empty plane: {counted((~seen).sum(), 'event')}", fontsize=9)
     axes[0].legend(frameon=False, fontsize=9)

@@ -26,6 +26,7 @@ from cosmictagger_tf.measuring.clock import Timing, peak_memory, timing_of
 from cosmictagger_tf.measuring.compiled import peak_device_memory
 from cosmictagger_tf.measuring.machine import describe, measure_limits
 from cosmictagger_tf.measuring.products import products_of, time_products
+from cosmictagger_tf.text import counted
 
 # Steps of training with reading that do not count: other lengths of the lists than before are compiled in them.
 WARM = 4
@@ -155,7 +156,7 @@ def _network_rows(
 def _reading_rows(bench: Bench, reader: Reader, data: DataConfig, steps: int, records: Records):
     size = data.minibatch_size
     if size > len(reader):
-        records.say(f"batch {size:<4} reading: left out, the data have {len(reader)} entries only")
+        records.say(f"batch {size:<4} reading: left out, the data have {counted(len(reader), 'entry')} only")
         return
     # Reading is quick: more of it, and first some that does not count.
     read_through(reader, data, steps, 0)

@@ -3,6 +3,7 @@
 import keras
 
 from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.text import counted
 
 
 def copy_weights(source: keras.Model, target: keras.Model):
@@ -18,6 +19,6 @@ def copy_weights(source: keras.Model, target: keras.Model):
     unlike = sorted(there.keys() ^ here.keys())
     unlike += [name for name in here if name in there and here[name].shape != there[name].shape]
     if unlike:
-        raise ConfigError(f"the networks differ in {len(unlike)} weights, such as {unlike[0]}")
+        raise ConfigError(f"the networks differ in {counted(len(unlike), 'weight')}, such as {unlike[0]}")
     for name, weight in here.items():
         weight.assign(there[name])

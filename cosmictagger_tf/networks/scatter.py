@@ -6,6 +6,7 @@ from keras import ops
 from cosmictagger_tf.backend import assert_at_most
 from cosmictagger_tf.config.base import LARGEST_INTEGER
 from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.text import counted
 
 
 @keras.saving.register_keras_serializable(package="cosmictagger_tf")
@@ -64,7 +65,7 @@ def check_batch(batch, most: int, what: str):
 
     A graph of TensorFlow's of open batch size fails as it runs; where XLA compiles it there is no such check.
     """
-    wrong = f"{what} takes at most {most} events of this size at once"
+    wrong = f"{what} takes at most {counted(most, 'event')} of this size at once"
     if not isinstance(batch, int):
         assert_at_most(batch, most, wrong)
     elif batch > most:

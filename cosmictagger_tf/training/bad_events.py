@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from cosmictagger_tf.errors import DataError
+from cosmictagger_tf.text import counted
 from cosmictagger_tf.training.ranks import Ranks
 
 
@@ -54,7 +55,7 @@ class BadEvents:
                 with self.ranks.agreed():
                     raise self._too_many(error)
             self.places.add(place)
-            self.say(f"skipped: {error} ({len(self.places)} of at most {self.most} bad events)")
+            self.say(f"skipped: {error} ({len(self.places)} of at most {counted(self.most, 'bad event')})")
 
     def tell_left_out(self, errors: list[DataError]):
         """Tells, in one line, of the events that a validation leaves out; all ranks call it at the same time."""

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cosmictagger_tf.text import counted
 from cosmictagger_tf.training.model import SegmentationModel
 
 PART = re.compile(r"(level\d+_(?:downsample|upsample|connect|down|up)|initial|deepest|final|logits)")
@@ -122,7 +123,7 @@ def describe_step(model: SegmentationModel, batch: dict, size: int) -> str:
     state = sum(int(np.prod(v.shape)) * 4 for v in [*model.network.weights, *model.optimizer.variables])
     speed = convolution_speed()
     return (
-        f"a step of {size} events: at most about {memory / 2**20:,.0f} MiB of activations beside {state / 2**20:,.1f} "
-        f"MiB of weights and optimizer; {operations / 1e9:.4g} GFLOP in convolutions, about {operations / speed:.2g} s "
-        f"at the {speed / 1e9:.3g} GFLOP/s that a 3x3 convolution reaches here"
+        f"a step of {counted(size, 'event')}: at most about {memory / 2**20:,.0f} MiB of activations beside "
+        f"{state / 2**20:,.1f} MiB of weights and optimizer; {operations / 1e9:.4g} GFLOP in convolutions, about "
+        f"{operations / speed:.2g} s at the {speed / 1e9:.3g} GFLOP/s that a 3x3 convolution reaches here"
     )

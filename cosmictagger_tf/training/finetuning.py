@@ -15,6 +15,7 @@ from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError, read_errors
 from cosmictagger_tf.networks.segmentation import Segmenter
 from cosmictagger_tf.runs import RunFolder, architecture
+from cosmictagger_tf.text import counted
 from cosmictagger_tf.training.checkpoints import (
     WEIGHTS_FILE,
     CheckpointError,
@@ -69,7 +70,7 @@ def init_from(source: str, network: keras.Model, new_layers: bool = False, say=p
     say(f"begins with the weights {file}")
     begin_as_identities(network, new)
     if new:
-        say(f"begin fresh: {len(new)} layers: {', '.join(new)}")
+        say(f"begin fresh: {counted(len(new), 'layer')}: {', '.join(new)}")
 
 
 def begin_from(config: RunConfig, segmenter: Segmenter, say=print):
@@ -190,4 +191,4 @@ def freeze_layers(network: keras.Model, patterns: tuple[str, ...], say=print):
         layers[name].trainable = False
     if not network.trainable_variables:
         raise ConfigError(f"--freeze={','.join(patterns)}: nothing is left to train")
-    say(f"frozen: {len(frozen)} layers: {', '.join(name for name in layers if name in frozen)}")
+    say(f"frozen: {counted(len(frozen), 'layer')}: {', '.join(name for name in layers if name in frozen)}")

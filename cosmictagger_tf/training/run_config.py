@@ -22,6 +22,7 @@ from cosmictagger_tf.data.augmentation import knows_cathode
 from cosmictagger_tf.data.dataset import Reader
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.runs import RunFolder
+from cosmictagger_tf.text import counted
 from cosmictagger_tf.training.ranks import Ranks
 from cosmictagger_tf.training.schedules import Scaled, build_schedule, scaling_factor
 
@@ -105,7 +106,7 @@ def say_unused(config: RunConfig, start: int, total: int, resumed: bool, ranks: 
         say(line)
     steps = config.optimizer.gradient_accumulation
     if total % steps:
-        say(f"--gradient_accumulation={steps}: the last {total % steps} of {total} steps make no update")
+        say(f"--gradient_accumulation={steps}: the last {total % steps} of {counted(total, 'step')} make no update")
 
 
 def say_augmentation(config: RunConfig, shape: ImageShape, say):

@@ -8,6 +8,7 @@ from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.dataset import SyntheticReader
 from cosmictagger_tf.data.transforms import downsample_event
 from cosmictagger_tf.networks.segmentation import build_segmenter
+from cosmictagger_tf.text import counted
 from cosmictagger_tf.training.dry_run import step_cost
 from cosmictagger_tf.training.losses import BalancedLoss
 from cosmictagger_tf.training.model import SegmentationModel
@@ -38,7 +39,7 @@ def scaling_table(
         operations = data.minibatch_size * operations_of_one_event(model, reader, data)
         compute = operations / (scaling.device_tflops * 1e12)
         lines.append(
-            f"{operations / 1e12:.3g} TFLOP in convolutions a step of {data.minibatch_size} events a rank, "
+            f"{operations / 1e12:.3g} TFLOP in convolutions a step of {counted(data.minibatch_size, 'event')} a rank, "
             f"{compute:.3g} s at {scaling.device_tflops:g} TFLOP/s"
         )
     machine = Machine(scaling.bandwidth * 1e9, scaling.latency * 1e-6, scaling.spread, scaling.allreduce)

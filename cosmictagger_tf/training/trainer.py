@@ -12,6 +12,7 @@ from cosmictagger_tf.errors import ConfigError, write_errors
 from cosmictagger_tf.networks.normalization import synchronise_statistics
 from cosmictagger_tf.networks.segmentation import build_segmenter
 from cosmictagger_tf.runs import RunFolder, architecture, flag_lines
+from cosmictagger_tf.text import counted
 from cosmictagger_tf.training import callbacks, distributed, dry_run, recorders, tensorboard
 from cosmictagger_tf.training.agreement import check_data, check_options, tell_devices
 from cosmictagger_tf.training.bad_events import BadEvents
@@ -97,12 +98,12 @@ def train_in(folder: RunFolder, ranks: Ranks, config: RunConfig, say) -> Trainin
     bad = BadEvents(config.skip.skip_bad_events, ranks, say, ranks.gather(known)[0])
     start = int(model.step.numpy())
     if start >= total:
-        say(f"nothing to do: the run has done {start} of {total} steps")
+        say(f"nothing to do: the run has done {start} of {counted(total, 'step')}")
         return TrainingResult(start, total, None, ranks.rank)
 
     exit_status = fit(model, reader, aux_reader, store, folder, config, Progress(start, total), ranks, bad)
     if bad.places:
-        say(f"{len(bad.places)} of {len(reader)} events could not be read, and others took their places")
+        say(f"{len(bad.places)} of {counted(len(reader), 'event')} could not be read, and others took their places")
     step = int(model.step.numpy())
     if step < total and exit_status is None:
         raise RuntimeError(f"training ended at step {step} of {total} without a reason")
@@ -135,7 +136,8 @@ def describe(config: RunConfig, say=print):
     skip, prepare = config.skip.skip_bad_events, model.segmenter.prepare
     stream = training_dataset(reader, config.data, config.execution.seed, steps=1, prepare=prepare, skip=skip)
     say(dry_run.describe_step(model, first_batch(stream), config.data.minibatch_size))
-    say(f"{len(reader)} events, {steps_per_epoch(reader, config.data):.4g} steps a pass, {total} steps in all")
+    steps = f"{counted(steps_per_epoch(reader, config.data), 'step', '.4g')} a pass, {counted(total, 'step')} in all"
+    say(f"{counted(len(reader), 'event')}, {steps}")
 
 
 def open_files(config: RunConfig) -> tuple[Reader, Reader | None]:

@@ -14,6 +14,7 @@ from cosmictagger_tf.data.simulation.measures import measures
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.files import make_place
+from cosmictagger_tf.text import counted
 
 
 def compare_with_file(config: SimulateConfig, say=print):
@@ -26,9 +27,8 @@ def compare_with_file(config: SimulateConfig, say=print):
     make_place(picture, "comparison_picture")
     real = read_events(config.compare, config.events)
     simulated = [event for event, _ in events(config)]
-    say(
-        f"{config.compare}: {len(real)} events; simulated: {len(simulated)}, --simulation_seed={config.simulation_seed}"
-    )
+    made = f"{len(simulated)}, --simulation_seed={config.simulation_seed}"
+    say(f"{config.compare}: {counted(len(real), 'event')}; simulated: {made}")
     for line in table([measures(e) for e in real], [measures(e) for e in simulated]):
         say(line)
     from cosmictagger_tf.data.simulation.compare_picture import draw_comparison

@@ -22,6 +22,7 @@ from cosmictagger_tf.data.simulation.deposits import Deposits, Quanta
 from cosmictagger_tf.data.simulation.showers import shower
 from cosmictagger_tf.detector import COSMIC, NEUTRINO, ImageShape
 from cosmictagger_tf.files import check_output
+from cosmictagger_tf.text import counted
 
 PRODUCER_IMAGE, PRODUCER_LABEL, PRODUCER_NEUTRINO = "sbndwire", "sbnd_cosmicseg", "sbndneutrino"
 AHEAD = 4
@@ -120,5 +121,5 @@ def report(done: int, total: int, seconds: float, say):
     """Says how far the simulation is, every 50 events and at the end."""
     if done % 50 == 0 or done == total:
         rate = done / seconds
-        say(f"simulated {done}/{total} events  {rate:.1f} events/s  {(total - done) / rate:.0f} s left")
+        say(f"simulated {done}/{counted(total, 'event')}  {rate:.1f} events/s  {(total - done) / rate:.0f} s left")
         sys.stdout.flush()

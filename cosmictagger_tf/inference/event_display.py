@@ -37,7 +37,8 @@ from cosmictagger_tf.runs import RunFolder
 
 PANEL = (4.6, 3.1)  # inches
 DPI = 160
-# The smallest dot, in points: an image drawn smaller than its pixels would lose most of its single ones.
+# The smallest dot, in points: an image drawn smaller than its pixels would lose most of its single ones. At DPI it is a
+# whole pixel, and a smaller one vanishes.
 SMALLEST_DOT = 0.5
 STYLE: Any = {
     "font.size": 10,
@@ -49,10 +50,10 @@ STYLE: Any = {
 
 
 @drawing(STYLE)
-def draw_event(picture: EventPicture) -> Figure:
+def draw_event(picture: EventPicture, smallest_dot: float = SMALLEST_DOT) -> Figure:
     """The figure of one event: a row a plane; a column each for charge, truth, prediction and neutrino score.
 
-    The rows share their time axis, the panels of a row their wire axis.
+    The rows share their time axis, the panels of a row their wire axis. `smallest_dot` is in points.
     """
     panels = ["charge"]
     panels += ["truth"] if picture.has_truth else []
@@ -60,7 +61,7 @@ def draw_event(picture: EventPicture) -> Figure:
     planes = len(picture.planes)
     size = PANEL[0] * len(panels) + 1.0, PANEL[1] * planes + 0.8
     figure, axes = new_figure(planes, len(panels), size, shared=True)
-    dot = _dot_size(picture)
+    dot = _dot_size(picture, smallest_dot)
     for row, plane in enumerate(picture.planes):
         marks = [_PANELS[panel](axis, plane, dot) for panel, axis in zip(panels, axes[row], strict=True)]
         for panel, axis, mark in zip(panels, axes[row], marks, strict=True):
@@ -78,10 +79,10 @@ def draw_event(picture: EventPicture) -> Figure:
     return figure
 
 
-def _dot_size(picture):
+def _dot_size(picture, smallest):
     # Points squared: a pixel's extent on the page, but not smaller than can be seen.
     span = PANEL[0] * 72 / picture.shape.width * 2**picture.downsample
-    return max(span, SMALLEST_DOT) ** 2
+    return max(span, smallest) ** 2
 
 
 def _draw_charge(axis, plane: PlanePicture, size):
@@ -142,9 +143,15 @@ def _finish_axes(axes, picture):
     for axis in axes.flat:
         axis.set(xlim=(-0.5, shape.width - 0.5), ylim=(shape.height - 0.5, -0.5))
         axis.tick_params(direction="out", length=3)
-        axis.axhline(ROWS_PER_TPC - 0.5, color="0.55", linewidth=0.6, linestyle=(0, (4, 3)), zorder=0)
     for axis in axes[-1]:
         axis.set_xlabel("wire")
+    if picture.has_geometry:
+        _add_geometry(axes)
+
+
+def _add_geometry(axes):
+    for axis in axes.flat:
+        axis.axhline(ROWS_PER_TPC - 0.5, color="0.55", linewidth=0.6, linestyle=(0, (4, 3)), zorder=0)
     for axis in axes[0]:
         wires = axis.secondary_xaxis("top", functions=(lambda wire: wire * PITCH, lambda cm: cm / PITCH))
         wires.tick_params(labelsize=8, length=2)
@@ -170,7 +177,8 @@ def _legend(figure, picture):
     colors = {class_label(c): DRAWN_COLORS[c] for c in range(N_CLASSES) if picture.has_truth or picture.has_prediction}
     colors |= {NO_CHARGE: NO_CHARGE_COLOR} if picture.has_no_charge else {}
     handles = [Line2D([], [], marker="s", linestyle="", color=color, label=name) for name, color in colors.items()]
-    handles.append(Line2D([], [], color="0.55", linewidth=0.8, linestyle=(0, (4, 3)), label="cathode"))
+    if picture.has_geometry:
+        handles.append(Line2D([], [], color="0.55", linewidth=0.8, linestyle=(0, (4, 3)), label="cathode"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
 
 

@@ -108,15 +108,23 @@ def _traces(name, plane: PlanePicture, picture, last, middle, rows):
     bar = {"x": 1.01, "xanchor": "left", "y": middle, "len": 0.9 / rows, "thickness": 12} if last else None
     if name == "charge":
         if picture.has_no_charge:
-            yield _dots(plane, plane.no_charge, color=NO_CHARGE_COLOR, legend=NO_CHARGE, show_legend=last)
+            yield _dots(picture, plane, plane.no_charge, color=NO_CHARGE_COLOR, legend=NO_CHARGE, show_legend=last)
         stored = plane.charge > 0
         yield _dots(
-            plane, stored, color=np.log10(plane.charge[stored]), scale=CHARGE_SCALE, bar=bar, label=_log_label(picture)
+            picture,
+            plane,
+            stored,
+            color=np.log10(plane.charge[stored]),
+            scale=CHARGE_SCALE,
+            bar=bar,
+            label=_log_label(picture),
         )
     elif name == "neutrino score":
         scale = [[0, "#c9ced6"], [0.33, "#e6b98a"], [0.66, DRAWN_COLORS[NEUTRINO]], [1, "#7a1f00"]]
         everything = np.ones(len(plane), bool)
-        yield _dots(plane, everything, color=plane.scores, scale=scale, bar=bar, label="neutrino score", limits=(0, 1))
+        yield _dots(
+            picture, plane, everything, color=plane.scores, scale=scale, bar=bar, label="neutrino score", limits=(0, 1)
+        )
     else:
         classes = plane.truth if name == "truth" else plane.prediction
         for index in range(N_CLASSES):
@@ -125,10 +133,10 @@ def _traces(name, plane: PlanePicture, picture, last, middle, rows):
                 chosen &= plane.stored
             # One entry of the legend a class switches it on and off in every panel.
             first = last and name == ("truth" if picture.has_truth else "prediction")
-            yield _dots(plane, chosen, color=DRAWN_COLORS[index], legend=class_label(index), show_legend=first)
+            yield _dots(picture, plane, chosen, color=DRAWN_COLORS[index], legend=class_label(index), show_legend=first)
 
 
-def _dots(plane, chosen, color, scale=None, bar=None, label="", limits=None, legend=None, show_legend=False):
+def _dots(picture, plane, chosen, color, scale=None, bar=None, label="", limits=None, legend=None, show_legend=False):
     import plotly.graph_objects as go
 
     marker = {"color": color, "symbol": "square", "size": 2}
@@ -145,7 +153,7 @@ def _dots(plane, chosen, color, scale=None, bar=None, label="", limits=None, leg
         legendgroup=legend,
         showlegend=show_legend,
         customdata=_values(plane, chosen),
-        hovertemplate=_hover_text(plane),
+        hovertemplate=_hover_text(plane, picture),
     )
 
 
@@ -156,11 +164,12 @@ def _values(plane, chosen):
     return np.stack([*values, x, plane.columns[chosen] * PITCH], axis=-1).astype(np.float32)
 
 
-def _hover_text(plane):
+def _hover_text(plane, picture):
     lines = ["wire %{x:.0f}, tick %{y:.0f}", "charge %{customdata[0]:.1f} ADC"]
     lines += ["neutrino score %{customdata[1]:.3f}"] if plane.scores is not None else []
     at = len(lines) - 1
-    lines.append(f"apparent x %{{customdata[{at}]:.1f}} cm, %{{customdata[{at + 1}]:.1f}} cm along the pitch")
+    if picture.has_geometry:
+        lines.append(f"apparent x %{{customdata[{at}]:.1f}} cm, %{{customdata[{at + 1}]:.1f}} cm along the pitch")
     return "<br>".join(lines) + "<extra></extra>"
 
 
@@ -188,4 +197,5 @@ def _link_axes(figure, rows, picture):
             if last:
                 figure.update_xaxes(title="wire", row=row, col=column)
         figure.update_yaxes(title=f"<b>{name}</b><br>drift time (ticks)", row=row, col=1)
-    figure.add_hline(ROWS_PER_TPC - 0.5, line={"color": "#888888", "width": 1, "dash": "dash"})
+    if picture.has_geometry:
+        figure.add_hline(ROWS_PER_TPC - 0.5, line={"color": "#888888", "width": 1, "dash": "dash"})

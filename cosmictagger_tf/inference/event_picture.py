@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cosmictagger_tf.data.augmentation import knows_cathode
 from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.event import Event
 from cosmictagger_tf.data.transforms import downsample_event
@@ -69,6 +70,11 @@ class EventPicture:
     planes: tuple[PlanePicture, ...]
     shape: ImageShape
     downsample: int
+
+    @property
+    def has_geometry(self) -> bool:
+        """Whether cathode and centimetres are known: of SBND's images."""
+        return knows_cathode(self.shape)
 
     @property
     def has_truth(self) -> bool:

@@ -16,10 +16,11 @@ from cosmictagger_tf.config import (
     WeightsConfig,
 )
 from cosmictagger_tf.config.text import readable
+from cosmictagger_tf.data.augmentation import knows_cathode
 from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import make_folder, replaced_file, tidy
-from cosmictagger_tf.inference.saved_model import ServedNetwork, export_saved_model
+from cosmictagger_tf.inference.saved_model import GEOMETRY, ServedNetwork, export_saved_model
 from cosmictagger_tf.inference.trained import find_trained
 from cosmictagger_tf.runs import RunFolder
 
@@ -72,6 +73,8 @@ def export_run(
         "step": trained.step,
         "background_shift": trained.background_shift,
     }
+    if knows_cathode(shape):
+        record["geometry"] = GEOMETRY
     export_saved_model(served, path, record)
     return path
 

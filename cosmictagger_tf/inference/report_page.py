@@ -18,6 +18,8 @@ from cosmictagger_tf.inference.event_picture import event_name, take_picture
 from cosmictagger_tf.inference.predict import Predictor
 from cosmictagger_tf.training.metrics import METRICS, metrics_from_counts, plane_key
 
+# Points of a dot in a picture of an event, which the page's width makes a third smaller: a pixel of the screen is left.
+SMALLEST_DOT = 1.2
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1180px; margin: 2em auto; padding: 0 1em; }
 h1 { font-size: 1.7em; } h2 { font-size: 1.25em; margin-top: 2.2em; border-bottom: 1px solid #ddd; }
@@ -175,5 +177,5 @@ def _gallery(found):
         if neutrino:
             title += f", {neutrino.flavour}, {neutrino.energy:.2f} GeV"
         picture = take_picture(title, found.reader.read(entry), predictor, found.trained.data.downsample)
-        parts.append(report_plots.figure_svg(draw_event(picture)))
+        parts.append(report_plots.figure_svg(draw_event(picture, SMALLEST_DOT)))
     return "".join(parts)

@@ -97,20 +97,23 @@ def export_saved_model(served: ServedNetwork, path: Path, record: dict):
         write_json(beside / "metadata.json", {**describe_model(served), **record, **execution.describe()})
 
 
+# Of SBND's images.
+GEOMETRY = {
+    "rows": "drift time, both TPCs, the cathode in the middle",
+    "cm_per_full_resolution_row": CM_PER_ROW,
+    "columns": "wires",
+    "cm_per_full_resolution_column": PITCH,
+}
+
+
 def describe_model(served: ServedNetwork) -> dict:
-    """What a user of the exported model must know: classes, geometry, normalisation, signatures."""
+    """What a user of the exported model must know: classes, sizes, normalisation, signatures."""
     return {
         "classes": CLASS_NAMES,
         "image": _size(served.input),
         "scores": _size(served.output),
         "preprocessing": {"downsample": served.downsample, "pooling": "average", "scaling": None},
         "values": "ADC as the file has them; average-pooled where the network is downsampled; no scaling",
-        "geometry": {
-            "rows": "drift time, both TPCs, the cathode in the middle",
-            "cm_per_full_resolution_row": CM_PER_ROW,
-            "columns": "wires",
-            "cm_per_full_resolution_column": PITCH,
-        },
         "serving_default": served.default,
         "signatures": {name: [_describe(spec) for spec in specs] for name, (_, specs) in _signatures(served).items()},
     }

@@ -49,14 +49,16 @@ window.addEventListener('load', async () => {
 """
 
 
-def open_page(path, profile):
+def browse(path, profile, action):
+    """What headless Chromium prints of a page, for --dump-dom, or does with it, for --screenshot=<file>."""
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
     flags += ["--disable-background-networking", "--disable-component-update", f"--user-data-dir={profile}"]
     flags += [
         "--window-size=1500,1400",
         "--virtual-time-budget=30000",
-        "--dump-dom",
         "--host-resolver-rules=MAP * ~NOTFOUND",
+        "--hide-scrollbars",
+        action,
     ]
     done = subprocess.run([CHROMIUM, *flags, f"file://{path}"], capture_output=True, text=True, timeout=300)
     return done.stdout
@@ -147,7 +149,7 @@ def test_an_event_is_called_by_its_own_file(simulated_file, tmp_path):
 def test_in_a_browser_the_time_axes_are_linked_and_classes_switched(drawn, tmp_path):
     page = tmp_path / "driven.html"
     page.write_text((drawn / "event_3.html").read_text().replace("</body>", DRIVE + "</body>"))
-    dom = open_page(page, tmp_path / "profile")
+    dom = browse(page, tmp_path / "profile", "--dump-dom")
     found = json.loads(re.search(r'<pre id="found">(.*?)</pre>', dom).group(1))
     # Four rows (charge, truth, prediction, score) of three planes.
     assert len(found["times"]) == 12 and all(times == [700, 500] for times in found["times"])

@@ -59,6 +59,13 @@ class Curve:
     negative: np.ndarray
 
     @property
+    def lacks(self) -> str:
+        """What there must be for an area, and is not: "no neutrino pixel", "no other pixel", or nothing."""
+        if self.positive.sum():
+            return "" if self.negative.sum() else "no other pixel"
+        return "no neutrino pixel"
+
+    @property
     def thresholds(self) -> np.ndarray:
         """float64 [bins + 1]: the score above which pixels are called neutrino, at each point of the curves."""
         return 1 / (1 + np.exp(-np.linspace(LIMIT, -LIMIT, BINS + 1)))
@@ -82,7 +89,7 @@ class Curve:
     @property
     def auc(self) -> float:
         """The area under the ROC curve; NaN without neutrino pixels or without others."""
-        if not self.positive.sum() or not self.negative.sum():
+        if self.lacks:
             return float("nan")
         rates = self.true_positive_rate
         return float((np.diff(self.false_positive_rate) * (rates[1:] + rates[:-1]) / 2).sum())

@@ -51,7 +51,7 @@ def write_evaluation(found: Evaluation, options: EvaluateConfig, base: Path) -> 
 
 
 def describe(found: Evaluation, options: EvaluateConfig) -> dict:
-    """Every number of an evaluation, for JSON; what is not a number there is null."""
+    """Every number of an evaluation, for JSON; what there is no number for is null, and named beside it."""
     curves = {"all": found.histogram.curve()}
     curves |= {f"plane{p}": found.histogram.curve(p) for p in range(found.histogram.planes)}
     record = {
@@ -62,11 +62,12 @@ def describe(found: Evaluation, options: EvaluateConfig) -> dict:
         "background_shift": found.trained.background_shift,
         "downsample": found.trained.data.downsample,
         "metrics": found.table.summary(),
+        "absent_in_truth": found.table.absent(),
         "intervals_95": {name: list(ends) for name, ends in found.intervals.items()},
         "bootstrap": options.bootstrap,
         "confusion": found.table.counts.sum(axis=0).tolist(),
         "neutrino_score": {
-            name: {"auc": c.auc, "auc_error": c.auc_error, "average_precision": c.average_precision}
+            name: {"auc": c.auc, "auc_error": c.auc_error, "average_precision": c.average_precision, "lacks": c.lacks}
             for name, c in curves.items()
         },
         "event_cut": cut_rates(found),
@@ -94,7 +95,7 @@ def cut_rates(found: Evaluation) -> dict[str, dict]:
 
 
 def write_events(found: Evaluation, path: Path):
-    """The CSV file: ids, truth, event cut, loss, metrics by plane and averaged, confusion counts."""
+    """The CSV file: ids, truth, event cut, loss, absent classes, metrics by plane and averaged, confusion counts."""
     planes = range(found.histogram.planes)
     metrics = metrics_from_counts(found.table.counts)
     with replaced_file(path) as beside, open(beside, "w", encoding="utf-8", newline="") as file:
@@ -110,6 +111,8 @@ def write_events(found: Evaluation, path: Path):
             }
             line |= {"passes_cut": int(found.cut.passed[i]), "drift_difference": _number(found.cut.difference[i])}
             line |= {"loss": _number(found.table.losses[i])}
+            absent = found.table.counts[i].sum(axis=-1) == 0
+            line["absent_in_truth"] = " ".join(plane_key(CLASS_NAMES[c], p) for p, c in np.argwhere(absent))
             line |= {name: _number(metrics[name][i].mean()) for name in METRICS}
             line |= {plane_key(name, p): _number(metrics[name][i, p]) for name in METRICS for p in planes}
             for p in planes:

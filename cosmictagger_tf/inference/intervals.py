@@ -16,14 +16,15 @@ DRAWINGS_AT_ONCE = 128
 
 
 def bootstrap_intervals(table: EventTable, drawings: int, seed: int) -> dict[str, tuple[float, float]]:
-    """The interval of every value of EventTable.summary, by its name; empty without drawings.
+    """The interval of every value of EventTable.summary, by its name; empty without drawings, or of a single event.
 
     Args:
         table: of the evaluation.
         drawings: how often the events are drawn again.
         seed: of the drawing.
     """
-    if not drawings:
+    # One event drawn again is the same: its intervals would have no width.
+    if not drawings or len(table.entries) < 2:
         return {}
     found: dict[str, list[np.ndarray]] = {}
     for weights in _drawn(len(table.entries), drawings, np.random.default_rng(seed)):

@@ -11,11 +11,11 @@ def report_text(found: Evaluation) -> str:
     """What evaluate prints: the metrics, the neutrino score's curves, the event cut."""
     curve = found.histogram.curve()
     lines = [metrics_table(found.table, found.intervals), ""]
-    lines += [
-        f"neutrino score of the stored pixels: area under the ROC curve {curve.auc:.5f} "
-        f"(binning: +-{curve.auc_error:.0e}), "
+    areas = (
+        f"area under the ROC curve {curve.auc:.5f} (binning: +-{curve.auc_error:.0e}), "
         f"average precision {curve.average_precision:.5f}"
-    ]
+    )
+    lines += [f"neutrino score of the stored pixels: {f'{curve.lacks} in the truth' if curve.lacks else areas}"]
     rates = cut_rates(found)["both"]
     lines += [
         f"event cut: {found.cut.passed.sum()} of {counted(rates['events'], 'event')} pass "
@@ -34,7 +34,7 @@ def metrics_table(table: EventTable, intervals: dict[str, tuple[float, float]] |
     summary, planes = table.summary(), table.counts.shape[1]
     columns = ["mean", *(f"plane {p}" for p in range(planes))]
     head = f"{'':24}" + "".join(f"{c:>10}" for c in columns) + ("   95 % interval of the mean" if intervals else "")
-    lines = [f"{counted(len(table.entries), 'event')}, loss {summary['loss']:.6f}"]
+    lines = [f"{counted(len(table.entries), 'event')}, loss {summary['loss']:.6f}", *table.absent_lines()]
     for title, prefix in (("mean over events (headline)", ""), ("pooled over the set", "pooled/")):
         lines += ["", f"{title:24}", head]
         for name in HEADLINE_METRICS:

@@ -90,6 +90,7 @@ def _metrics(found, options):
             f"<p class=note>In small print: 95 % intervals, from {options.bootstrap} drawings of the events with "
             f"replacement (seed {options.bootstrap_seed}).</p>"
         )
+    parts += [f"<p class=note>{line}.</p>" for line in found.table.absent_lines()]
     return "".join(parts) + f"<p>Loss: {_with_interval(summary['loss'], found.intervals.get('loss'))}</p>"
 
 
@@ -107,9 +108,11 @@ def _confusion(found):
 
 def _score(found):
     curve = found.histogram.curve()
+    binning = f"binning moves the area under the ROC curve by at most {curve.auc_error:.1e}"
+    binning = f"there is no area: {curve.lacks} in the truth" if curve.lacks else binning
     note = (
         f"<p class=note>Of the stored pixels, neutrino against cosmic and noise. {BINS} bins of the score's log-odds "
-        f"from -{LIMIT} to {LIMIT}; binning moves the area under the ROC curve by at most {curve.auc_error:.1e}. The "
+        f"from -{LIMIT} to {LIMIT}; {binning}. The "
         "horizontal axis of the ROC plot is linear below 10<sup>-4</sup> and logarithmic above.</p>"
     )
     curves = report_plots.svg(report_plots.curves, 11, 4.4, 2, histogram=found.histogram)
@@ -133,7 +136,8 @@ def _breakdown(title, bins):
     head = "".join(f"<th>{name}</th>" for name in (*names[:2], *order, names[-1]))
     plot = report_plots.svg(report_plots.breakdown, 8, 3.8, bins=bins, title=title, categories=title == "flavour")
     note = (
-        "<p class=note>Mean over events and planes, with its standard error; above the plot, the number of events.</p>"
+        "<p class=note>Mean over events and planes, with its standard error; above the plot, the number of events. "
+        "Where an event has no neutrino pixel, its efficiency counts 1.</p>"
     )
     return f"{plot}<table><tr>{head}</tr>{''.join(rows)}</table>{note}"
 

@@ -62,6 +62,10 @@ def curves(axes, histogram: ScoreHistogram):
         name = "all planes" if plane is None else f"plane {plane}"
         color = "#000000" if plane is None else PLANE_COLORS[plane % len(PLANE_COLORS)]
         style = {"color": color, "linewidth": 2.0 if plane is None else 1.3}
+        if curve.lacks:
+            for axis in axes:
+                axis.plot([], [], label=f"{name}, {curve.lacks}", **style)
+            continue
         axes[0].plot(
             curve.false_positive_rate, curve.true_positive_rate, label=f"{name}, area {curve.auc:.4f}", **style
         )

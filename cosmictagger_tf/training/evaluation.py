@@ -8,6 +8,7 @@ from keras import ops
 
 from cosmictagger_tf.data.dataset import Reader
 from cosmictagger_tf.data.sampling import FILLER
+from cosmictagger_tf.detector import CLASS_NAMES
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.networks.segmentation import Segmentation, Segmenter
 from cosmictagger_tf.training.bad_events import BadEvents
@@ -42,6 +43,23 @@ class EventTable:
                 result[plane_key(name, plane)] = float(value)
                 result[f"pooled/{plane_key(name, plane)}"] = float(pooled[name][plane])
         return result
+
+    def absent(self) -> dict[str, list[int]]:
+        """The classes that the truth of the whole set lacks on some planes, and those planes.
+
+        The metrics of such a class are what 0 / 0 counts there, and say nothing of the network.
+        """
+        there = self.counts.sum(axis=(0, 3)) > 0
+        planes = {name: np.flatnonzero(~there[:, c]).tolist() for c, name in enumerate(CLASS_NAMES)}
+        return {name: found for name, found in planes.items() if found}
+
+    def absent_lines(self) -> list[str]:
+        """The same for people, a line a class."""
+        lines = []
+        for name, planes in self.absent().items():
+            where = "" if len(planes) == self.counts.shape[1] else f" of plane {', '.join(map(str, planes))}"
+            lines.append(f"no {name} pixel in the truth{where}: its metrics there say nothing of the network")
+        return lines
 
 
 def measures(found: Segmentation, scheme: str) -> dict:

@@ -4,21 +4,27 @@ import csv
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pytest
 
-from cosmictagger_tf.config import DataConfig
+from cosmictagger_tf.config import DataConfig, EvaluateConfig
 from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.data.neutrino import Neutrino, read_neutrinos
 from cosmictagger_tf.detector import NEUTRINO
 from cosmictagger_tf.errors import DataError
+from cosmictagger_tf.figures import new_figure
 from cosmictagger_tf.inference.breakdown import breakdowns
-from cosmictagger_tf.inference.curves import ScoreHistogram
+from cosmictagger_tf.inference.curves import Curve, ScoreHistogram
 from cosmictagger_tf.inference.details import EventDetails, details_of, labels_at_pixels
+from cosmictagger_tf.inference.evaluation_files import write_events
 from cosmictagger_tf.inference.event_cut import apply_cut, rate
 from cosmictagger_tf.inference.intervals import _weighted_summary, bootstrap_intervals
+from cosmictagger_tf.inference.report import report_text
+from cosmictagger_tf.inference.report_page import _metrics, _score
+from cosmictagger_tf.inference.report_plots import curves
 from cosmictagger_tf.training.evaluation import EventTable
 from tests.doors import refusal, run_door
 
@@ -182,3 +188,50 @@ def test_what_is_said_of_a_skipped_events_neighbours_is_theirs(run, simulated_fi
         run_door("evaluate", *run, *flags)
     whole, rest = ((tmp_path / f"{name}.csv").read_text().splitlines() for name in ("whole", "damaged"))
     assert rest == [whole[0], *whole[2:]]
+
+
+def test_a_class_that_the_truth_lacks_is_named_and_has_no_number(tmp_path):
+    table = random_table(4)
+    assert table.absent() == {} and table.absent_lines() == []
+    table.counts[:, 1, NEUTRINO] = 0
+    assert table.absent() == {"neutrino": [1]}
+    assert table.absent_lines() == [
+        "no neutrino pixel in the truth of plane 1: its metrics there say nothing of the network"
+    ]
+    table.counts[:, :, NEUTRINO] = 0
+    histogram = ScoreHistogram(3)
+    histogram.fill(0, np.float32([0.1, 0.7]), np.array([0, 1]))
+    found = SimpleNamespace(
+        table=table,
+        histogram=histogram,
+        intervals=bootstrap_intervals(table, 20, 0),
+        cut=apply_cut(EventDetails(*(np.zeros((4, 3)) for _ in range(3))), 5, 50.0),
+        details=EventDetails(*(np.zeros((4, 3)) for _ in range(3))),
+        event_ids=[(0, 0, i) for i in range(4)],
+        neutrinos=None,
+    )
+    text = report_text(found)
+    assert "nan" not in text and "no neutrino pixel in the truth: its metrics there say nothing" in text
+    assert "neutrino score of the stored pixels: no neutrino pixel in the truth" in text
+    write_events(found, tmp_path / "a.csv")
+    with open(tmp_path / "a.csv", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert lines[0]["absent_in_truth"] == "neutrino/plane0 neutrino/plane1 neutrino/plane2"
+    assert "nan" not in (tmp_path / "a.csv").read_text()
+    page = _score(found) + _metrics(found, EvaluateConfig())
+    assert "there is no area: no neutrino pixel in the truth" in page and "<p class=note>no neutrino pixel" in page
+    assert "nan" not in re.sub(r"<path.*?/>", "", page)
+    _, axes = new_figure(1, 2, (6, 3))
+    curves(axes[0], histogram)
+    assert {line.get_label() for line in axes[0, 0].lines} == {
+        "plane 0, no neutrino pixel",
+        "plane 1, no neutrino pixel",
+        "plane 2, no neutrino pixel",
+        "all planes, no neutrino pixel",
+    }
+    assert Curve(np.array([3]), np.array([0])).lacks == "no other pixel" and not Curve(np.ones(2), np.ones(2)).lacks
+
+
+def test_one_event_has_no_intervals():
+    assert bootstrap_intervals(random_table(1), 100, 0) == {}
+    assert bootstrap_intervals(random_table(2), 100, 0)

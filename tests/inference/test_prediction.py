@@ -146,6 +146,28 @@ def test_users_mistakes_are_one_line(run, simulated_file, scored, tmp_path):
     assert not (tmp_path / "out.h5").exists()
 
 
+def test_scores_that_are_not_finite_are_refused_by_event_and_leave_no_file(run, simulated_file, tmp_path):
+    loud = tmp_path / "loud.h5"
+    shutil.copy(simulated_file, loud)
+    with h5py.File(loud, "a") as file:
+        voxels = file["Data/sparse2d_sbndwire_group/voxels"]
+        rows = voxels[...]
+        rows["value"] *= 1e6
+        voxels[...] = rows
+    half = [*run, f"--file={loud}", "--precision=mixed", "--minibatch_size=1"]
+    commands = {
+        "predict": [f"--output={tmp_path}/scored.h5"],
+        "evaluate": [f"--report={tmp_path}/report.html", "--nohtml"],
+        "display": ["--entries=0", f"--display_dir={tmp_path}/pictures"],
+    }
+    for name, flags in commands.items():
+        line = refusal(name, *half, *flags)
+        assert "loud.h5, entry 0" in line and ", plane " in line, line
+        assert "are not finite: use --precision=float32" in line, line
+    assert not [*tmp_path.glob("*.json"), *tmp_path.glob("scored.h5"), *tmp_path.glob("pictures/*")]
+    run_door("predict", *run, f"--file={loud}", f"--output={tmp_path}/scored.h5", "--max_entries=1")
+
+
 def test_a_block_gives_its_score_to_each_of_its_pixels():
     rng = np.random.default_rng(3)
     shape = ImageShape(1, 16, 8)

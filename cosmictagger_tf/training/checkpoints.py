@@ -25,6 +25,7 @@ import numpy as np
 from cosmictagger_tf.data.tables import BROKEN
 from cosmictagger_tf.errors import NonFiniteError, UserError, raise_unreadable, read_errors
 from cosmictagger_tf.files import read_json, replaced_folder, sha256, write_json
+from cosmictagger_tf.text import counted
 
 WEIGHTS_FILE, STATE_FILE, MANIFEST_FILE = "network.weights.h5", "state.npz", "manifest.json"
 BEST_FILE = "best.json"
@@ -281,7 +282,9 @@ def load_weights(file: Path, network: keras.Model, new_layers: bool = False) -> 
             left = [name for name in stored if name not in layers]
             if len(new) == len(layers) or ((new or left) and not new_layers):
                 what = f"{new[0]} is not in them, or has another shape" if new else f"it has no {left[0]}"
-                count = f"{len(new) + len(left)} layers differ" if len(new) < max(len(layers), 2) else "no layer does"
+                number = len(new) + len(left)
+                count = f"{counted(number, 'layer')} {'differs' if number == 1 else 'differ'}"
+                count = count if len(new) < max(len(layers), 2) else "no layer does"
                 raise WeightsDoNotFit(f"weights {file}: do not fit this network ({count}: {what})")
             arrays = {name: [dataset[...] for dataset in stored[name]] for name in layers if name not in new}
     except BROKEN as error:

@@ -93,7 +93,7 @@ def test_weights_that_claim_more_than_the_network_has_are_not_read(tmp_path):
     with h5py.File(file, "r+") as h5:
         del h5["layers/dense/vars/0"]
         h5.create_dataset("layers/dense/vars/0", (1 << 40, 3), "f4", chunks=(1000, 3))
-    with pytest.raises(CheckpointError, match=r"do not fit this network \(1 layers differ: dense"):
+    with pytest.raises(CheckpointError, match=r"do not fit this network \(1 layer differs: dense"):
         load_weights(file, network)
 
 

@@ -50,9 +50,13 @@ def main(given, options, output, weights, data, skip, network, settings, ranks) 
     if found is None:
         return
     print(report_text(found))
-    if place is not None:
-        for path in write_evaluation(found, options, place):
-            print(f"written: {path}")
+    if place is None:
+        print(
+            "nothing is written: these weights are of no run, whose folder would have it; --report=NAME.html says where to"
+        )
+        return
+    for path in write_evaluation(found, options, place):
+        print(f"written: {path}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cosmictagger_tf import evaluate
 from cosmictagger_tf.config import (
     SHIPPED_WEIGHTS,
     DataConfig,
@@ -150,3 +151,11 @@ def test_weights_outside_a_run_are_of_the_run_that_is_named_or_of_what_the_flags
     one, *others = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("run", "named", "flags"))
     for other in others:
         assert one["confusion"] == other["confusion"] and one["step"] == 6 and other["step"] is None
+
+
+def test_evaluate_says_that_nothing_is_written(monkeypatch, capsys):
+    monkeypatch.setattr("cosmictagger_tf.inference.evaluation.evaluate", lambda *_: object())
+    monkeypatch.setattr("cosmictagger_tf.inference.report.report_text", lambda found: "the tables")
+    evaluate.main(frozenset(), EvaluateConfig(), OutputConfig(), WeightsConfig(weights="sparse_small"), *5 * [None])
+    tables, said = capsys.readouterr().out.splitlines()
+    assert tables == "the tables" and said.startswith("nothing is written: ") and "--report=NAME.html" in said

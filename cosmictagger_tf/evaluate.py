@@ -51,9 +51,7 @@ def main(given, options, output, weights, data, skip, network, settings, ranks) 
         return
     print(report_text(found))
     if place is None:
-        print(
-            "nothing is written: these weights are of no run, whose folder would have it; --report=NAME.html says where to"
-        )
+        print("nothing is written: these weights are of no run; --report=NAME.html says where to")
         return
     for path in write_evaluation(found, options, place):
         print(f"written: {path}")

@@ -90,7 +90,10 @@ class SiteGroups(keras.layers.Layer):
             rows = rows * ops.cast(images[:, None] % self.planes == plane, "float32")
         # Counted as integers: a float32 that ones are added to stays what it is from 2**24 on.
         size = ops.cast(ops.sum(ops.cast(rows, "int32"), axis=0), "float32")[:, None]
-        return Groups(rows, ops.transpose(rows) / ops.maximum(size, 1.0), size)
+        # A single column is not transposed: TensorFlow would do that before the cast, and oneDNN complains of booleans
+        # on processors without AVX-512.
+        turned = ops.transpose(rows) if self.planes > 1 else ops.reshape(rows, (1, -1))
+        return Groups(rows, turned / ops.maximum(size, 1.0), size)
 
     def compute_output_shape(self, images_shape):
         """Those of Groups."""

@@ -61,8 +61,9 @@ class BadEvents:
         """Tells, in one line, of the events that a validation leaves out; all ranks call it at the same time."""
         all_errors = [error for part in self.ranks.gather(errors) for error in part]
         if all_errors:
-            more = f"; and {len(all_errors) - 3} more" if len(all_errors) > 3 else ""
-            self.say(f"validation leaves out {len(all_errors)} events: {'; '.join(map(str, all_errors[:3]))}{more}")
+            more = [f"and {len(all_errors) - 3} more"] if len(all_errors) > 3 else []
+            shown = "; ".join([*map(str, all_errors[:3]), *more])
+            self.say(f"validation leaves out {counted(len(all_errors), 'event')}: {shown}")
 
     def _too_many(self, error):
         if not self.most:

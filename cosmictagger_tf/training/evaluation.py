@@ -11,6 +11,7 @@ from cosmictagger_tf.data.sampling import FILLER
 from cosmictagger_tf.detector import CLASS_NAMES
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.networks.segmentation import Segmentation, Segmenter
+from cosmictagger_tf.text import counted
 from cosmictagger_tf.training.bad_events import BadEvents
 from cosmictagger_tf.training.losses import per_image_loss
 from cosmictagger_tf.training.metrics import METRICS, confusion_counts, metrics_from_counts, plane_key
@@ -101,7 +102,7 @@ def without_unscored(found: dict, batch: dict, reader: Reader) -> tuple[dict, li
 
 def not_finite(pixels: int) -> str:
     """Why an event is not used whose scores on so many pixels of a plane, or whose loss (0 pixels), are no numbers."""
-    what = f"the scores of {pixels} pixels are" if pixels else "the loss is"
+    what = f"the scores of {counted(pixels, 'pixel')} are" if pixels else "the loss is"
     half = keras.config.dtype_policy().compute_dtype != "float32"
     return f"{what} not finite: {'use --precision=float32' if half else 'look at its charge, and at the weights'}"
 

@@ -80,15 +80,19 @@ def export_run(
 
 
 def check_place(path: Path, export_format: str):
-    """Raises ConfigError where an export would take the place of something else than an export."""
+    """Raises ConfigError where an export would take the place of something else than an export, or cannot be loaded."""
     if not path.name:
         raise ConfigError(f"--export_dir={path}: give a folder of its own, such as {path / 'model'}")
+    if path.is_symlink():
+        raise ConfigError(f"--export_dir={path}: is a symbolic link, which is not replaced; give another name")
     if export_format == "keras":
         if path.is_dir():
             raise ConfigError(f"--export_dir={path}: is a folder, and --export_format=keras makes a file")
         if path.suffix != ".keras":
             raise ConfigError(f"--export_dir={path}: --export_format=keras makes a file whose name ends in .keras")
         replaceable = _is_keras_file(path)
+    elif any(letter in str(path) for letter in "*?[\\"):
+        raise ConfigError(f"--export_dir={path}: TensorFlow loads no model from a path with * ? [ or \\ in it")
     elif readable(str(path)) != str(path):
         raise ConfigError(f"--export_dir={path}: TensorFlow needs a name in UTF-8, and a locale that has it")
     else:
@@ -99,7 +103,7 @@ def check_place(path: Path, export_format: str):
 
 def _is_keras_file(path):
     # An archive with these in it.
-    if not zipfile.is_zipfile(path):
+    if not path.is_file() or not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
         return {"config.json", "metadata.json"} <= set(archive.namelist())

@@ -21,6 +21,9 @@ stay at the network's resolution, and those of pixels are their blocks'.
 
 import contextlib
 import io
+import os
+import re
+import shutil
 from pathlib import Path
 
 import keras
@@ -33,6 +36,9 @@ from cosmictagger_tf.detector import CLASS_NAMES, N_CLASSES, PADDING_COORDINATE,
 from cosmictagger_tf.files import replaced_folder, write_json
 from cosmictagger_tf.networks.scatter import ScatterPixels, at_pixels
 from cosmictagger_tf.networks.segmentation import Segmenter, scores_of
+
+# The files of an export.
+WRITTEN = re.compile(r"(saved_model|fingerprint|keras_metadata)\.pb|metadata\.json|variables/variables\..*")
 
 
 class ServedNetwork:
@@ -95,6 +101,20 @@ def export_saved_model(served: ServedNetwork, path: Path, record: dict):
         with contextlib.redirect_stdout(io.StringIO()):
             archive.write_out(str(beside), verbose=False)
         write_json(beside / "metadata.json", {**describe_model(served), **record, **execution.describe()})
+        keep_others(path, beside)
+
+
+def keep_others(old: Path, new: Path):
+    """Takes what an export did not write from one folder over to the one that replaces it."""
+    for file in old.rglob("*"):
+        place = file.relative_to(old)
+        if not WRITTEN.fullmatch(str(place)) and (file.is_symlink() or not file.is_dir()):
+            (new / place).parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(file, new / place, follow_symlinks=False)
+            except OSError:
+                # Not every file system has links.
+                shutil.copy2(file, new / place, follow_symlinks=False)
 
 
 # Of SBND's images.

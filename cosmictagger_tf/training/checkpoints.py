@@ -23,8 +23,8 @@ import keras
 import numpy as np
 
 from cosmictagger_tf.data.tables import BROKEN
-from cosmictagger_tf.errors import NonFiniteError, UserError, raise_unreadable, read_errors
-from cosmictagger_tf.files import read_json, replaced_folder, sha256, write_json
+from cosmictagger_tf.errors import NonFiniteError, UserError, raise_unreadable, read_errors, write_errors
+from cosmictagger_tf.files import flush, read_json, replaced_folder, sha256, write_json
 from cosmictagger_tf.text import counted
 
 WEIGHTS_FILE, STATE_FILE, MANIFEST_FILE = "network.weights.h5", "state.npz", "manifest.json"
@@ -57,10 +57,11 @@ class CheckpointStore:
         folder: where they are; made when the first one is written.
         keep: how many of the newest stay when a new one is written, beside the best.
         architecture: recorded in each checkpoint, and asked of each that is verified; None = asked of none.
+        history: a file whose lines up to a checkpoint's step go with it: it is on the disk before the checkpoint is.
     """
 
-    def __init__(self, folder: Path, keep: int = 3, architecture: dict | None = None):
-        self.folder, self.keep, self.architecture = Path(folder), keep, architecture
+    def __init__(self, folder: Path, keep: int = 3, architecture: dict | None = None, history: Path | None = None):
+        self.folder, self.keep, self.architecture, self.history = Path(folder), keep, architecture, history
 
     def path(self, step: int) -> Path:
         """The folder of one step's checkpoint."""
@@ -90,7 +91,11 @@ class CheckpointStore:
         wrong = [weight.path for weight in network.weights if not np.isfinite(np.asarray(weight.value)).all()]
         if wrong:
             raise NonFiniteError(f"step {step}: {wrong[0]} is not finite: no checkpoint is written")
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with write_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        if self.history is not None:
+            with write_errors(self.history):
+                flush(self.history)
         with replaced_folder(self.path(step)) as beside:
             with averaged or contextlib.nullcontext():
                 weights = _Memory()

@@ -85,7 +85,9 @@ def train_in(folder: RunFolder, config: RunConfig, say) -> TrainingResult:
     say(f"network: {config.network.conv_mode}, {network.count_params():,} weights, images of {shape}")
     say("JAX: records go to the terminal and to history.csv; there is no TensorBoard and no validation")
 
-    store = CheckpointStore(folder.checkpoints, config.train.keep_checkpoints, architecture(config.network))
+    store = CheckpointStore(
+        folder.checkpoints, config.train.keep_checkpoints, architecture(config.network), folder.history
+    )
     manifest = store.restore(network, step.optimizer.variables, say)
     if manifest is None and config.train.init_from:
         begin_from(config, step.segmenter, say)

@@ -84,7 +84,9 @@ def train_in(folder: RunFolder, ranks: Ranks, config: RunConfig, say) -> Trainin
         if config.execution.uses_xla and config.network.conv_mode != "sparse" and not execution.accelerators():
             say("hint: on a CPU the steps of a dense network are quicker with --noxla (docs/networks.md)")
 
-        store = CheckpointStore(folder.checkpoints, config.train.keep_checkpoints, architecture(config.network))
+        store = CheckpointStore(
+            folder.checkpoints, config.train.keep_checkpoints, architecture(config.network), folder.history
+        )
         known: list = []
         if ranks.rank == 0:
             manifest = store.restore(model.network, model.state_variables, say)

@@ -18,7 +18,7 @@ from cosmictagger_tf.data.transforms import downsample_event
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.inference.export import check_place
-from cosmictagger_tf.inference.saved_model import ServedNetwork
+from cosmictagger_tf.inference.saved_model import ServedNetwork, keep_others
 from cosmictagger_tf.networks.segmentation import build_segmenter
 from cosmictagger_tf.runs import RunFolder
 from tests.doors import refusal, run_door
@@ -206,6 +206,43 @@ def test_only_an_export_is_replaced_by_an_export(tmp_path):
         check_place(tmp_path / "mine/thesis.keras", "keras")
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "mine/model.keras")
     check_place(tmp_path / "mine/model.keras", "keras")
+
+
+def test_what_others_put_into_an_exports_folder_is_kept(tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    for folder in (old, new):
+        (folder / "variables").mkdir(parents=True)
+        for name in ("saved_model.pb", "metadata.json", "variables/variables.index"):
+            (folder / name).write_text(folder.name)
+    (old / "notes/deep").mkdir(parents=True)
+    (old / "variables/variables.data-00001-of-00002").write_text("of a larger model")
+    for name in ("README", "notes/deep/a", "variables/mine"):
+        (old / name).write_text("mine")
+    (old / "link").symlink_to("nowhere")
+    keep_others(old, new)
+    files = {str(path.relative_to(new)): path for path in new.rglob("*") if path.is_symlink() or path.is_file()}
+    ours = {"saved_model.pb", "metadata.json", "variables/variables.index"}
+    assert files.keys() == ours | {"README", "notes/deep/a", "variables/mine", "link"}
+    assert {files[name].read_text() for name in ours} == {"new"} and files["link"].is_symlink()
+    assert files["notes/deep/a"].read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["m[1]", "a*", "run?/model", "back\\slash"])
+def test_a_path_that_tensorflow_takes_for_a_pattern_is_refused(tmp_path, name):
+    with pytest.raises(ConfigError, match="loads no model from a path with"):
+        check_place(tmp_path / name, "saved_model")
+
+
+def test_a_link_is_no_place_for_an_export(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "link").symlink_to("model")
+    (tmp_path / "link.keras").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe.keras")
+    for name, export_format in (("link", "saved_model"), ("link.keras", "keras")):
+        with pytest.raises(ConfigError, match="is a symbolic link"):
+            check_place(tmp_path / name, export_format)
+    with pytest.raises(ConfigError, match="is no exported model"):
+        check_place(tmp_path / "pipe.keras", "keras")
 
 
 def test_a_model_goes_where_tensorflow_can_write_it(tmp_path):

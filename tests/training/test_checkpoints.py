@@ -1,17 +1,25 @@
 """Checkpoints are complete or absent, verified when read, and give everything back."""
 
+import errno
+import io
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
 from cosmictagger_tf.config import NetworkConfig
+from cosmictagger_tf.errors import ReadError
 from cosmictagger_tf.files import replaced_file, replaced_folder
 from cosmictagger_tf.inference.trained import find_checkpoint
 from cosmictagger_tf.runs import architecture
 from cosmictagger_tf.training.checkpoints import NEWEST, CheckpointError, CheckpointStore, load_weights
 from cosmictagger_tf.training.recorders import CsvHistory
+from tests.doors import ROOT
 
 
 def network(units=3):
@@ -50,6 +58,78 @@ def test_gives_everything_back_bit_for_bit(tmp_path):
     store.load_state(5, loaded_state)
     for a, b in zip(saved.weights + saved_state, loaded.weights + loaded_state, strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+def test_the_history_is_on_the_disk_before_the_checkpoint_that_has_it_behind_it(tmp_path, monkeypatch):
+    done, history = [], CsvHistory(tmp_path / "history.csv", ["split", "step", "loss"], 0)
+    history.write({"split": "train", "step": 5, "loss": 1.0})
+    real = os.fsync, os.replace
+    named = lambda descriptor: Path(os.readlink(f"/proc/self/fd/{descriptor}")).name  # noqa: E731
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (done.append(named(descriptor)), real[0](descriptor)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (done.append(f"named {Path(b).name}"), real[1](a, b)))
+    CheckpointStore(tmp_path / "checkpoints", history=tmp_path / "history.csv").save(5, network(), state(), {})
+    assert done.index("history.csv") < done.index("named step_00000005")
+    # The files of the checkpoint, too, and the folder that has its name after it has it.
+    assert {"network.weights.h5", "state.npz"} <= set(done[: done.index("named step_00000005")])
+    assert done[-1] == "checkpoints"
+    history.close()
+
+
+@pytest.mark.parametrize("name", ["network.weights.h5", "state.npz", "manifest.json", None])
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE, errno.EMFILE])
+def test_a_checkpoint_that_the_system_refuses_to_read_is_not_passed_over(store, monkeypatch, name, number):
+    """Nothing is known to be wrong with it: whoever goes on from the one before it loses what it holds."""
+    refused = store.path(30) / name if name else store.folder
+
+    def refuse(call):
+        def wrapped(path, *arguments, **options):
+            if str(path) == str(refused):
+                raise OSError(number, os.strerror(number), str(path))
+            return call(path, *arguments, **options)
+
+        return wrapped
+
+    monkeypatch.setattr(io, "open", refuse(io.open))
+    monkeypatch.setattr("builtins.open", refuse(open))
+    monkeypatch.setattr(os, "listdir", refuse(os.listdir))
+    for use in (store.newest_valid, lambda: find_checkpoint(store, NEWEST), lambda: store.restore(network(), state())):
+        with pytest.raises(ReadError, match=f"{refused}: cannot be read: {os.strerror(number)}"):
+            use()
+    monkeypatch.undo()
+    assert store.steps() == [20, 30] and store.verify(30)["step"] == 30
+
+
+def test_which_is_the_best_is_not_forgotten_where_it_cannot_be_read(store, monkeypatch):
+    store.mark_best(20, {"mean_iou": 0.5})
+    (store.folder / "best.json").unlink()
+    (store.folder / "best.json").mkdir()
+    with pytest.raises(ReadError, match=r"best.json: cannot be read: Is a directory"):
+        store.best()
+
+
+def test_steps_of_nine_digits_are_steps(tmp_path):
+    store = CheckpointStore(tmp_path, keep=2)
+    for step in (99_999_999, 100_000_000, 1_000_000_000):
+        store.save(step, network(), state(), {})
+    assert store.steps() == [100_000_000, 1_000_000_000]
+    assert store.newest_valid()["step"] == 1_000_000_000
+
+
+def test_weights_that_the_disk_does_not_take_are_one_line(tmp_path):
+    """HDF5 crashes, at the latest when the process ends, where it writes to such a disk itself."""
+    code = (
+        "import resource, keras\n"
+        "from cosmictagger_tf.errors import WriteError\n"
+        "from cosmictagger_tf.training.checkpoints import CheckpointStore\n"
+        "network = keras.Sequential([keras.Input((100,)), *(keras.layers.Dense(100) for _ in range(20))])\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
+        f"try: CheckpointStore({str(tmp_path)!r}).save(1, network, [], {{}})\n"
+        "except WriteError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "step_00000001: cannot be written: File too large; what was written before is intact" in done.stdout
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["network.weights.h5", "state.npz", "manifest.json"])

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from cosmictagger_tf.data.larcv_lib import import_larcv
+from cosmictagger_tf.data.larcv_lib import LarcvLibraryFile, import_larcv
 
 MOST_VOXELS = 50_000
 _POLL_SECONDS = 0.001
@@ -24,17 +24,22 @@ class LarcvQueue:
     """Batches of a file through larcv's queue.
 
     Args:
-        path: a file that the library can read (see larcv_lib).
+        path: the file.
         producers: of the image and of the label.
         planes: of an image.
         downsample: both axes are divided by 2**downsample.
 
     Attributes:
         waited: seconds in which the next batch was not ready.
+
+    Raises:
+        DataError, MissingPackageError, ConfigError: see larcv_lib.
     """
 
     def __init__(self, path: str, producers: tuple[str, str], planes: int, downsample: int):
         larcv = import_larcv()
+        # What the library cannot read is said: it would wait for ever.
+        LarcvLibraryFile(path, *producers).close()
         from larcv.config_builder import ConfigBuilder
 
         # The library keeps its queues by name for as long as the process lives.

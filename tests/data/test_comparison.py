@@ -10,6 +10,8 @@ from cosmictagger_tf.data.event import PlanePixels
 from cosmictagger_tf.data.larcv_queue import MOST_VOXELS, LarcvQueue
 from cosmictagger_tf.data.transforms import downsample_event
 from cosmictagger_tf.doors import open_door
+from cosmictagger_tf.errors import DataError
+from tests.data.bad_files import VOXELS, sound_file, table
 from tests.doors import run_door
 
 
@@ -37,6 +39,15 @@ def assert_same_image(pixels, rows, shape):
     assert len(theirs) == len(pixels)
     size = (shape.height, shape.width)
     np.testing.assert_allclose(theirs.dense(*size), pixels.dense(*size), rtol=3e-6)
+
+
+@pytest.mark.larcv
+def test_the_queue_is_given_no_file_that_the_library_cannot_read(tmp_path):
+    pytest.importorskip("larcv", reason="the larcv library is not installed: scripts/install_larcv")
+    path = sound_file(tmp_path / "file.h5")
+    table(VOXELS, lambda rows: rows, chunks=(100,), compression="lzf")(path)
+    with pytest.raises(DataError, match="the HDF5 filter 32000"):
+        LarcvQueue(str(path), ("sbndwire", "sbnd_cosmicseg"), 3, 0)
 
 
 @pytest.mark.slow

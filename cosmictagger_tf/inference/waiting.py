@@ -4,6 +4,7 @@ Clocks of different nodes are never compared: rank 0 looks whether a rank's file
 """
 
 import contextlib
+import itertools
 import secrets
 import sys
 import threading
@@ -22,9 +23,19 @@ PAUSE, FIRST_PAUSE = 20.0, 3.0
 LAG = 30.0
 
 
+def say_aside(line: str):
+    """Prints a line beside the results, at once."""
+    print(line, file=sys.stderr, flush=True)
+
+
 @contextlib.contextmanager
-def signs_of_life(work: WorkFolder, ranks: Ranks) -> Iterator[None]:
+def signs_of_life(work: WorkFolder, ranks: Ranks, say: Callable[[str], None] = say_aside) -> Iterator[None]:
     """Within it each rank writes a file of its own anew, again and again, from a thread.
+
+    Args:
+        work: the folder of the parts.
+        ranks: of the job, still connected.
+        say: takes a line on rank 0 where one of them no longer does.
 
     Raises:
         ConfigError: the ranks do not see one folder.
@@ -32,20 +43,29 @@ def signs_of_life(work: WorkFolder, ranks: Ranks) -> Iterator[None]:
     if ranks.size == 1:
         yield
         return
-    token, stopping = secrets.token_hex(8), threading.Event()
+    token, own, stopping = secrets.token_hex(8), _file(work, ranks.rank), threading.Event()
 
     def live():
-        count = 0
-        while True:
+        for count in itertools.count():
             # A disk that is full, or the folder removed: who looks sees nothing new.
             with contextlib.suppress(OSError):
-                _file(work, ranks.rank).write_text(f"{token} {count}")
-            count += 1
+                own.write_text(f"{token} {count}")
             if stopping.wait(INTERVAL):
                 return
 
-    thread = threading.Thread(target=live, name="sign of life", daemon=True)
-    thread.start()
+    def watch():
+        before: dict[int, str] = {}
+        told: set[int] = set()
+        while not stopping.wait(PAUSE):
+            now = {rank: _sign(work, rank) for rank in range(1, ranks.size)}
+            still = {rank for rank, sign in now.items() if sign and sign == before.get(rank)}
+            for rank in sorted(still - told):
+                say(f"rank {rank} has given no sign of life for {PAUSE:.0f} s")
+            before, told = now, still
+
+    threads = [threading.Thread(target=job, daemon=True) for job in (live, *([] if ranks.rank else [watch]))]
+    for thread in threads:
+        thread.start()
     try:
         with ranks.agreed():
             tokens = ranks.gather(token)
@@ -54,13 +74,17 @@ def signs_of_life(work: WorkFolder, ranks: Ranks) -> Iterator[None]:
         yield
     finally:
         stopping.set()
+        for thread in threads:
+            thread.join(INTERVAL)
+        with contextlib.suppress(OSError):
+            own.unlink()
 
 
 def wait_for_parts(
     work: WorkFolder,
     parts: list[Part],
     ranks: int,
-    say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+    say: Callable[[str], None] = say_aside,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ):

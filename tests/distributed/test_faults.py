@@ -97,6 +97,28 @@ def test_a_rank_hangs(job, launcher):
         time.sleep(0.2)
 
 
+@pytest.mark.exhaustive
+def test_a_rank_of_predict_stands_still(sample_file, tmp_path):
+    flags = [*QUICK, f"--file={sample_file}", f"--output_dir={tmp_path}", "--iterations=1"]
+    run_door("train", *flags)
+    flags = [f"--output_dir={tmp_path}", f"--output={tmp_path}/s.h5", "--noxla", "--minibatch_size=1"]
+    words = command(MPI, 2, "predict", *flags, "--file=" + ",".join([str(sample_file)] * 40))
+    running = Job(words, tmp_path / "log")
+    try:
+        part = tmp_path / ".s.h5.work/part_000001.npz"
+        until = time.monotonic() + 200
+        while not part.exists():
+            assert time.monotonic() < until and running.process.poll() is None, running.text
+            time.sleep(0.02)
+        running.send(1, signal.SIGSTOP)
+        running.wait_for("waiting for rank 1: ")
+        running.send(1, signal.SIGCONT)
+        assert running.finish(200) == 0, running.text
+        assert (tmp_path / "s.h5").exists() and not part.parent.exists()
+    finally:
+        running.end()
+
+
 def with_last_values(sample_file, folder, pixels, value):
     """The sample, with this value in the last pixels of its last entry; returns the file."""
     bad = folder / "bad.h5"

@@ -11,7 +11,18 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.distributed.launching import GLOO, HERE, MPI, QUICK, needs_horovod, needs_mpi, run_ranks, unmarked
+from tests.distributed.launching import (
+    GLOO,
+    HERE,
+    MPI,
+    QUICK,
+    command,
+    needs_horovod,
+    needs_mpi,
+    run_ranks,
+    said,
+    unmarked,
+)
 from tests.doors import ROOT, run_door
 
 pytestmark = [pytest.mark.slow, pytest.mark.horovod, needs_horovod]
@@ -112,3 +123,26 @@ def test_what_ranks_validate_is_what_is_saved(sample_file, tmp_path):
     found = json.loads((tmp_path / "found.json").read_text())["metrics"]
     for name in ("loss", "mean_iou", "cosmic_iou", "nonbackground_accuracy"):
         assert found[name] == pytest.approx(float(validated[name]), rel=1e-5), name
+
+
+@needs_mpi
+@pytest.mark.parametrize("door", ["evaluate", pytest.param("predict", marks=pytest.mark.exhaustive)])
+def test_ranks_whose_nodes_have_other_events_stop_in_one_line(runs, sample_file, tmp_path, door):
+    folder, _ = runs
+    for rank in (0, 1):
+        (tmp_path / f"node{rank}").mkdir()
+        shutil.copy(sample_file, tmp_path / f"node{rank}/same.h5")
+    with h5py.File(tmp_path / "node1/same.h5", "r+") as file:
+        ids = file["Events/event_id"][:]
+        ids["event"] += 1
+        file["Events/event_id"][:] = ids
+    flags = [f"--output_dir={folder}", "--run_id=one", "--file=same.h5", "--noxla", "--minibatch_size=2"]
+    place = f"--output={tmp_path}/scored.h5" if door == "predict" else f"--report={tmp_path}/report.html"
+    on_its_node = 'cd "$0/node$OMPI_COMM_WORLD_RANK" && exec "$@"'
+    words = [*MPI, "-np", "2", "bash", "-c", on_its_node, str(tmp_path), *command([], 2, door, *flags, place)[2:]]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode != 0
+    lines = said(done.stderr)
+    assert len(lines) == 1 and "the ranks differ in " in lines[0] and "rank 1" in lines[0], done.stderr
+    assert "Traceback" not in done.stderr and not list(tmp_path.glob("*.h*"))

@@ -1,5 +1,7 @@
 """Rank 0 of a prediction and the ranks that it waits for, without ranks: who is named, and who is given up."""
 
+import time
+
 import pytest
 
 from cosmictagger_tf.errors import ConfigError, RankLost
@@ -40,8 +42,8 @@ def put(work, *numbers):
 
 def wait(work, happens, ranks=3):
     lines = []
-    time = Time(happens)
-    waiting.wait_for_parts(work, PARTS, ranks, lines.append, time.clock, time.sleep)
+    moments = Time(happens)
+    waiting.wait_for_parts(work, PARTS, ranks, lines.append, moments.clock, moments.sleep)
     return lines
 
 
@@ -85,6 +87,30 @@ def test_ranks_whose_folders_are_not_one_stop_before_they_work(tmp_path, monkeyp
     results = together(job, 3)
     assert isinstance(results[0], ConfigError) and "rank 1 does not share its folder" in str(results[0])
     assert all(isinstance(result, Exception) for result in results)
+
+
+def test_who_stands_still_is_named_while_rank_0_works(tmp_path, monkeypatch):
+    monkeypatch.setattr(waiting, "INTERVAL", 0.01)
+    monkeypatch.setattr(waiting, "PAUSE", 0.5)
+    work, lines = WorkFolder(tmp_path / "s.h5"), []
+    work.path.mkdir()
+
+    def job(ranks):
+        with waiting.signs_of_life(work, ranks, lines.append):
+            ranks.gather(None)
+            if ranks.rank == 2:
+                # As if it was suspended.
+                seen = waiting._sign
+                monkeypatch.setattr(waiting, "_sign", lambda work, rank: "still" if rank == 2 else seen(work, rank))
+            ranks.gather(None)
+            until = time.monotonic() + 30
+            while ranks.rank != 1 and not lines and time.monotonic() < until:
+                time.sleep(0.05)
+        # Rank 1 is done long before, and shows no life any more.
+        time.sleep(1.2 if ranks.rank == 1 else 0)
+
+    together(job, 3)
+    assert lines == ["rank 2 has given no sign of life for 0 s"]
 
 
 def test_ranks_that_share_the_folder_work_and_show_life(tmp_path, monkeypatch):

@@ -32,10 +32,14 @@ STALL_LIMIT = "600"
 CPU_CYCLE = "10"
 # Seconds after which rank 0 says that it waits for ranks that have not started.
 LATE = 15.0
-# What an operation of Horovod's raises when another rank is gone, and how TensorFlow names the operation: an eager one
-# at the end of the text, one of a compiled step at its beginning.
+# What an operation of Horovod's raises when another rank is gone; and how the text names the operation: an eager one at
+# its end, one of a compiled step by its node or where it was defined; or Horovod's own sentence.
 BROKEN_EXCHANGE = (tf.errors.UnknownError, tf.errors.AbortedError, tf.errors.FailedPreconditionError)
-HOROVOD_OPERATION = re.compile(r"\[Op:Horovod\w+\]|\bnode '?([^\s'}]*/)?Horovod\w+")
+HOROVOD_OPERATION = re.compile(
+    r"\[Op:Horovod\w+\]|\bnode '?([^\s'}]*/)?Horovod\w+|File \"<string>\", line \d+, in horovod_\w+"
+    r"|(^|: *)Horovod has been shut down\.",
+    re.MULTILINE,
+)
 # The longest that a rank which lost its peers looks for the one to name.
 SEARCH = 3.0
 

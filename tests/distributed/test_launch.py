@@ -76,6 +76,11 @@ class Grown(RuntimeError):
 
 
 Grown.__name__ = "HorovodInternalError"
+COMPILED = """Detected at node shared defined at (most recent call last):
+  File "/here/site-packages/horovod/tensorflow/mpi_ops.py", line 130, in _allreduce
+
+  File "<string>", line 111, in horovod_allreduce
+"""
 SHUT_DOWN = "Horovod has been shut down. This was caused by an exception on one of the ranks"
 
 
@@ -85,12 +90,12 @@ SHUT_DOWN = "Horovod has been shut down. This was caused by an exception on one 
         (Grown("ncclCommAbort"), True),
         (tf.errors.UnknownError(None, None, f"{SHUT_DOWN} [Op:HorovodAllgather] name: "), True),
         (tf.errors.AbortedError(None, None, "{{node HorovodAllreduce_shared_0}} Connection closed by peer"), True),
+        (tf.errors.UnknownError(None, None, f"Graph execution error:\n{COMPILED}\nConnection closed by peer"), True),
         (
-            tf.errors.UnknownError(
-                None, None, "Graph execution error:\n\nDetected at node train/HorovodGroupedAllreduce_1 defined at"
-            ),
+            tf.errors.UnknownError(None, None, f"Graph execution error:\n\n{SHUT_DOWN}\n [[{{{{node a}}}}]]"),
             True,
         ),
+        (tf.errors.UnknownError(None, None, f"2 root error(s) found.\n  (0) UNKNOWN:  {SHUT_DOWN}"), True),
         (tf.errors.UnknownError(None, None, "/data/horovod_test.h5; Input/output error"), False),
         (tf.errors.UnknownError(None, None, "/gloo/Horovod/events.v2; Input/output error [Op:WriteSummary]"), False),
         (tf.errors.ResourceExhaustedError(None, None, "{{node HorovodAllreduce}} no memory"), False),

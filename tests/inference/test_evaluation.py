@@ -117,6 +117,24 @@ def test_breakdowns_hold_every_event_once():
     assert [b.events for b in breakdowns(one, None, np.ones(1, bool))["cosmic pixels, all planes"]] == [1]
 
 
+@pytest.mark.filterwarnings("error")
+def test_events_without_pixels_warn_of_nothing():
+    counts = np.zeros((4, 3, 3, 3), np.int64)
+    counts[..., 0, 0] = 2048
+    table, histogram = EventTable(np.arange(4), np.zeros(4, np.float32), counts), ScoreHistogram(3)
+    batch = batch_of([], [])
+    batch = {name: np.repeat(array, 3, axis=1) if array.ndim > 1 else array for name, array in batch.items()}
+    scores = np.zeros((1, 3, batch["image_coordinates"].shape[2], 3), np.float32)
+    details = EventDetails.join([details_of(batch, scores, 1, histogram)] * 4)
+    cut = apply_cut(details, 5, 50.0)
+    assert not cut.passed.any() and np.isnan(cut.difference).all() and rate(cut.passed)[0] == 0
+    assert histogram.counts.sum() == 0 and np.isnan(histogram.curve().average_precision)
+    assert table.summary()["neutrino_iou"] == 1
+    assert bootstrap_intervals(table, 50, 0)["neutrino_iou"] == (1, 1)
+    for bins in breakdowns(table, [None] * 4, cut.passed).values():
+        assert [found.events for found in bins] == [4]
+
+
 def test_the_samples_neutrinos_are_found(sample_file):
     reader = open_reader(DataConfig(file=(str(sample_file),), first_entry=1))
     found = read_neutrinos(reader, "sbndneutrino")

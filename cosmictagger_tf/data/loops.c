@@ -18,6 +18,9 @@ struct inflater {
     adler32_function adler32;
 };
 
+/* Of the functions and structures that loops.py knows: one more with each change of them, in both files. */
+const int loops_interface = 1;
+
 /* How many chunks are inflated at the same time, for loops.py. */
 const int chunks_abreast = ABREAST;
 

@@ -2,8 +2,15 @@
 
 import ctypes
 import importlib.util
+import sys
 
 import numpy as np
+
+from cosmictagger_tf.launch import launched
+
+# What loops.c calls loops_interface.
+INTERFACE = 1
+REBUILD = "`pip install -e .` compiles it again; where there is no compiler, remove it"
 
 _POINTER, _SIZE, _INT32 = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int32
 
@@ -52,14 +59,25 @@ def address(array: np.ndarray) -> int:
 
 def _load():
     # setuptools names what it compiles as a module of this Python.
-    found = importlib.util.find_spec("cosmictagger_tf.data._loops")
-    if found is None:
-        return None
+    spec = importlib.util.find_spec("cosmictagger_tf.data._loops")
+    return load(spec.origin) if spec and spec.origin else None
+
+
+def load(path: str) -> ctypes.CDLL | None:
+    """The compiled part at `path`; None, and a line on standard error, where it is not this version's or machine's."""
     try:
-        library = ctypes.CDLL(found.origin)
+        library = ctypes.CDLL(path)
+        interface = ctypes.c_int.in_dll(library, "loops_interface").value
+        if interface != INTERFACE:
+            raise ValueError(f"its interface is {interface}, not {INTERFACE}")
         for name, arguments in _ARGUMENTS.items():
             getattr(library, name).argtypes = arguments
-    except (OSError, AttributeError):
+    # What ctypes raises: it cannot be loaded here; a constant, or a function, is missing.
+    except (OSError, ValueError, AttributeError) as error:
+        if launched().rank == 0:
+            reason = str(error).removeprefix(f"{path}: ")
+            said = f"{path} is not this version's ({reason}), and NumPy reads in its place, slower: {REBUILD}"
+            print(f"cosmictagger_tf: {said}", file=sys.stderr)
         return None
     return library
 

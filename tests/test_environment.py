@@ -159,3 +159,12 @@ def test_a_file_is_read_where_the_cores_cannot_be_asked_for(tmp_path):
     path = sound_file(tmp_path / "a.h5")
     said = run_elsewhere(tmp_path, "iotest", f"--file={path}", "--downsample=0", "--read_iterations=1")
     assert "4 entries" in said
+
+
+def test_a_users_module_in_the_current_folder_takes_no_other_ones_place(tmp_path):
+    for name in ("queue", "random", "flags", "numpy"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a module of the user')")
+    command = [sys.executable, "-OO", "-m", "cosmictagger_tf.simulate", "--events=1", "--output=a.h5"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and (tmp_path / "a.h5").exists(), done.stderr

@@ -127,7 +127,9 @@ class HorovodRanks(Ranks):
         self.hvd.shutdown()
 
 
-RESUME = "all ranks stop; the same command, with any number of ranks, resumes from the last checkpoint"
+RESUME = (
+    "all ranks stop; give the same command again, with any number of ranks (train resumes from its last checkpoint)"
+)
 
 
 Prepare = Callable[[int | None], None]

@@ -106,7 +106,7 @@ def check_kind(path: Path, folder: bool = False):
         return
     if stat.S_IFMT(mode) != (stat.S_IFDIR if folder else stat.S_IFREG):
         kind = KINDS.get(stat.S_IFMT(mode), "a device")
-        raise ConfigError(f"{path}: is {kind}, which is not replaced; give another name")
+        raise ConfigError(f"{path} is {kind}, which is not replaced; give another name")
 
 
 def check_output(path: Path, flag: str, overwrite: bool = True):

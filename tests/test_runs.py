@@ -231,7 +231,7 @@ def test_only_a_file_is_replaced_by_a_file(tmp_path, kind):
     else:
         place = Path("/dev/null")
     before = place.lstat()
-    with pytest.raises(ConfigError, match=f"--output: {place}: is a .*; give another name"):
+    with pytest.raises(ConfigError, match=f"--output: {place} is a .*; give another name"):
         files.check_output(place, "output", overwrite=True)
     with pytest.raises(ConfigError, match="is a"), replaced_file(place) as beside:
         beside.write_text("new")

@@ -1,5 +1,6 @@
 """The data set that a DataConfig names, behind one interface."""
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from cosmictagger_tf.data.event import Event, PlanePixels
 from cosmictagger_tf.data.open_files import OpenFile
 from cosmictagger_tf.data.tables import FileIdentity
 from cosmictagger_tf.detector import ADC_THRESHOLD, N_CLASSES, ImageShape
-from cosmictagger_tf.errors import ConfigError, DataError
+from cosmictagger_tf.errors import ConfigError, DataError, read_errors
 from cosmictagger_tf.text import counted, listed
 
 
@@ -205,6 +206,7 @@ def expand(patterns: tuple[str, ...], flag: str = "file") -> tuple[str, ...]:
 
     Raises:
         ConfigError: a pattern matches none.
+        ReadError: the system refuses to list the folder.
     """
     found: list[str] = []
     for pattern in patterns:
@@ -212,6 +214,9 @@ def expand(patterns: tuple[str, ...], flag: str = "file") -> tuple[str, ...]:
         # Where [...] matches nothing it may stand in a name, as of a folder.
         matches = sorted(glob(pattern) or glob(pattern.replace("[", "[[]"))) if is_pattern else [pattern]
         if not matches:
+            # Of a folder that may not be read, too.
+            with read_errors(pattern), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                os.scandir(os.path.dirname(pattern) or ".").close()
             raise ConfigError(f"--{flag}={pattern}: no file matches")
         found += matches
     return tuple(found)

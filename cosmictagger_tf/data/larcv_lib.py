@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import os
 import threading
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from cosmictagger_tf.data.larcv_format import IMAGE_META_DTYPE
 from cosmictagger_tf.data.larcv_h5 import LarcvFile, Sparse2d
 from cosmictagger_tf.data.tables import Hdf5File, filter_name, filters
 from cosmictagger_tf.data.voxels import EntryVoxels
-from cosmictagger_tf.errors import ConfigError, DataError, MissingPackageError
+from cosmictagger_tf.errors import ConfigError, DataError, MissingPackageError, ReadError
 from cosmictagger_tf.text import counted
 
 _LONGEST_NAME = 127
@@ -47,15 +48,35 @@ def import_larcv():
             f"--reader=larcv: the larcv library reads the arrays of NumPy {np.__version__} wrongly without saying so: "
             "run `pip install 'numpy<2' 'ml_dtypes<0.6'`, or use --reader=h5py"
         )
-    _silence_hdf5(larcv)
+    _tell_hdf5(larcv)
     return larcv
 
 
-def _silence_hdf5(larcv):
+_Listener = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int64, ctypes.c_void_p)
+
+
+def _tell_hdf5(larcv, listener=None):
     # The library's own HDF5 prints the story of every failure; what matters of it is said by us. Where HDF5 was built
     # for threads this holds for the calling thread.
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(larcv.pylarcv.__file__).H5Eset_auto2(ctypes.c_int64(0), None, None)
+        ctypes.CDLL(larcv.pylarcv.__file__).H5Eset_auto2(ctypes.c_int64(0), listener, None)
+
+
+@contextlib.contextmanager
+def _hdf5_failures(larcv) -> Iterator[list]:
+    # The failures met within, after which the library goes on with what memory held.
+    failures: list = []
+
+    @_Listener
+    def listen(stack, data):
+        failures.append(stack)
+        return 0
+
+    _tell_hdf5(larcv, listen)
+    try:
+        yield failures
+    finally:
+        _tell_hdf5(larcv)
 
 
 @contextlib.contextmanager
@@ -206,15 +227,32 @@ class LarcvLibraryFile:
 
     def _tensors(self, product, entry) -> list[tuple[np.ndarray, np.ndarray]]:
         # (ids, values) of each plane, in the order of the planes.
-        with self.lock:
-            _silence_hdf5(self.larcv)
-            self.manager.read_entry(entry, True)
-            tensors = self.manager.get_data("sparse2d", product.producer).as_vector()
-            found = {tensor.meta().id(): (tensor.indexes(), tensor.values()) for tensor in tensors}
+        with self.lock, _hdf5_failures(self.larcv) as failures:
+            try:
+                self.manager.read_entry(entry, True)
+                tensors = self.manager.get_data("sparse2d", product.producer).as_vector()
+                found = {tensor.meta().id(): (tensor.indexes(), tensor.values()) for tensor in tensors}
+                failed = bool(failures) or found.keys() != set(range(self.shape.planes))
+            except Exception:
+                failed = True
+                self._give_up()
+        if failed:
+            # larcv_h5 says what is wrong, where it meets the same.
+            product.read(entry, self.shape)
+            again = "give the command again, or use --reader=h5py"
+            raise ReadError(f"{self.path}: cannot be read by the larcv library, whose HDF5 met an error: {again}")
         return [found[plane] for plane in range(self.shape.planes)]
+
+    def _give_up(self):
+        # The library's lock stays held: nothing of it may be called any more, its destructors neither.
+        global _stuck
+        _stuck = True
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.manager))
+        self.manager = None
 
     def close(self) -> None:
         """Closes the file."""
         with self.lock:
-            self.manager.finalize()
+            if self.manager is not None:
+                self.manager.finalize()
         self.checker.close()

@@ -102,16 +102,17 @@ class Hdf5File:
         parent = ""
         for part in name.strip("/").split("/"):
             parent += f"/{part}"
-            link = self.h5.get(parent, getlink=True)
-            if link is None:
+            # Not h5.get, for which what cannot be read is not there.
+            links = self.h5.id.links
+            if not links.exists(os.fsencode(parent)):
                 return False
-            if not isinstance(link, h5py.HardLink):
+            if links.get_info(os.fsencode(parent)).type != h5py.h5l.TYPE_HARD:
                 raise DataError(self.path, f"{parent} is a link to elsewhere, which is not followed")
         return True
 
     def members(self, name: str) -> list[str]:
         """The names in a group; none where there is no such group."""
-        group = self.h5.get(name) if self.has(name) else None
+        group = self.h5[name] if self.has(name) else None
         return [str(member) for member in group] if isinstance(group, h5py.Group) else []
 
     @contextlib.contextmanager
@@ -125,7 +126,7 @@ class Hdf5File:
             raise DataError(self.path, f"is broken: {reason}: copy or make it again") from None
 
     def _table(self, name, columns) -> "Table":
-        found = self.h5.get(name) if self.has(name) else None
+        found = self.h5[name] if self.has(name) else None
         if not isinstance(found, h5py.Dataset):
             raise DataError(self.path, f"has no table {name}: is it a larcv3 file?")
         if found.external or found.is_virtual:
@@ -346,7 +347,7 @@ def open_hdf5(path: str) -> h5py.File:
         if not Path(path).stat().st_size:
             raise DataError(path, "is empty: copy or make it again")
     try:
-        return _open_locked(path)
+        return open_for_reading(path)
     except PermissionError:
         raise DataError(path, "may not be read: its permissions forbid it") from None
     except OSError as error:
@@ -362,11 +363,11 @@ def open_hdf5(path: str) -> h5py.File:
         raise DataError(path, why_not_hdf5(path)) from None
 
 
-def _open_locked(path) -> h5py.File:
+def open_for_reading(path) -> h5py.File:
+    """h5py.File(path), also where the file system has no locks; raises what h5py raises."""
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        # Reading does without a lock where the file system has none.
         if "lock" not in str(error).replace(str(path), "") or error.errno in LOCK_HELD:
             raise
         return h5py.File(path, "r", locking=False)

@@ -22,7 +22,7 @@ import h5py
 import keras
 import numpy as np
 
-from cosmictagger_tf.data.tables import BROKEN
+from cosmictagger_tf.data.tables import BROKEN, open_for_reading
 from cosmictagger_tf.errors import NonFiniteError, UserError, raise_unreadable, read_errors, write_errors
 from cosmictagger_tf.files import flush, read_json, replaced_folder, sha256, write_json
 from cosmictagger_tf.text import counted
@@ -281,7 +281,7 @@ def load_weights(file: Path, network: keras.Model, new_layers: bool = False) -> 
             raise CheckpointError(f"weights {file}: no such file")
     layers = {layer.name: layer for layer in network.layers if layer.weights}
     try:
-        with h5py.File(file) as opened:
+        with open_for_reading(file) as opened:
             stored = _stored_layers(opened)
             new = [name for name, layer in layers.items() if _shapes(stored.get(name, [])) != _shapes(layer.weights)]
             left = [name for name in stored if name not in layers]

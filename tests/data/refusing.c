@@ -1,5 +1,6 @@
 /* LD_PRELOAD: system calls that a test makes fail. REFUSED=<call>, REFUSED_ERRNO=<number>, and for reading and writing
-   REFUSED_PATH=<part of the file's path>, REFUSED_AFTER=<calls that succeed before>. */
+   REFUSED_PATH=<part of the file's path>, REFUSED_AFTER=<calls that succeed before>,
+   REFUSED_TIMES=<calls that fail>. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -10,17 +11,20 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-static int refused(const char *call, int fd) {
+static int refused(const char *kind, int fd) {
     static int calls;
     const char *wanted = getenv("REFUSED"), *path = getenv("REFUSED_PATH"), *after = getenv("REFUSED_AFTER");
+    const char *times = getenv("REFUSED_TIMES");
     char link[64], name[4096];
-    if (!wanted || strcmp(wanted, call)) return 0;
+    if (!wanted || strcmp(wanted, kind)) return 0;
     if (path) {
         snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
         ssize_t size = readlink(link, name, sizeof name - 1);
         if (size < 0) return 0;
         name[size] = 0;
-        if (!strstr(name, path) || __sync_add_and_fetch(&calls, 1) <= (after ? atoi(after) : 0)) return 0;
+        if (!strstr(name, path)) return 0;
+        int call = __sync_add_and_fetch(&calls, 1) - (after ? atoi(after) : 0);
+        if (call <= 0 || (times && call > atoi(times))) return 0;
     }
     errno = atoi(getenv("REFUSED_ERRNO"));
     return 1;

@@ -25,12 +25,11 @@ from cosmictagger_tf.data.larcv_products import Products
 from cosmictagger_tf.errors import UserError
 try:
     reader = open_reader(DataConfig(file=(sys.argv[1],), reader=sys.argv[2]))
-    for entry in range(len(reader)):
-        reader.read(entry)
+    sums = [sum(float(p.values.sum() + p.rows.sum()) for p in reader.read(e).image) for e in range(len(reader))]
     products = Products(reader)
     for entry in range(len(reader)):
         products.read(entry)
-    print("read", len(reader))
+    print("read", len(reader), sums)
 except UserError as error:
     print(type(error).__name__, error)
 """
@@ -87,6 +86,16 @@ def test_a_read_that_fails_names_file_and_reason_and_calls_nothing_broken(
     assert line == f"ReadError {path}: cannot be read: {os.strerror(number)}"
 
 
+@pytest.mark.parametrize("after", [25, 60, 70, 80, 90, 100, 110])
+def test_a_read_that_fails_once_gives_no_wrong_event(refusing, tmp_path, reader_name, after, monkeypatch):
+    path = sound_file(tmp_path / "events.h5", entries=100)
+    monkeypatch.setenv("REFUSED_TIMES", "1")
+    # The larcv library has lines of its own.
+    *_, line = refusing(READ, path, reader_name, call="read", number=errno.EIO, path="events.h5", after=after)
+    (right,) = lines_of(READ, path, reader_name)
+    assert right.startswith("read 100") and (line == right or line.startswith(f"ReadError {path}: cannot be read"))
+
+
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
 def test_reading_needs_no_locks(refusing, tmp_path, reader_name, number):
     path = sound_file(tmp_path / "events.h5")
@@ -118,6 +127,28 @@ def test_a_quota_that_is_noticed_at_the_end_only(refusing, tmp_path):
     (line,) = refusing(WRITE, target, 0, call="fsync", number=errno.EDQUOT)
     assert line.startswith(f"WriteError {target}: cannot be written: Disk quota exceeded")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_are_loaded_where_there_are_no_locks(refusing, tmp_path):
+    import h5py
+
+    with h5py.File(tmp_path / "weights.h5", "w") as file:
+        file["kernel"] = [1.0]
+    code = (
+        "import sys\nfrom cosmictagger_tf.data.tables import open_for_reading as o\nprint(o(sys.argv[1])['kernel'][0])"
+    )
+    assert refusing(code, tmp_path / "weights.h5", call="lock", number=errno.ENOLCK) == ["1.0"]
+
+
+def test_a_folder_that_may_not_be_listed_is_not_one_without_files(tmp_path, monkeypatch):
+    from cosmictagger_tf.data.dataset import expand
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ReadError, match=r"\*.h5: cannot be read: Permission denied"):
+        expand((f"{tmp_path}/*.h5",))
 
 
 def test_the_files_bytes_are_those_that_hdf5_writes_by_itself(tmp_path):

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import re
@@ -13,6 +14,8 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
 
 from cosmictagger_tf.errors import ConfigError, read_errors, write_errors
 
@@ -250,6 +253,14 @@ def sha256(path: Path) -> str:
     """The hexadecimal SHA-256 of a file; raises ReadError where the system refuses to read it."""
     with read_errors(path), open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]):
+    """Writes an .npz file; raises OSError where the system refuses."""
+    # In one piece: a zip file that is cut off tries again to write its end when it is thrown away.
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    path.write_bytes(content.getbuffer())
 
 
 def read_json(path: Path):

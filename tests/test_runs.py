@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from cosmictagger_tf.errors import ConfigError, WriteError, system_reason
 from cosmictagger_tf.files import replaced_file, replaced_folder, tidy
 from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.training.run_config import facts_of
+from tests.doors import ROOT
 
 
 @pytest.fixture
@@ -294,3 +296,15 @@ def test_the_commit_is_that_of_this_packages_checkout_alone(tmp_path, monkeypatc
     assert runs.git_commit() is None
     monkeypatch.setattr(runs, "__file__", str(mine / "venv/runs.py"))
     assert len(runs.git_commit()) == 40
+
+
+def test_arrays_that_the_disk_does_not_take_leave_nothing_to_complain_later(tmp_path):
+    code = (
+        "import resource, sys, pathlib, numpy as np\n"
+        "from cosmictagger_tf.files import write_arrays\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))\n"
+        f"try: write_arrays(pathlib.Path({str(tmp_path / 'a.npz')!r}), {{'a': np.arange(999), 'b': np.zeros(9)}})\n"
+        "except OSError as error: print(error.errno)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.stdout, done.stderr) == (f"{errno.EFBIG}\n", "")

@@ -22,7 +22,16 @@ from cosmictagger_tf.data.larcv_writer import LarcvWriter
 from cosmictagger_tf.data.transforms import at_stored_pixels
 from cosmictagger_tf.detector import COSMIC, NEUTRINO
 from cosmictagger_tf.errors import DataError, read_errors, write_errors
-from cosmictagger_tf.files import check_kind, flush, hidden_name, locked, read_json, replaced_file, write_json
+from cosmictagger_tf.files import (
+    check_kind,
+    flush,
+    hidden_name,
+    locked,
+    read_json,
+    replaced_file,
+    write_arrays,
+    write_json,
+)
 from cosmictagger_tf.text import listed
 
 # What a stopped run loses at most, but for the batch size.
@@ -102,8 +111,8 @@ class WorkFolder:
         """Writes a part: a list an event of float32 [pixels, scored classes] a plane, at the network's resolution."""
         lengths = np.array([[len(plane) for plane in event] for event in scores], np.int64)
         joined = np.concatenate([plane for event in scores for plane in event])
-        with replaced_file(self._file(part)) as beside, open(beside, "wb") as file:
-            np.savez(file, lengths=lengths, scores=joined)
+        with replaced_file(self._file(part)) as beside:
+            write_arrays(beside, {"lengths": lengths, "scores": joined})
 
     def load(self, part: Part) -> list[list[np.ndarray]]:
         """What was given to save."""

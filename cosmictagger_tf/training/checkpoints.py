@@ -24,7 +24,7 @@ import numpy as np
 
 from cosmictagger_tf.data.tables import BROKEN, open_for_reading
 from cosmictagger_tf.errors import NonFiniteError, UserError, raise_unreadable, read_errors, write_errors
-from cosmictagger_tf.files import flush, read_json, replaced_folder, sha256, write_json
+from cosmictagger_tf.files import flush, read_json, replaced_folder, sha256, write_arrays, write_json
 from cosmictagger_tf.text import counted
 
 WEIGHTS_FILE, STATE_FILE, MANIFEST_FILE = "network.weights.h5", "state.npz", "manifest.json"
@@ -102,7 +102,7 @@ class CheckpointStore:
                 network.save_weights(weights)
             (beside / WEIGHTS_FILE).write_bytes(weights.getbuffer())
             arrays = {f"{i:04d} {v.path}": np.asarray(v.value) for i, v in enumerate(state)}
-            np.savez(beside / STATE_FILE, **arrays)
+            write_arrays(beside / STATE_FILE, arrays)
             checksums = {name: sha256(beside / name) for name in (WEIGHTS_FILE, STATE_FILE)}
             manifest = {
                 "format": FORMAT,

@@ -1,6 +1,8 @@
 """What a run shows in TensorBoard: scalars, pictures, hyperparameters, the graph, a profile."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import tensorflow as tf
 from cosmictagger_tf.config import Config
 from cosmictagger_tf.config.text import join_list, readable
 from cosmictagger_tf.detector import N_CLASSES
+from cosmictagger_tf.errors import write_errors
 from cosmictagger_tf.networks.segmentation import scores_of
 from cosmictagger_tf.training.callbacks import StepCallback
 from cosmictagger_tf.training.pictures import charge_picture, class_picture
@@ -20,6 +23,16 @@ from cosmictagger_tf.training.speed import is_due
 def open_writer(folder: Path):
     """The writer of a new event file; TensorFlow takes a folder in UTF-8, or in the file system's bytes."""
     return tf.summary.create_file_writer(os.fsencode(folder))
+
+
+@contextlib.contextmanager
+def writing(folder: Path, writer, step: int) -> Iterator[None]:
+    """Within it tf.summary writes to the event file of a folder, of a step; raises WriteError where the system refuses.
+
+    Here, since TensorFlow says of a file that grows too large what fit takes for the end of the data.
+    """
+    with write_errors(folder), writer.as_default(step=step):
+        yield
 
 
 class Scalars:
@@ -46,15 +59,16 @@ class Scalars:
         if split == "train" and not is_due(self.every, self.last_written, step):
             return
         self.last_written = step if split == "train" else self.last_written
-        with self.writer(split).as_default(step=step):
+        with writing(self.folder, self.writer(split), step):
             for name, value in record.items():
                 if isinstance(value, float):
                     tf.summary.scalar(name, value)
 
     def close(self):
         """Flushes and closes the files."""
-        for writer in self.writers.values():
-            writer.close()
+        with write_errors(self.folder):
+            for writer in self.writers.values():
+                writer.close()
 
 
 def write_hyperparameters(folder: Path, sections: dict[str, Config], run_id: str, validated: bool):
@@ -77,7 +91,7 @@ def write_hyperparameters(folder: Path, sections: dict[str, Config], run_id: str
     metrics = [api.Metric(name, display_name=f"{group} {name}") for name in ("loss", "mean_iou")]
     # Beside the results: the tab does not find those of a folder below, where --logdir is the logs folder itself.
     writer = open_writer(folder / group)
-    with writer.as_default(step=0):
+    with writing(folder, writer, 0):
         api.hparams_config(hparams=[api.HParam(name) for name in values], metrics=metrics)
         api.hparams(values, trial_id=readable(run_id))
     writer.close()
@@ -88,7 +102,7 @@ def write_graph(folder: Path, network: keras.Model):
     inputs = tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype, x.name), network.input)
     traced = tf.function(lambda x: network(x, training=False)).get_concrete_function(inputs)
     writer = open_writer(folder)
-    with writer.as_default(step=0):
+    with writing(folder, writer, 0):
         tf.summary.graph(traced.graph)
     writer.close()
 
@@ -109,13 +123,13 @@ class Pictures(StepCallback):
         super().__init__(progress)
         self.batch, self.every, self.planes = batch, every, segmenter.shape.planes
         self.shape = segmenter.shape
-        self.writer = open_writer(folder)
+        self.folder, self.writer = folder, open_writer(folder)
         self.predict = tf.function(lambda batch: scores_of(segmenter.logits(batch)), jit_compile=xla)
 
     def on_train_begin(self, logs=None):
         """Draws what stays the same."""
         image, label = (self._dense(name) for name in ("image", "label"))
-        with self.writer.as_default(step=self.progress.start):
+        with writing(self.folder, self.writer, self.progress.start):
             for plane in range(self.planes):
                 tf.summary.image(f"plane{plane}/input", charge_picture(image[plane])[None])
                 tf.summary.image(f"plane{plane}/label", class_picture(label[plane].astype(int))[None])
@@ -135,7 +149,7 @@ class Pictures(StepCallback):
             with self.model.averaged_weights():
                 scores = self.predict(self.batch).numpy()[0]
             classes = np.where(np.isfinite(scores).all(axis=-1), np.argmax(scores, axis=-1), N_CLASSES)
-            with self.writer.as_default(step=step):
+            with writing(self.folder, self.writer, step):
                 for plane in range(self.planes):
                     tf.summary.image(f"plane{plane}/prediction", class_picture(classes[plane])[None])
 

@@ -8,7 +8,7 @@ from cosmictagger_tf.config import DataConfig, check_image_shape, with_changes
 from cosmictagger_tf.data.dataset import Reader, expand, open_labelled
 from cosmictagger_tf.data.pipeline import evaluation_dataset, training_dataset
 from cosmictagger_tf.data.sampling import training_entries
-from cosmictagger_tf.errors import ConfigError, write_errors
+from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.networks.normalization import synchronise_statistics
 from cosmictagger_tf.networks.segmentation import build_segmenter
 from cosmictagger_tf.runs import RunFolder, architecture, flag_lines
@@ -189,8 +189,7 @@ def fit(
     model, reader, aux_reader, store, folder, config: RunConfig, progress: Progress, ranks: Ranks, bad: BadEvents
 ) -> int | None:
     """Runs model.fit with everything that watches it; returns the exit status that a signal asks for."""
-    # TensorFlow writes the logs, and says what the disk has against it in exceptions of its own.
-    with ranks.agreed(), write_errors(folder.logs):
+    with ranks.agreed():
         start, steps, prepare = progress.start, progress.total - progress.start, model.segmenter.prepare
         place, augment, seed = (ranks.rank, ranks.size), config.train.augment, config.execution.seed
         dataset = training_dataset(reader, config.data, seed, start, steps, *place, prepare, augment, bad.most)
@@ -216,12 +215,11 @@ def fit(
             *([callbacks.RanksChange(checkpoints)] if ranks.elastic else []),
         ]
     try:
-        with write_errors(folder.logs), dataset.errors_reraised():
+        with dataset.errors_reraised():
             model.fit(dataset.batches, epochs=1, steps_per_epoch=steps, callbacks=watchers, shuffle=False, verbose=0)
     finally:
-        with write_errors(folder.logs):
-            for sink in sinks:
-                sink.close()
+        for sink in sinks:
+            sink.close()
     return stop.exit_status
 
 

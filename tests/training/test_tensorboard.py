@@ -1,17 +1,25 @@
-"""What TensorBoard is told, wherever the run's folder is."""
+"""What is written for TensorBoard."""
 
-import os
+import contextlib
 
-from cosmictagger_tf.config import DataConfig
-from cosmictagger_tf.training.tensorboard import Scalars, write_hyperparameters
+import pytest
+import tensorflow as tf
+
+from cosmictagger_tf.errors import WriteError
+from cosmictagger_tf.training.tensorboard import writing
 
 
-def test_names_that_are_no_utf8_are_written_where_they_are_and_shown_readably(tmp_path):
-    logs = tmp_path / os.fsdecode(b"caf\xe9") / "logs"
-    data = DataConfig(file=(os.fsdecode(b"lat\xe9,1.h5"),))
-    write_hyperparameters(logs, {"data": data}, os.fsdecode(b"r\xe9"), validated=False)
-    scalars = Scalars(logs, 1)
-    scalars.write({"split": "train", "step": 1, "loss": 1.0})
-    scalars.close()
-    (parameters, events) = sorted((logs / "train").iterdir(), key=lambda path: path.name)
-    assert b'"lat\\xe9,1.h5"' in parameters.read_bytes() and events.stat().st_size
+def test_a_disk_that_takes_no_logs_is_not_the_end_of_the_data(tmp_path):
+    """fit takes what TensorFlow raises where a file grows too large for that."""
+
+    class Full:
+        @contextlib.contextmanager
+        def as_default(self, step):
+            raise tf.errors.OutOfRangeError(None, None, f"{tmp_path}/events; File too large")
+            yield
+
+    with (
+        pytest.raises(WriteError, match=f"{tmp_path}: cannot be written: File too large"),
+        writing(tmp_path, Full(), 1),
+    ):
+        pass

@@ -5,7 +5,7 @@ import numpy as np
 from cosmictagger_tf.data.event import Event, PlanePixels
 from cosmictagger_tf.data.loops import pair_coordinates
 from cosmictagger_tf.data.sampling import FILLER
-from cosmictagger_tf.detector import PADDING_COORDINATE, ImageShape
+from cosmictagger_tf.detector import BACKGROUND, PADDING_COORDINATE, ImageShape
 
 SMALLEST_LENGTH = 256
 
@@ -14,6 +14,7 @@ SMALLEST_LENGTH = 256
 #   image_values       float32 [batch, planes, P]     ADC; 0 where padded
 #   label_coordinates  int32   [batch, planes, Q, 2]
 #   label_values       int32   [batch, planes, Q]     class index; 0 where padded
+#   labels             int32   [batch, planes, P]     class index of the image's pixels, see labels_at_pixels
 #   weights            float32 [batch]                1, or 0 for a filler of the last partial batch
 #   entries            int64   [batch]                position in the data set, FILLER for a filler
 Batch = dict[str, np.ndarray]
@@ -38,7 +39,7 @@ def make_batch(events: list[Event], size: int, shape: ImageShape) -> Batch:
     # Label and image mostly store the same pixels, and then the same arrays: they are not copied twice.
     alike = all(_same_pixels(image, label) for image, label in zip(images, labels, strict=True))
     missing = size - len(events)
-    return {
+    batch = {
         "image_coordinates": image_coordinates,
         "image_values": _pad_values(images, size, shape.planes, np.float32),
         "label_coordinates": image_coordinates if alike else _pad_coordinates(labels, size, shape.planes),
@@ -46,6 +47,23 @@ def make_batch(events: list[Event], size: int, shape: ImageShape) -> Batch:
         "weights": np.array([1.0] * len(events) + [0.0] * missing, np.float32),
         "entries": np.array([event.entry for event in events] + [FILLER] * missing, np.int64),
     }
+    return batch | {"labels": labels_at_pixels(batch)}
+
+
+def labels_at_pixels(batch: Batch) -> np.ndarray:
+    """int32 [batch, planes, P], the label of each pixel of the image's lists; background where the label has none."""
+    image, label = (batch[f"{name}_coordinates"] for name in ("image", "label"))
+    values = batch["label_values"]
+    if image is label or np.array_equal(image, label):
+        return values
+    image, label = ((pixels[..., 0].astype(np.int64) << 32) + pixels[..., 1] for pixels in (image, label))
+    labels = np.full(image.shape, BACKGROUND, np.int32)
+    for place in np.ndindex(image.shape[:2]):
+        order = np.argsort(label[place])
+        ordered = label[place][order]
+        at = np.minimum(np.searchsorted(ordered, image[place]), len(ordered) - 1)
+        labels[place] = np.where(ordered[at] == image[place], values[place][order][at], BACKGROUND)
+    return labels
 
 
 def _same_pixels(image: tuple[PlanePixels, ...], label: tuple[PlanePixels, ...]) -> bool:

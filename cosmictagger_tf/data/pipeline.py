@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,9 @@ READ_THREADS = min(4, usable_cores())
 READ_AHEAD = READ_THREADS + 1
 
 Entries = Callable[[], Iterator[np.ndarray]]
-Prepare = Callable[[dict], dict] | None
+# None, or a networks.segmentation.Preparation, of which data knows no more than this: a call that adds arrays to a
+# Batch, and their shapes and types in `added`.
+Prepare = Any
 # (event, number of the batch in the stream, place in the batch) -> event.
 Augment = Callable[[Event, int, int], Event] | None
 
@@ -60,7 +63,7 @@ class BatchStream:
         size: events of a batch on this rank.
         entries: makes the iterator of the batches' entries: int64 [size] each, FILLER for a filler.
         augment: None, or what changes an event at full resolution.
-        prepare: None, or what a network adds to a Batch before its step: runs in TensorFlow's threads, ahead of it.
+        prepare: None, or what adds to a Batch what a network needs beside; runs in the threads that read.
         skip: None, or what becomes of a bad event, see Skip. None: its DataError ends the reading.
 
     The batches come from `generate`, in which nothing needs TensorFlow, or as a tf.data.Dataset from `batches`.
@@ -94,16 +97,14 @@ class BatchStream:
             "image_values": ((self.size, planes, None), tf.float32),
             "label_coordinates": ((self.size, planes, None, 2), tf.int32),
             "label_values": ((self.size, planes, None), tf.int32),
+            "labels": ((self.size, planes, None), tf.int32),
             "weights": ((self.size,), tf.float32),
             "entries": ((self.size,), tf.int64),
         }
+        if self.prepare:
+            shapes |= self.prepare.added
         signature = {name: tf.TensorSpec(shape, dtype, name=name) for name, (shape, dtype) in shapes.items()}
         batches = tf.data.Dataset.from_generator(self.generate, output_signature=signature)
-        if self.prepare:
-            # In order, so that a run can be repeated.
-            # As it is: AutoGraph, which there is nothing for, puts its own lines around what a user is told.
-            prepare = tf.autograph.experimental.do_not_convert(self.prepare)
-            batches = batches.map(prepare, num_parallel_calls=2, deterministic=True).prefetch(1)
         options = tf.data.Options()
         # Nothing is left to TensorFlow's tuning, whose thread can keep a process that met an error from ending for
         # minutes.
@@ -135,7 +136,8 @@ class BatchStream:
                 events.append(downsample_event(event, self.downsample))
         if met:
             self.met_in[number] = met
-        return make_batch(events, self.size, self.reader.shape)
+        batch = make_batch(events, self.size, self.reader.shape)
+        return self.prepare(batch) if self.prepare else batch
 
     def read(self, entry: int, met: list[DataError]) -> Event | None:
         """An event, or what Skip puts in its place; adds the bad ones met on the way to `met`."""

@@ -58,7 +58,7 @@ def details_of(batch: dict, scores: np.ndarray, downsample: int, histogram: Scor
         downsample: of the batch's coordinates.
         histogram: gets the neutrino scores and the labels of all stored pixels.
     """
-    coordinates, labels = np.asarray(batch["image_coordinates"]), labels_at_pixels(batch)
+    coordinates, labels = np.asarray(batch["image_coordinates"]), np.asarray(batch["labels"])
     events, planes = np.flatnonzero(np.asarray(batch["entries"]) >= 0), coordinates.shape[1]
     found = EventDetails(
         np.zeros((len(events), planes), np.int64), *(np.full((len(events), planes), np.nan) for _ in range(2))
@@ -75,23 +75,3 @@ def details_of(batch: dict, scores: np.ndarray, downsample: int, histogram: Scor
             if len(rows):
                 found.mean_rows[i, plane], found.spread_rows[i, plane] = rows.mean(), rows.std()
     return found
-
-
-def labels_at_pixels(batch: dict) -> np.ndarray:
-    """int32 [batch, planes, P], the label of each pixel of the image's lists; background where the label has none."""
-    image, label = (_keys(batch[f"{name}_coordinates"]) for name in ("image", "label"))
-    values = np.asarray(batch["label_values"])
-    if image.shape == label.shape and (image == label).all():
-        return values
-    found = np.zeros(image.shape, np.int32)
-    for place in np.ndindex(image.shape[:2]):
-        order = np.argsort(label[place])
-        ordered = label[place][order]
-        at = np.minimum(np.searchsorted(ordered, image[place]), len(ordered) - 1)
-        found[place] = np.where(ordered[at] == image[place], values[place][order][at], 0)
-    return found
-
-
-def _keys(coordinates):
-    coordinates = np.asarray(coordinates).astype(np.int64)
-    return (coordinates[..., 0] << 32) + coordinates[..., 1]

@@ -156,7 +156,7 @@ def evaluate_events(
     )
     progress = Progress(len(reader), "evaluated")
     tables, details, unscored = [], [], []
-    for batch in prepared_batches(stream, evaluator.segmenter):
+    for batch in prepared_batches(stream):
         found = evaluator.predict_on_batch(batch)
         batch, errors = without_unscored(found, batch, reader)
         unscored += errors

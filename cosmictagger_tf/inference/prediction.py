@@ -161,7 +161,7 @@ def score_events(
     Raises:
         DataError: an event's scores are not finite.
     """
-    for batch in prepared_batches(stream, predictor.segmenter):
+    for batch in prepared_batches(stream):
         scores = np.asarray(predictor.predict_on_batch(batch), np.float32)[..., SCORED]
         lengths = (np.asarray(batch["image_coordinates"])[..., 0] >= 0).sum(axis=-1)
         events = [

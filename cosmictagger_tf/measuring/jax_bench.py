@@ -26,10 +26,10 @@ class JaxBench(Bench):
             return self.segmenter.pixel_logits(batch, training=False)
 
     def prepared(self, batch) -> dict:
-        """Operation by operation, since how long the lists are follows from the numbers."""
+        """As ahead of a training step."""
+        batch = self.segmenter.prepare(batch) if self.segmenter.prepare else batch
         # JAX takes no 64-bit integers unless told to; the step needs no entries.
-        batch = {name: jax.numpy.asarray(array) for name, array in batch.items() if name != "entries"}
-        return self.segmenter.prepare(batch) if self.segmenter.prepare else batch
+        return {name: jax.numpy.asarray(array) for name, array in batch.items() if name != "entries"}
 
     def run_forward(self, batch):
         """In inference mode."""

@@ -24,12 +24,11 @@ class TensorFlowBench(Bench):
         self.model.optimizer.build(self.model.network.trainable_variables)
         self._forward = compiled(lambda batch: self.segmenter.pixel_logits(batch, training=False), settings.uses_xla)
         self._step = compiled(self.model.train_step, settings.uses_xla)
-        self._prepare = compiled(self.segmenter.prepare) if self.segmenter.prepare else None
 
     def prepared(self, batch) -> dict:
         """As ahead of a training step."""
-        batch = {name: tf.constant(array) for name, array in batch.items()}
-        return self._prepare(batch) if self._prepare else batch
+        batch = self.segmenter.prepare(batch) if self.segmenter.prepare else batch
+        return {name: tf.constant(array) for name, array in batch.items()}
 
     def run_forward(self, batch):
         """In inference mode."""

@@ -1,6 +1,5 @@
 """What training and inference see of a network: a batch of pixel lists in, logits and matching labels out."""
 
-from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import keras
@@ -37,6 +36,19 @@ def scores_of(logits):
     return ops.where(finite, ops.softmax(logits, axis=-1), float("nan"))
 
 
+class Preparation(Protocol):
+    """Adds to a Batch of NumPy arrays what a network needs beside.
+
+    Attributes:
+        added: by name the shape, open sizes None, and the dtype of what is added.
+    """
+
+    added: dict[str, tuple[tuple[int | None, ...], str]]
+
+    def __call__(self, batch: dict) -> dict:
+        """The Batch, and what is added."""
+
+
 class Segmenter(Protocol):
     """Runs a network on Batches (see data/batch.py).
 
@@ -49,11 +61,8 @@ class Segmenter(Protocol):
     shape: ImageShape
 
     @property
-    def prepare(self) -> Callable[[dict], dict] | None:
-        """None, or what adds to a Batch all else that the network needs: for the input pipeline, ahead of the step.
-
-        A Batch that comes to a step compiled by XLA must be prepared; elsewhere one that is not is prepared inside.
-        """
+    def prepare(self) -> Preparation | None:
+        """None, or what adds to a Batch all else that the network needs, on the host, ahead of the step."""
 
     def logits(self, batch, training: bool = False):
         """float32 [batch, planes, height, width, classes] of a Batch, all pixels."""

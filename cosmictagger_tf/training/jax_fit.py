@@ -25,7 +25,7 @@ from cosmictagger_tf.training.speed import Progress, Readings, is_due, speed_bet
 UNDER_WAY = 2
 # What the lists of a Batch are filled up with.
 PADDING = {"image_coordinates": PADDING_COORDINATE, "image_values": 0}
-PADDING |= {"label_coordinates": PADDING_COORDINATE, "label_values": 0}
+PADDING |= {"label_coordinates": PADDING_COORDINATE, "label_values": 0, "labels": 0}
 
 
 class LongestLists:
@@ -142,9 +142,9 @@ class JaxFit:
         longest, prepare = LongestLists(), self.step.segmenter.prepare
         for batch in stream.generate():
             # JAX takes no 64-bit integers unless told to; the step needs no entries.
-            lists = {name: array for name, array in longest(batch).items() if name != "entries"}
-            arrays = jax.device_put(lists)
-            yield prepare(arrays) if prepare else arrays
+            batch = longest(batch)
+            batch = prepare(batch) if prepare else batch
+            yield jax.device_put({name: array for name, array in batch.items() if name != "entries"})
 
     def finish(self, records: Records, left: int = 0):
         """Waits for steps until so many are left under way, and takes in what they found.

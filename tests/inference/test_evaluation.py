@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from cosmictagger_tf.config import DataConfig, EvaluateConfig
+from cosmictagger_tf.data.batch import labels_at_pixels
 from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.data.neutrino import Neutrino, read_neutrinos
 from cosmictagger_tf.detector import NEUTRINO
@@ -18,7 +19,7 @@ from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.figures import new_figure
 from cosmictagger_tf.inference.breakdown import breakdowns
 from cosmictagger_tf.inference.curves import Curve, ScoreHistogram
-from cosmictagger_tf.inference.details import EventDetails, details_of, labels_at_pixels
+from cosmictagger_tf.inference.details import EventDetails, details_of
 from cosmictagger_tf.inference.evaluation_files import write_events
 from cosmictagger_tf.inference.event_cut import apply_cut, rate
 from cosmictagger_tf.inference.intervals import _weighted_summary, bootstrap_intervals

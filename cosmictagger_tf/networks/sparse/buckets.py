@@ -6,7 +6,6 @@ scale that holds them all. Without XLA none of this is needed, and the lists are
 """
 
 import numpy as np
-from keras import ops
 
 from cosmictagger_tf.config import NetworkConfig
 
@@ -17,17 +16,14 @@ SHARES_CHARGED = (1.0, 0.32, 0.15, 0.09, 0.055, 0.035, 0.02, 0.01)
 SMALLEST, STEP, STEPS = 512, 1.25, 64
 
 
-def bucket_sizes(book: dict, config: NetworkConfig):
-    """The lengths to which a rulebook is filled up: int32, one for each level but the deepest."""
+def bucket_sizes(book: dict, config: NetworkConfig) -> list[int]:
+    """The lengths to which a rulebook is filled up, one for each level but the deepest."""
     depth = config.network_depth
     scales = SMALLEST * STEP ** np.arange(STEPS)
     shares = SHARES_CHARGED if config.descend_charge else SHARES
-    table = np.minimum(np.ceil(scales[:, None] * shares[:depth]), 2.0**30).astype(np.int32)
-    counts = [ops.shape(book[f"images_{level}"])[0] for level in range(depth)]
-    steps = [
-        ops.cast(ops.searchsorted(table[:, level], ops.reshape(n, (1,))), "int32") for level, n in enumerate(counts)
-    ]
-    return ops.take(table, ops.max(ops.stack(steps)), axis=0)
+    table = np.minimum(np.ceil(scales[:, None] * shares[:depth]), 2.0**30).astype(int)
+    counts = [len(book[f"images_{level}"]) for level in range(depth)]
+    return table[max(np.searchsorted(table[:, level], n) for level, n in enumerate(counts))].tolist()
 
 
 def fill_up(book: dict, sizes, config: NetworkConfig) -> dict:
@@ -41,18 +37,18 @@ def fill_up(book: dict, sizes, config: NetworkConfig) -> dict:
     Returns:
         A rulebook whose padded sites nobody's window holds.
     """
-    counts = [ops.shape(book[f"images_{level}"])[0] for level in range(config.network_depth)]
-    counts.append(ops.shape(book[f"children_{config.network_depth - 1}"])[0])
-    sizes = [sizes[level] for level in range(config.network_depth)] + [counts[-1]]
+    counts = [len(book[f"images_{level}"]) for level in range(config.network_depth)]
+    counts.append(len(book[f"children_{config.network_depth - 1}"]))
+    sizes = [*sizes, counts[-1]]
 
     def filled(table, rows, of, times=1):
         """`rows` and `of`: the levels that the table has rows for, and that its entries are sites of."""
         absent = times * sizes[of]
-        return _longer(ops.where(table == times * counts[of], absent, table), sizes[rows] - counts[rows], absent)
+        return _longer(np.where(table == times * counts[of], absent, table), sizes[rows] - counts[rows], absent)
 
     found = dict(book)
     found["values"] = _longer(book["values"], sizes[0] - counts[0], 0.0)
-    found["pixel_sites"] = ops.where(book["pixel_sites"] == counts[0], sizes[0], book["pixel_sites"])
+    found["pixel_sites"] = np.where(book["pixel_sites"] == counts[0], sizes[0], book["pixel_sites"])
     found["neighbours_first"] = filled(book["neighbours_first"], 0, 0)
     for level in range(config.network_depth):
         found[f"neighbours_{level}"] = filled(book[f"neighbours_{level}"], level, level)
@@ -65,5 +61,4 @@ def fill_up(book: dict, sizes, config: NetworkConfig) -> dict:
 
 
 def _longer(table, more, value):
-    padding = ops.full((more, *table.shape[1:]), value, dtype=table.dtype)
-    return ops.concatenate([table, padding])
+    return np.pad(table, [(0, more)] + [(0, 0)] * (table.ndim - 1), constant_values=value)

@@ -4,8 +4,8 @@ A site is an active pixel of one level. The sites of a batch stand in one list, 
 the image of a plane of an event is event * planes + plane. Sorted, the sites of a row of an image lie side by side: so
 one binary search finds where a row of a window begins, and a walk along the list finds the rest of it.
 
-Everything is keras.ops without a loop over sites and without a scatter, in the same code for a tf.data map (C++ threads
-ahead of the step) and for the graph of an export. An absent site has the index n, one past its list's end.
+Everything is keras.ops without a loop over sites and without a scatter, for the graph of an exported model. Training
+and inference get the same arrays from host_rulebook.py. An absent site has the index n, one past its list's end.
 
 Submanifold convolutions: B. Graham, L. van der Maaten, arXiv:1706.01307; for segmentation with B. Graham,
 M. Engelcke, L. van der Maaten, CVPR 2018, arXiv:1711.10275, whose "rulebook" this is in gather form.
@@ -73,7 +73,7 @@ def grids(config: NetworkConfig, shape: ImageShape) -> list[Grid]:
     return found
 
 
-def build_rulebook(coordinates, values, config: NetworkConfig, shape: ImageShape, sizes=None) -> dict:
+def build_rulebook(coordinates, values, config: NetworkConfig, shape: ImageShape) -> dict:
     """The rulebook of a batch of pixel lists.
 
     Args:
@@ -81,9 +81,6 @@ def build_rulebook(coordinates, values, config: NetworkConfig, shape: ImageShape
         values: float32 [batch, planes, P], 0 where padded.
         config: the architecture, of which network_depth, descend_charge and row_exchange matter.
         shape: of the images.
-        sizes: None: each level is as long as it has sites (shapes known only when it runs). Or a sequence of
-            network_depth integers: the length of each level's list, for compilers that need static shapes; where a
-            level has more sites, the last ones are lost, so take level_bounds or sizes seen to suffice.
 
     Returns:
         A dict of arrays, n_l being the sites of level l and D = network_depth, whose sites are all pixels. Level 1 has
@@ -101,9 +98,7 @@ def build_rulebook(coordinates, values, config: NetworkConfig, shape: ImageShape
                                               row_exchange
     """
     keys = pixel_keys(coordinates, shape)
-    book = rulebook_of_keys(
-        ops.reshape(keys, (-1,)), ops.reshape(values, (-1,)), ops.shape(keys)[0], config, shape, sizes
-    )
+    book = rulebook_of_keys(ops.reshape(keys, (-1,)), ops.reshape(values, (-1,)), ops.shape(keys)[0], config, shape)
     return book | {"pixel_sites": ops.reshape(book["pixel_sites"], ops.shape(keys))}
 
 
@@ -116,7 +111,7 @@ def pixel_keys(coordinates, shape: ImageShape):
     return ops.where(row < 0, NOWHERE, grid.key(image, row, column))
 
 
-def rulebook_of_keys(pixel_keys, values, batch, config: NetworkConfig, shape: ImageShape, sizes=None) -> dict:
+def rulebook_of_keys(pixel_keys, values, batch, config: NetworkConfig, shape: ImageShape) -> dict:
     """build_rulebook for one flat list: keys int32 [P] (see Grid) and values float32 [P] of `batch` events.
 
     Raises:
@@ -124,7 +119,7 @@ def rulebook_of_keys(pixel_keys, values, batch, config: NetworkConfig, shape: Im
     """
     levels = grids(config, shape)
     levels[0].check_batch(batch)
-    keys = distinct(pixel_keys, sizes and sizes[0])
+    keys = distinct(pixel_keys)
     pixel_sites = ops.where(pixel_keys < NOWHERE, find(keys, pixel_keys), ops.size(keys))
     summed = ops.segment_sum(values, pixel_sites, ops.size(keys) + 1)
     book = {"values": summed[:-1, None], "pixel_sites": pixel_sites}
@@ -132,7 +127,7 @@ def rulebook_of_keys(pixel_keys, values, batch, config: NetworkConfig, shape: Im
     for depth, grid in enumerate(levels[:-1]):
         deepest = depth + 1 == len(levels) - 1
         going = keys if depth else charged(keys, summed[:-1], book["neighbours_0"], config.descend_charge)
-        coarse_keys = _all_keys(levels[-1], batch) if deepest else _parent_keys(going, grid, sizes and sizes[depth + 1])
+        coarse_keys = _all_keys(levels[-1], batch) if deepest else _parent_keys(going, grid)
         if depth > 0:
             book[f"neighbours_{depth}"] = neighbours(keys, grid, BLOCK_KERNEL)
         image, row, _ = grid.place(keys)
@@ -144,13 +139,12 @@ def rulebook_of_keys(pixel_keys, values, batch, config: NetworkConfig, shape: Im
     return book
 
 
-def distinct(keys, size=None):
-    """The different keys, sorted; NOWHERE is none of them. int32 [m] -> int32 [n], or [size] filled up with NOWHERE."""
+def distinct(keys):
+    """The different keys, sorted; NOWHERE is none of them. int32 [m] -> int32 [n]."""
     keys = ops.sort(keys)
     before = ops.concatenate([ops.full((1,), BEFORE_ALL, dtype="int32"), keys[:-1]])
     new = ops.cast((keys != before) & (keys < NOWHERE), "int32")
-    rank, size = ops.cumsum(new), ops.sum(new) if size is None else size
-    position = ops.searchsorted(rank, ops.arange(1, size + 1, dtype="int32"))
+    position = ops.searchsorted(ops.cumsum(new), ops.arange(1, ops.sum(new) + 1, dtype="int32"))
     return take_rows(_and_nowhere(keys), position)
 
 
@@ -213,7 +207,8 @@ def charged(keys, values, square, least: float):
     """
     if not least:
         return keys
-    sizes = ops.concatenate([ops.abs(values), ops.zeros((1,), dtype=values.dtype)])
+    # In float64, where the order of the sum has no say.
+    sizes = ops.cast(ops.concatenate([ops.abs(values), ops.zeros((1,), dtype=values.dtype)]), "float64")
     return ops.where(ops.sum(take_rows(sizes, square), axis=1) >= least, keys, NOWHERE)
 
 
@@ -230,9 +225,9 @@ def family(keys, coarse_keys, grid: Grid):
     return children, ops.where(parent < absent, 4 * parent + which, 4 * absent)
 
 
-def _parent_keys(keys, grid, size):
+def _parent_keys(keys, grid):
     image, row, column = grid.place(keys)
-    return distinct(ops.where(keys < NOWHERE, grid.coarser().key(image, row // 2, column // 2), NOWHERE), size)
+    return distinct(ops.where(keys < NOWHERE, grid.coarser().key(image, row // 2, column // 2), NOWHERE))
 
 
 def _all_keys(grid, batch):
@@ -243,12 +238,3 @@ def _all_keys(grid, batch):
 
 def _and_nowhere(keys):
     return ops.concatenate([keys, ops.full((1,), NOWHERE, dtype="int32")])
-
-
-def level_bounds(pixels: int, batch: int, config: NetworkConfig, shape: ImageShape) -> list[int]:
-    """For static shapes: the most sites that each level but the deepest can have, given the length of all lists."""
-    bounds = []
-    for grid in grids(config, shape)[:-1]:
-        pixels = min(pixels, batch * grid.planes * grid.height * grid.width)
-        bounds.append(pixels)
-    return bounds

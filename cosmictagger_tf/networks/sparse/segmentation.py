@@ -3,21 +3,16 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.detector import BACKGROUND, N_CLASSES, ImageShape
 from cosmictagger_tf.networks.blocks import EMPTY_LOGITS
 from cosmictagger_tf.networks.segmentation import Segmentation
+from cosmictagger_tf.networks.sparse import host_rulebook
 from cosmictagger_tf.networks.sparse.buckets import bucket_sizes, fill_up
-from cosmictagger_tf.networks.sparse.rulebook import (
-    NOWHERE,
-    build_rulebook,
-    find,
-    grids,
-    pixel_keys,
-    rulebook_of_keys,
-)
+from cosmictagger_tf.networks.sparse.rulebook import NOWHERE, build_rulebook, grids, pixel_keys, rulebook_of_keys
 
 
 def pixel_list_logits(network: keras.Model, book: dict, training: bool = False):
@@ -36,34 +31,50 @@ def pixel_list_logits(network: keras.Model, book: dict, training: bool = False):
     return ops.take(padded, book["pixel_sites"], axis=0)
 
 
-def align_labels(batch: dict, shape: ImageShape):
-    """The labels at the image's pixels, and how many of each class lie elsewhere.
+class SparsePreparation:
+    """What is added to a Batch on the host, ahead of the step: its rulebook, flat, and the labels of empty pixels.
 
     Args:
-        batch: image_coordinates, label_coordinates, label_values; see data/batch.py.
+        network: see uresnet.build_sparse_uresnet.
+        config: its architecture.
         shape: of the images.
+        static: lists of a few lengths only (see buckets.py), for XLA.
 
-    Returns:
-        int32 [batch, planes, P], background where the label has no pixel; and int32 [batch, planes, classes], the empty
-        pixels of each class, background mostly.
+    Attributes:
+        added: by name the shape, open sizes None, and the dtype of what is added: the arrays of
+            rulebook.build_rulebook, and empty_labels [batch, planes, classes].
     """
-    image, label = (pixel_keys(batch[f"{name}_coordinates"], shape) for name in ("image", "label"))
-    flat_image, flat_label = ops.reshape(image, (-1,)), ops.reshape(label, (-1,))
-    values = ops.cast(ops.reshape(batch["label_values"], (-1,)), "int32")
 
-    order = ops.argsort(flat_label)
-    nothing = ops.full((1,), BACKGROUND, dtype="int32")
-    sorted_values = ops.concatenate([ops.take(values, order), nothing])
-    there = ops.where(flat_image < NOWHERE, flat_image, -1)
-    labels = ops.reshape(ops.take(sorted_values, find(ops.take(flat_label, order), there)), ops.shape(image))
+    def __init__(self, network: keras.Model, config: NetworkConfig, shape: ImageShape, static: bool):
+        self.config, self.shape, self.static = config, shape, static
+        self.added = {name: (tuple(table.shape), table.dtype) for name, table in network.input.items()}
+        lists = (None, shape.planes, None)
+        self.added |= {"pixel_sites": (lists, "int32"), "empty_labels": ((*lists[:2], N_CLASSES), "int32")}
 
-    missed = find(ops.sort(flat_image), flat_label) == ops.size(flat_image)
-    missed = ops.reshape(missed, ops.shape(label)) & (label < NOWHERE)
-    classes = ops.one_hot(ops.cast(batch["label_values"], "int32"), N_CLASSES, dtype="int32")
-    elsewhere = ops.sum(ops.cast(missed, "int32")[..., None] * classes, axis=2)
-    listed = ops.sum(ops.cast(image < NOWHERE, "int32"), axis=2) + ops.sum(elsewhere, axis=2)
-    background = ops.one_hot(BACKGROUND, N_CLASSES, dtype="int32")
-    return labels, elsewhere + (shape.height * shape.width - listed)[..., None] * background
+    def __call__(self, batch: dict) -> dict:
+        """The Batch of NumPy arrays, and what is added."""
+        coordinates, values = (np.asarray(batch[f"image_{name}"]) for name in ("coordinates", "values"))
+        book = host_rulebook.build_rulebook(coordinates, values, self.config, self.shape)
+        if self.static:
+            book = fill_up(book, bucket_sizes(book, self.config), self.config)
+        return {**batch, **book, "empty_labels": empty_labels(batch, self.shape)}
+
+
+def empty_labels(batch: dict, shape: ImageShape) -> np.ndarray:
+    """int32 [batch, planes, classes]: how many pixels that are none of the image's have each class, background mostly.
+
+    Args:
+        batch: a Batch as NumPy arrays.
+        shape: of the images.
+    """
+    listed, labelled = (np.asarray(batch[f"{name}_coordinates"])[..., 0] >= 0 for name in ("image", "label"))
+    everywhere, here = (
+        np.stack([np.sum(there & (np.asarray(batch[name]) == c), axis=2, dtype=np.int32) for c in range(N_CLASSES)], -1)
+        for name, there in (("label_values", labelled), ("labels", listed))
+    )
+    # All pixels that no list has are background, and an image's pixel without a label is that here but not there.
+    everywhere[..., BACKGROUND] = shape.pixels - everywhere[..., BACKGROUND + 1 :].sum(axis=-1)
+    return everywhere - here
 
 
 class SparseSegmenter:
@@ -81,25 +92,16 @@ class SparseSegmenter:
     """
 
     def __init__(self, network: keras.Model, config: NetworkConfig, shape: ImageShape, static: bool = False):
-        self.network, self.config, self.shape, self.static = network, config, shape, static
-
-    def prepare(self, batch: dict) -> dict:
-        """The Batch and its rulebook, flat, and the labels where it has any: for dataset.map, ahead of the step.
-
-        Adds the arrays of rulebook.build_rulebook by their names, `labels` int32 [batch, planes, P] and `empty_labels`
-        int32 [batch, planes, classes].
-        """
-        book = build_rulebook(batch["image_coordinates"], batch["image_values"], self.config, self.shape)
-        if self.static:
-            book = fill_up(book, bucket_sizes(book, self.config), self.config)
-        found = {**batch, **book}
-        if "label_coordinates" in batch:
-            found["labels"], found["empty_labels"] = align_labels(batch, self.shape)
-        return found
+        self.network, self.config, self.shape = network, config, shape
+        self.prepare = SparsePreparation(network, config, shape, static)
 
     def pixel_logits(self, batch: dict, training: bool = False):
-        """float32 [batch, planes, P, classes] of a Batch, prepared or not, at the pixels of its lists."""
-        batch = batch if "pixel_sites" in batch else self.prepare(batch)
+        """float32 [batch, planes, P, classes] of a Batch, prepared or not, at the pixels of its lists.
+
+        One that is not gets its rulebook in the graph, as the Batches of an exported model do.
+        """
+        if "pixel_sites" not in batch:
+            batch = build_rulebook(batch["image_coordinates"], batch["image_values"], self.config, self.shape)
         return pixel_list_logits(self.network, batch, training)
 
     def logits(self, batch: dict, training: bool = False):
@@ -135,8 +137,7 @@ class SparseSegmenter:
         return ops.reshape(found[:-1], shape)
 
     def __call__(self, batch: dict, training: bool = False) -> Segmentation:
-        """Labels, logits and multiplicities [batch, planes, P + classes] of a Batch, prepared or not."""
-        batch = batch if "labels" in batch else self.prepare(batch)
+        """Labels, logits and multiplicities [batch, planes, P + classes] of a prepared Batch."""
         logits = pixel_list_logits(self.network, batch, training)
         leading = tuple(ops.shape(logits)[:2])
         empty_logits = ops.broadcast_to(ops.cast(EMPTY_LOGITS, logits.dtype), (*leading, N_CLASSES, N_CLASSES))

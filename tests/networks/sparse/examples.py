@@ -4,6 +4,7 @@ import numpy as np
 from keras import ops
 
 from cosmictagger_tf.config import NetworkConfig, with_changes
+from cosmictagger_tf.data.batch import labels_at_pixels
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.networks.sparse.rulebook import build_rulebook
 from cosmictagger_tf.networks.sparse.uresnet import build_sparse_uresnet
@@ -38,6 +39,8 @@ def random_batch(seed=0, events=2, pixels=40, shape=SHAPE, labels=True) -> dict:
             coordinates[place][:n] = np.stack(np.divmod(flat, shape.width), axis=1)
             values[place][:n] = rng.normal(size=n) if name == "image" else rng.integers(0, 3, n)
         batch |= {f"{name}_coordinates": coordinates, f"{name}_values": values}
+    if labels:
+        batch["labels"] = labels_at_pixels(batch)
     batch["weights"] = np.ones(events, np.float32)
     batch["entries"] = np.arange(events)
     return batch

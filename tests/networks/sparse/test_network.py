@@ -126,7 +126,7 @@ def test_filled_up_lists_give_the_same(options, training):
     config = with_changes(SMALL, **options)
     batch = random_batch(10)
     book = rulebook(batch, config)
-    filled = fill_up(book, ops.convert_to_numpy(bucket_sizes(book, config)), config)
+    filled = fill_up(book, bucket_sizes(book, config), config)
     networks = [sparse_network(config, seed=4) for _ in range(2)]
     found = []
     for network, tables in zip(networks, (book, filled), strict=True):

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras import ops
 
 from cosmictagger_tf.config import NetworkConfig, with_changes
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.networks.sparse import host_rulebook
 from cosmictagger_tf.networks.sparse.buckets import bucket_sizes, fill_up
-from cosmictagger_tf.networks.sparse.rulebook import build_rulebook, level_bounds
+from cosmictagger_tf.networks.sparse.rulebook import build_rulebook
 from cosmictagger_tf.networks.sparse.segmentation import SparseSegmenter
 from tests.networks.sparse.examples import (
     EXCHANGING,
@@ -144,12 +144,34 @@ def test_compiled_in_a_graph_it_is_the_same():
         np.testing.assert_array_equal(table, rulebook(batch)[name], err_msg=name)
 
 
-def test_in_the_pipeline_it_is_the_same():
-    batch = random_batch(4)
-    segmenter = SparseSegmenter(sparse_network(), SMALL, SHAPE)
-    (prepared,) = tf.data.Dataset.from_tensors(batch).map(segmenter.prepare, num_parallel_calls=2).as_numpy_iterator()
-    for name, table in rulebook(batch).items():
+@pytest.mark.parametrize("charge", [0.0, 2.0])
+@pytest.mark.parametrize("pixels", [0, 8, 300])
+def test_built_on_the_host_it_is_the_same(pixels, charge):
+    config = with_changes(EXCHANGING, descend_charge=charge)
+    batch = random_batch(4, events=3, pixels=max(pixels, 8))
+    # Events without pixels, first, last and all of them, and pixels that are listed twice.
+    batch["image_coordinates"][[0, 2] if pixels else slice(None)] = -1
+    batch["image_coordinates"][1, 0, 1:3] = batch["image_coordinates"][1, 0, :1]
+    segmenter = SparseSegmenter(sparse_network(config), config, SHAPE)
+    prepared = segmenter.prepare(batch)
+    for name, table in rulebook(batch, config).items():
         np.testing.assert_array_equal(prepared[name], table, err_msg=name)
+        assert prepared[name].dtype == table.dtype == segmenter.prepare.added[name][1], name
+        assert len(segmenter.prepare.added[name][0]) == table.ndim, name
+
+
+def test_on_the_host_one_table_serves_images_of_all_sizes_and_what_charge_is_enough_is_exact():
+    rng = np.random.default_rng(6)
+    for shape in (ImageShape(1, 8, 8), ImageShape(3, 64, 128), ImageShape(2, 16, 16)):
+        flat = np.stack([rng.choice(shape.pixels, 40, replace=False) for _ in range(2 * shape.planes)])
+        coordinates = np.stack(np.divmod(flat, shape.width), -1).reshape(2, shape.planes, 40, 2).astype(np.int32)
+        values = rng.choice(np.float32([0.1, 0.2, 0.7, 1.1]), coordinates.shape[:3])
+        config = with_changes(SMALL, descend_charge=1.1)
+        book, host = (
+            build(coordinates, values, config, shape) for build in (build_rulebook, host_rulebook.build_rulebook)
+        )
+        for name, table in book.items():
+            np.testing.assert_array_equal(host[name], table, err_msg=f"{name} {shape}")
 
 
 @pytest.mark.parametrize("charge", [0.0, 2.0])
@@ -161,8 +183,7 @@ def test_filled_up_it_says_the_same_of_the_same_sites(pixels, charge):
         batch["image_coordinates"][:] = -1
         batch["image_values"][:] = 0
     book = rulebook(batch, config)
-    filled = fill_up(book, ops.convert_to_numpy(bucket_sizes(book, config)), config)
-    filled = {name: ops.convert_to_numpy(table) for name, table in filled.items()}
+    filled = fill_up(book, bucket_sizes(book, config), config)
     for name, table in book.items():
         n = len(table)
         of = int(name[-1]) + (name.startswith("parents")) if name[-1].isdigit() else 0
@@ -176,18 +197,6 @@ def test_filled_up_it_says_the_same_of_the_same_sites(pixels, charge):
         np.testing.assert_array_equal(np.where(found == now_absent, absent, found), table, err_msg=name)
         padding = {"v": 0.0, "i": -1, "r": -1}.get(name[0], now_absent)
         assert name == "pixel_sites" or (filled[name][n:] == padding).all(), name
-
-
-@pytest.mark.parametrize("charge", [0.0, 2.0])
-def test_lengths_given_beforehand_give_the_same_as_filling_up(charge):
-    config = with_changes(EXCHANGING, descend_charge=charge)
-    batch = random_batch(6, labels=False)
-    sizes = level_bounds(batch["image_values"].size, 2, config, SHAPE)
-    assert sizes == [270, 270]
-    static = build_rulebook(batch["image_coordinates"], batch["image_values"], config, SHAPE, sizes)
-    filled = fill_up(rulebook(batch, config), sizes, config)
-    for name, table in filled.items():
-        np.testing.assert_array_equal(static[name], table, err_msg=name)
 
 
 def test_buckets_are_few_and_hold_every_level():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from cosmictagger_tf.data.batch import labels_at_pixels
 from cosmictagger_tf.networks.sparse.segmentation import EMPTY_LOGITS, SparseSegmenter
 from cosmictagger_tf.training.losses import per_image_loss
 from cosmictagger_tf.training.metrics import confusion_counts
@@ -20,6 +21,7 @@ def batch():
     found = random_batch(20)
     found["image_coordinates"][0, 2] = -1
     found["image_values"][0, 2] = 0
+    found["labels"] = labels_at_pixels(found)
     return found
 
 
@@ -43,7 +45,8 @@ def test_images_give_what_lists_give(segmenter, batch):
 @pytest.mark.parametrize("static", [False, True])
 @pytest.mark.parametrize("scheme", ["none", "light", "even", "focal"])
 def test_loss_and_counts_are_those_of_the_whole_images(segmenter, batch, scheme, static):
-    sparse = SparseSegmenter(segmenter.network, SMALL, SHAPE, static)(batch)
+    sparse = SparseSegmenter(segmenter.network, SMALL, SHAPE, static)
+    sparse = sparse(sparse.prepare(batch))
     labels, logits = dense_images(batch, name="label"), segmenter.logits(batch)
     assert set(np.unique(labels)) == {0, 1, 2}
     lonely = (dense_images({**batch, "image_values": here(batch).astype(np.float32)}) == 0) & (labels > 0)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cosmictagger_tf.config import DataConfig, SimulateConfig
+from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.dataset import expand, open_reader
 from cosmictagger_tf.data.event import Event, PlanePixels
 from cosmictagger_tf.data.simulation.generate import events
@@ -54,10 +55,9 @@ def read_events(path: str, most: int) -> list[Event]:
 
 def labels_at_the_image(event: Event) -> tuple[PlanePixels, ...]:
     """The label of each pixel of an event's image: background where the file has none, and none where no pixel is."""
-    assert event.label is not None
-    size = event.shape.height, event.shape.width
-    pairs = zip(event.image, event.label, strict=True)
-    return tuple(replace(image, values=label.dense(*size)[image.rows, image.columns]) for image, label in pairs)
+    (labels,) = make_batch([event], 1, event.shape)["labels"]
+    pairs = zip(event.image, labels, strict=True)
+    return tuple(replace(image, values=values[: len(image)].astype(np.float32)) for image, values in pairs)
 
 
 def table(real: Sequence[dict[str, float]], simulated: Sequence[dict[str, float]]) -> list[str]:

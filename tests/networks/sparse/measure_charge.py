@@ -25,8 +25,7 @@ def main(argv: list[str]) -> None:
     from cosmictagger_tf.data.batch import make_batch
     from cosmictagger_tf.data.larcv_h5 import LarcvFile
     from cosmictagger_tf.detector import CLASS_NAMES
-    from cosmictagger_tf.networks.sparse.rulebook import build_rulebook
-    from cosmictagger_tf.networks.sparse.segmentation import align_labels
+    from cosmictagger_tf.networks.sparse.host_rulebook import build_rulebook
 
     file = LarcvFile(own.file, "sbndwire", "sbnd_cosmicseg")
     events = [file.read(i) for i in range(min(own.events, len(file)))]
@@ -39,9 +38,9 @@ def main(argv: list[str]) -> None:
             book = build_rulebook(batch["image_coordinates"], batch["image_values"], config, event.shape)
             sites += [len(book[f"images_{level}"]) for level in range(7)]
             listed = batch["image_coordinates"][..., 0] >= 0
-            labels = np.asarray(align_labels(batch, event.shape)[0])[listed]
-            pixel_sites = np.asarray(book["pixel_sites"])[listed]
-            above = np.asarray(book["parents_0"])[pixel_sites] == 4 * len(book["images_1"])
+            labels = batch["labels"][listed]
+            pixel_sites = book["pixel_sites"][listed]
+            above = book["parents_0"][pixel_sites] == 4 * len(book["images_1"])
             classes += np.bincount(labels, minlength=len(CLASS_NAMES))
             staying += np.bincount(labels[above], minlength=len(CLASS_NAMES))
         shares = ", ".join(

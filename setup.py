@@ -4,8 +4,7 @@ from setuptools import Extension, setup
 DATA = "cosmictagger_tf/data"
 LOOPS = Extension(
     "cosmictagger_tf.data._loops",
-    [f"{DATA}/loops.c", f"{DATA}/inflate_abreast.c"],
-    depends=[f"{DATA}/inflate_abreast.h"],
+    [f"{DATA}/loops.c"],
     # -O3, which Python may be set to, makes the inflating a tenth slower.
     extra_compile_args=["-O2"],
     optional=True,

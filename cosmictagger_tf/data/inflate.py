@@ -1,9 +1,7 @@
 """Inflates zlib-compressed HDF5 chunks into memory that the caller owns, without holding Python's global lock.
 
 Inflating is most of the work of reading. libdeflate does it in half the time of zlib; the package `deflate` carries it,
-but holds the lock while it works, so its library is called directly, chunk by chunk. Where a C compiler was at hand,
-inflate_abreast.c inflates three chunks at a time, a fifth quicker, and leaves to libdeflate what is unusual or broken.
-Without libdeflate Python's zlib does the same.
+but holds the lock while it works, so its library is called directly. Without libdeflate Python's zlib does the same.
 """
 
 import ctypes
@@ -13,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from cosmictagger_tf.data.loops import LOOPS, Inflater, address
+from cosmictagger_tf.data.loops import Inflater, address
 
 _local = threading.local()
 _POINTER, _SIZE = ctypes.c_void_p, ctypes.c_size_t
@@ -45,7 +43,7 @@ def _load_libdeflate():
         library = ctypes.CDLL(_deflate.__file__)
         library.libdeflate_alloc_decompressor.restype = _POINTER
         library.libdeflate_alloc_decompressor.argtypes = ()
-        call, _ = library.libdeflate_zlib_decompress, library.libdeflate_adler32
+        call = library.libdeflate_zlib_decompress
     except (ImportError, OSError, AttributeError):
         return None
     call.restype, call.argtypes = ctypes.c_int, (_POINTER, _POINTER, _SIZE, _POINTER, _SIZE, _POINTER)
@@ -65,9 +63,8 @@ class _OwnInflater(Inflater):
     """libdeflate with a decompressor of its own, which is freed with it."""
 
     def __init__(self):
-        functions = _libdeflate.libdeflate_zlib_decompress, _libdeflate.libdeflate_adler32
-        decompress, adler32 = (ctypes.cast(function, _POINTER) for function in functions)
-        super().__init__(decompress, _libdeflate.libdeflate_alloc_decompressor(), adler32)
+        decompress = ctypes.cast(_libdeflate.libdeflate_zlib_decompress, _POINTER)
+        super().__init__(decompress, _libdeflate.libdeflate_alloc_decompressor())
         self.free = _libdeflate.libdeflate_free_decompressor
 
     def __del__(self):
@@ -81,24 +78,15 @@ def _own_inflater() -> Inflater:
     return _local.inflater
 
 
-def _abreast(packed, sizes, out):
-    lengths = np.array(sizes, np.uintp)
-    where = address(packed), address(lengths), len(lengths), address(out), out.shape[1]
-    _raise_if_broken(LOOPS.inflate_chunks(_own_inflater(), *where))
-
-
-def _chunk_by_chunk(packed, sizes, out):
+def _with_libdeflate(packed, sizes, out):
     call, decompressor, length = _libdeflate.libdeflate_zlib_decompress, _own_inflater().decompressor, out.shape[1]
     source, target = address(packed), address(out)
     for size in sizes:
         # Without the last argument libdeflate accepts no other length than the one asked for.
-        _raise_if_broken(call(decompressor, source, size, target, length, None))
+        status = call(decompressor, source, size, target, length, None)
+        if status:
+            raise ValueError(f"a compressed chunk is broken: {_REASONS.get(status, status)}")
         source, target = source + size, target + length
-
-
-def _raise_if_broken(status):
-    if status:
-        raise ValueError(f"a compressed chunk is broken: {_REASONS.get(status, status)}")
 
 
 def _with_zlib(packed, sizes, out):
@@ -119,8 +107,7 @@ def _with_zlib(packed, sizes, out):
 
 # What works here, the quickest first.
 METHODS: dict[str, Callable] = {
-    **({"several chunks abreast": _abreast} if _libdeflate and LOOPS else {}),
-    **({"libdeflate, chunk by chunk": _chunk_by_chunk} if _libdeflate else {}),
+    **({"libdeflate": _with_libdeflate} if _libdeflate else {}),
     "zlib": _with_zlib,
 }
-METHOD, _inflate = next(iter(METHODS.items()))
+_inflate = next(iter(METHODS.values()))

@@ -3,61 +3,20 @@
  * loops.py loads it with ctypes, which lets go of Python's lock once a call, so that reading threads do not wait for
  * each other.
  */
-#include "inflate_abreast.h"
-
 #include <math.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 
-/* libdeflate.h: libdeflate_zlib_decompress, which this is not linked with. */
-typedef int (*decompress_function)(void *decompressor, const void *in, size_t in_bytes, void *out, size_t out_bytes,
-                                   size_t *out_bytes_found);
-
+/* libdeflate.h: libdeflate_zlib_decompress, which this is not linked with, and what it works with. */
 struct inflater {
-    decompress_function decompress;
+    int (*decompress)(void *decompressor, const void *in, size_t in_bytes, void *out, size_t out_bytes,
+                      size_t *out_bytes_written);
     void *decompressor;
-    adler32_function adler32;
 };
 
 /* Of the functions and structures that loops.py knows: one more with each change of them, in both files. */
-const int loops_interface = 1;
-
-/* How many chunks are inflated at the same time, for loops.py. */
-const int chunks_abreast = ABREAST;
-
-/* Inflates at most ABREAST chunks that lie one after the other from *packed on, each of `length` bytes once inflated, and
- * steps over them. Returns 0, or libdeflate's status of the first chunk that is broken. */
-static int inflate_next(const struct inflater *with, const char **packed, const size_t *sizes, size_t chunks, char *out,
-                        size_t length) {
-    struct packed found[ABREAST];
-    for (size_t chunk = 0; chunk < chunks; chunk++) {
-        found[chunk] = (struct packed){(const uint8_t *)*packed, sizes[chunk], (uint8_t *)out + chunk * length, length};
-        *packed += sizes[chunk];
-    }
-    if (chunks == ABREAST && inflate_abreast(found, with->adler32))
-        return 0;
-    for (size_t chunk = 0; chunk < chunks; chunk++) {
-        const struct packed *one = found + chunk;
-        /* Without the last argument libdeflate accepts no other length than the one asked for. */
-        int status = with->decompress(with->decompressor, one->in, one->in_bytes, one->out, one->out_bytes, NULL);
-        if (status)
-            return status;
-    }
-    return 0;
-}
-
-static size_t at_most_abreast(size_t chunks) { return chunks < ABREAST ? chunks : ABREAST; }
-
-/* The same for any number of chunks. */
-int inflate_chunks(const struct inflater *with, const char *packed, const size_t *sizes, size_t chunks, char *out,
-                   size_t length) {
-    for (size_t chunk = 0; chunk < chunks; chunk += ABREAST) {
-        size_t next = at_most_abreast(chunks - chunk);
-        int status = inflate_next(with, &packed, sizes + chunk, next, out + chunk * length, length);
-        if (status)
-            return status;
-    }
-    return 0;
-}
+const int loops_interface = 2;
 
 /* Rows of a voxel table, in compressed chunks. */
 struct packed_voxels {
@@ -66,31 +25,30 @@ struct packed_voxels {
     const size_t *sizes;
     size_t chunks, chunk_rows;
     size_t row_bytes, id_at, value_at;
-    /* Room for ABREAST inflated chunks. They stay in the processor's cache from their inflating to their last row. */
+    /* Room for an inflated chunk, which stays in the processor's cache from its inflating to its last row. */
     char *room;
     /* Where in the first chunk the voxels begin, and how many there are. */
     size_t begin, voxels;
 };
 
-/* One inflated chunk: its rows, of which rows[0] is voxel number `first`. */
-struct stretch {
+/* An inflated chunk's rows, of which rows[0] is voxel number `first`. */
+struct chunk_rows {
     const char *rows;
     size_t first, end;
 };
 
-/* The rows of chunk number `chunk`, asked for in order; inflates it and those after it from *packed on where it is the
- * first of ABREAST, and steps over them. 0 where one is broken. */
-static int next_stretch(const struct packed_voxels *from, size_t chunk, const char **packed, struct stretch *found) {
-    size_t bytes = from->chunk_rows * from->row_bytes;
-    if (chunk % ABREAST == 0) {
-        size_t next = at_most_abreast(from->chunks - chunk);
-        if (inflate_next(&from->inflater, packed, from->sizes + chunk, next, from->room, bytes))
-            return 0;
-    }
-    size_t skip = chunk ? 0 : from->begin, end = (chunk + 1) * from->chunk_rows - from->begin;
-    found->rows = from->room + chunk % ABREAST * bytes + skip * from->row_bytes;
-    found->first = chunk ? chunk * from->chunk_rows - from->begin : 0;
-    found->end = end < from->voxels ? end : from->voxels;
+/* Inflates the chunk number `chunk`, which lies at *packed, and steps over it. Returns 0 where it is broken. */
+static int next_chunk(const struct packed_voxels *from, size_t chunk, const char **packed, struct chunk_rows *next) {
+    const struct inflater *with = &from->inflater;
+    size_t bytes = from->chunk_rows * from->row_bytes, size = from->sizes[chunk];
+    /* Without the last argument libdeflate accepts no other length than the one asked for. */
+    if (with->decompress(with->decompressor, *packed, size, from->room, bytes, NULL))
+        return 0;
+    *packed += size;
+    size_t end = (chunk + 1) * from->chunk_rows - from->begin;
+    next->rows = from->room + (chunk ? 0 : from->begin) * from->row_bytes;
+    next->first = chunk ? chunk * from->chunk_rows - from->begin : 0;
+    next->end = end < from->voxels ? end : from->voxels;
     return 1;
 }
 
@@ -118,8 +76,8 @@ int split_voxels(const struct packed_voxels *from, const size_t *bounds, int32_t
     uint64_t least = 0, top = 0;
     int32_t column = 0;
     for (size_t chunk = 0; chunk < from->chunks; chunk++) {
-        struct stretch part;
-        if (!next_stretch(from, chunk, &packed, &part))
+        struct chunk_rows part;
+        if (!next_chunk(from, chunk, &packed, &part))
             return 0;
         const char *row = part.rows;
         for (size_t i = part.first; i < part.end;) {
@@ -157,8 +115,8 @@ int split_voxels(const struct packed_voxels *from, const size_t *bounds, int32_t
 int copy_values(const struct packed_voxels *from, const int32_t *ids, float *values) {
     const char *packed = from->packed;
     for (size_t chunk = 0; chunk < from->chunks; chunk++) {
-        struct stretch part;
-        if (!next_stretch(from, chunk, &packed, &part))
+        struct chunk_rows part;
+        if (!next_chunk(from, chunk, &packed, &part))
             return 0;
         const char *row = part.rows;
         int wrong = 0;

@@ -1,4 +1,4 @@
-"""Loads loops.c and inflate_abreast.c, compiled where a C compiler is at hand at installation (setup.py)."""
+"""Loads loops.c, compiled where a C compiler is at hand at installation (setup.py)."""
 
 import ctypes
 import importlib.util
@@ -18,7 +18,7 @@ _POINTER, _SIZE, _INT32 = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int32
 class Inflater(ctypes.Structure):
     """`struct inflater` of loops.c."""
 
-    _fields_ = (("decompress", _POINTER), ("decompressor", _POINTER), ("adler32", _POINTER))
+    _fields_ = (("decompress", _POINTER), ("decompressor", _POINTER))
 
 
 class PackedVoxels(ctypes.Structure):
@@ -41,7 +41,6 @@ class PackedVoxels(ctypes.Structure):
 
 _VOXELS = ctypes.POINTER(PackedVoxels)
 _ARGUMENTS = {
-    "inflate_chunks": (ctypes.POINTER(Inflater), _POINTER, _POINTER, _SIZE, _POINTER, _SIZE),
     "split_voxels": (_VOXELS, _POINTER, _INT32, _INT32, _POINTER, _POINTER, _POINTER, _POINTER),
     "copy_values": (_VOXELS, _POINTER, _POINTER),
     "pair_coordinates": (_POINTER, _POINTER, _SIZE, _SIZE, _INT32, _POINTER),
@@ -84,8 +83,6 @@ def load(path: str) -> ctypes.CDLL | None:
 
 # The functions of loops.c; None where it was not compiled.
 LOOPS = _load()
-# How many chunks these inflate at the same time.
-ABREAST: int = ctypes.c_int.in_dll(LOOPS, "chunks_abreast").value if LOOPS else 1
 
 
 def pair_coordinates(rows: np.ndarray, columns: np.ndarray, padding: int, out: np.ndarray):

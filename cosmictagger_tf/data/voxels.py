@@ -13,7 +13,7 @@ import numpy as np
 
 from cosmictagger_tf.data.event import PlanePixels
 from cosmictagger_tf.data.inflate import inflater
-from cosmictagger_tf.data.loops import ABREAST, LOOPS, PackedVoxels, address
+from cosmictagger_tf.data.loops import LOOPS, PackedVoxels, address
 from cosmictagger_tf.data.tables import Table, scratch
 from cosmictagger_tf.detector import ImageShape
 
@@ -72,7 +72,7 @@ def read_quickly(
     except ValueError:
         return None
     sizes = np.array(packed.sizes, np.uintp)
-    room = scratch("room", ABREAST * packed.length)
+    room = scratch("room", packed.length)
     here = address(packed.data), address(sizes), len(sizes), table.chunk_rows
     layout = table.dtype.itemsize, columns["id"][1], columns["value"][1]
     source = ctypes.byref(PackedVoxels(tool, *here, *layout, address(room), packed.begin, n))

@@ -9,7 +9,7 @@ import numpy as np
 from cosmictagger_tf.launch import launched
 
 # What loops.c calls loops_interface.
-INTERFACE = 1
+INTERFACE = 2
 REBUILD = "`pip install -e .` compiles it again; where there is no compiler, remove it"
 
 _POINTER, _SIZE, _INT32 = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int32

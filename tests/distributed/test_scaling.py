@@ -38,7 +38,7 @@ def test_efficiency_falls_with_the_ranks_and_rises_with_the_bandwidth():
 
 
 def test_the_door_counts_the_network():
-    done = run_door("scaling", *TINY, "--minibatch_size=1", "--rank_counts=1,4096", "--step_seconds=0.5")
+    done = run_door("scaling", *TINY, "--rank_counts=1,4096", "--step_seconds=0.5")
     first, *_, last = done.stdout.splitlines()
     assert first.endswith("trained weights") and last.split()[0] == "4096" and "100.0%" in done.stdout
     weights = int(first.split()[0].replace(",", ""))

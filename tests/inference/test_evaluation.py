@@ -77,7 +77,8 @@ def batch_of(image, label):
     pad = [(-1, -1, 0)]
     arrays = {name: np.array([[pixels + pad]]) for name, pixels in (("image", image), ("label", label))}
     batch = {f"{name}_coordinates": array[..., :2].astype(np.int32) for name, array in arrays.items()}
-    return batch | {f"{name}_values": array[..., 2] for name, array in arrays.items()} | {"entries": np.array([4])}
+    batch |= {f"{name}_values": array[..., 2] for name, array in arrays.items()} | {"entries": np.array([4])}
+    return batch | {"labels": labels_at_pixels(batch)}
 
 
 def test_labels_are_found_at_the_images_pixels():

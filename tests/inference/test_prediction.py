@@ -161,7 +161,10 @@ def test_scores_that_are_not_finite_are_refused_by_event_and_leave_no_file(run, 
         "display": ["--entries=0", f"--display_dir={tmp_path}/pictures"],
     }
     for name, flags in commands.items():
-        line = refusal(name, *half, *flags)
+        done = run_door(name, *half, *flags, check=False)
+        # Where oneDNN is asked for on a processor without AVX-512, it has a line on half precision of its own.
+        (line,) = [line for line in done.stderr.splitlines() if line.startswith("cosmictagger_tf.")]
+        assert done.returncode == 2 and "Traceback" not in done.stderr
         assert "loud.h5, entry 0" in line and ", plane " in line, line
         assert "are not finite: use --precision=float32" in line, line
     assert not [*tmp_path.glob("*.json"), *tmp_path.glob("scored.h5"), *tmp_path.glob("pictures/*")]

@@ -102,7 +102,7 @@ def test_without_a_validation_file_nothing_is_validated():
     train = TrainConfig(iterations=1)
     assert train.aux_file == ()
     configs = (DataConfig(file=("test.h5",)), NetworkConfig(), OptimizerConfig(), ExecutionConfig(), OutputConfig())
-    assert build_validation(None, None, RunConfig(*configs, train), [], None, Progress(0, 1), Ranks(), None) == []
+    assert build_validation(None, None, None, RunConfig(*configs, train), [], None, Progress(0, 1), Ranks(), None) == []
 
 
 def test_no_checkpoint_holds_a_learning_rate_that_would_overrule_the_flags():

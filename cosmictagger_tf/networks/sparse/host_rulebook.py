@@ -90,7 +90,7 @@ def lookup(keys: np.ndarray, places: np.ndarray, grid: Grid, batch: int, size: i
     table = _table(span + 2 * margin + size)
     # A window's row as one item, which NumPy copies faster than `size` numbers.
     row_type = np.dtype((np.void, size * table.itemsize))
-    rows = np.ndarray(len(table) - size + 1, row_type, table, strides=(table.itemsize,))
+    rows: np.ndarray = np.ndarray(len(table) - size + 1, row_type, table, strides=(table.itemsize,))
     windows = np.empty((len(places), size), row_type)
     ends = (np.bincount(some // span, minlength=batch).cumsum() for some in (keys, places))
     first_key = first_place = 0

@@ -144,9 +144,10 @@ READER = SyntheticReader(8, SHAPE)
 @pytest.mark.parametrize("conv_mode", ["2D", "sparse"])
 def test_an_event_whose_logits_are_not_finite_is_in_no_metric(conv_mode):
     (batch,) = make_batches(1, 3)
-    evaluator = Evaluator(make_model(conv_mode=conv_mode, **PLAIN).segmenter, "light", xla=False)
-    sound, none = evaluator.table(batch, READER)
-    table, (error,) = evaluator.table(poisoned(batch), READER)
+    segmenter = make_model(conv_mode=conv_mode, **PLAIN).segmenter
+    evaluator, prepare = Evaluator(segmenter, "light", xla=False), segmenter.prepare or dict
+    sound, none = evaluator.table(prepare(batch), READER)
+    table, (error,) = evaluator.table(prepare(poisoned(batch)), READER)
     assert none == [] and table.entries.tolist() == [1, 2]
     np.testing.assert_allclose(table.losses, sound.losses[1:], rtol=1e-5)
     np.testing.assert_array_equal(table.counts, sound.counts[1:])

@@ -101,9 +101,9 @@ def origin_of(source: str | Path) -> Origin | None:
     path = Path(source).resolve()
     # <run>/checkpoints/<step>/<file>, and each on the way.
     for place in [path, *path.parents][:4]:
-        run = RunFolder(OutputConfig(str(place.parent), place.name))
         # A file of that name may be another program's, or a report of evaluate.
         with contextlib.suppress(ConfigError, NotADirectoryError):
+            run = RunFolder(OutputConfig(str(place.parent), place.name))
             if run.record() is not None:
                 return Origin(run.config(NetworkConfig), run.image_shape, str(run.flagfile))
     return None

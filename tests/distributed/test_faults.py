@@ -150,7 +150,7 @@ def test_a_bad_entry_that_may_be_skipped(sample_file, tmp_path):
     bad = with_last_values(sample_file, tmp_path, 1, np.nan)
     flags = [*QUICK, f"--file={bad}", f"--output_dir={tmp_path}", "--iterations=6", "--skip_bad_events=1"]
     done = run_ranks(GLOO, 2, "train", *flags, "--minibatch_size=2", "--checkpoint_iteration=3")
-    assert done.stdout.count("bad.h5, entry 2, plane ") == 1 and "(1 of at most 1 bad events)" in done.stdout
+    assert done.stdout.count("bad.h5, entry 2, plane ") == 1 and "(1 of at most 1 bad event)" in done.stdout
     for step in (3, 6):
         manifest = json.loads((tmp_path / f"test/checkpoints/step_{step:08d}/manifest.json").read_text())
         assert manifest["skipped"] == [[str(bad), 2]] and manifest["ranks"] == 2

@@ -73,7 +73,7 @@ def test_bad_events_are_skipped_where_they_may_be(tmp_path):
     trained_run(tmp_path)
     path = sound_file(tmp_path / "a.h5")
     FAULTS["NaN"][0](path)
-    said = f"skipped: {path}{HERE}sbndwire: a pixel's value is nan (1 of at most 1 bad events)"
+    said = f"skipped: {path}{HERE}sbndwire: a pixel's value is nan (1 of at most 1 bad event)"
     flags = [*SMALL, *STEPS, f"--file={path}", f"--output_dir={tmp_path}", "--run_id=skipping"]
     status, out, err = call_door("train", *flags, "--skip_bad_events=1", f"--aux_file={path}", "--aux_iterations=3")
     assert status == 0, err

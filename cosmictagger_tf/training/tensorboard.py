@@ -22,7 +22,8 @@ from cosmictagger_tf.training.speed import is_due
 
 def open_writer(folder: Path):
     """The writer of a new event file; TensorFlow takes a folder in UTF-8, or in the file system's bytes."""
-    return tf.summary.create_file_writer(os.fsencode(folder))
+    with write_errors(folder):
+        return tf.summary.create_file_writer(os.fsencode(folder))
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ _scratch = threading.local()
 
 
 def build_rulebook(coordinates: np.ndarray, values: np.ndarray, config: NetworkConfig, shape: ImageShape) -> dict:
-    """The rulebook of a batch of pixel lists; arguments and arrays as of rulebook.build_rulebook without `sizes`.
+    """The rulebook of a batch of pixel lists; arguments and arrays as of rulebook.build_rulebook.
 
     A pixel listed more than twice has the sum in float64, rounded once.
     """

@@ -23,10 +23,10 @@ GROUPS = (SimulateConfig,)
 def main(config) -> None:
     """Simulates and says where the file is; or compares."""
     if config.compare:
-        from cosmictagger_tf.data.simulation.compare import compare_with_file
+        from cosmictagger_tf.simulation.compare import compare_with_file
 
         return compare_with_file(config)
-    from cosmictagger_tf.data.simulation.generate import simulate_file
+    from cosmictagger_tf.simulation.generate import simulate_file
 
     simulate_file(config)
     print(f"written: {config.output}")

@@ -18,7 +18,7 @@ FLOORS = [
     {"errors", "detector", "backend", "__init__"},
     {"config", "files", "launch", "environment", "clean_stop", "figures"},
     {"data", "networks", "execution"},
-    {"runs"},
+    {"runs", "simulation"},
     {"training"},
     {"inference", "measuring"},
     {"flags"},

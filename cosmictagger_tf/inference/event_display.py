@@ -14,7 +14,6 @@ from cosmictagger_tf import execution
 from cosmictagger_tf.config import check_image_shape
 from cosmictagger_tf.config.text import readable
 from cosmictagger_tf.data.dataset import FilesReader, open_reader
-from cosmictagger_tf.data.simulation.geometry import CM_PER_ROW, PITCH, ROWS_PER_TPC
 from cosmictagger_tf.detector import ADC_THRESHOLD, COSMIC, N_CLASSES, NEUTRINO
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.figures import drawing, new_figure
@@ -34,6 +33,7 @@ from cosmictagger_tf.inference.event_picture import (
 from cosmictagger_tf.inference.predict import Predictor
 from cosmictagger_tf.inference.trained import find_trained
 from cosmictagger_tf.runs import RunFolder
+from cosmictagger_tf.simulation.geometry import CM_PER_ROW, PITCH, ROWS_PER_TPC
 
 PANEL = (4.6, 3.1)  # inches
 DPI = 160

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from cosmictagger_tf.data.simulation.geometry import CM_PER_ROW, PITCH, ROWS_PER_TPC
 from cosmictagger_tf.detector import BACKGROUND, N_CLASSES, NEUTRINO
 from cosmictagger_tf.errors import MissingPackageError
 from cosmictagger_tf.files import replaced_file
@@ -22,6 +21,7 @@ from cosmictagger_tf.inference.event_picture import (
     class_label,
     plane_name,
 )
+from cosmictagger_tf.simulation.geometry import CM_PER_ROW, PITCH, ROWS_PER_TPC
 
 # magma_r without its palest part, which would not be seen on white.
 CHARGE_SCALE = [[0, "#fdc78d"], [0.25, "#f8765c"], [0.5, "#b63679"], [0.75, "#5f187f"], [1, "#08061c"]]

@@ -16,8 +16,8 @@ from cosmictagger_tf.config import (
 from cosmictagger_tf.data.augmentation import GAIN_BOUNDS, MOST_SHIFT, Augmentation, draw
 from cosmictagger_tf.data.dataset import SyntheticReader, open_reader
 from cosmictagger_tf.data.pipeline import training_dataset
-from cosmictagger_tf.data.simulation.measures import close_to
 from cosmictagger_tf.detector import ADC_THRESHOLD, ImageShape
+from cosmictagger_tf.simulation.measures import close_to
 from cosmictagger_tf.training.run_config import RunConfig, say_augmentation
 
 SHAPE = ImageShape(3, 64, 32)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from cosmictagger_tf.data.larcv_format import PARTICLE_DTYPE
-from cosmictagger_tf.data.simulation import geometry
-from cosmictagger_tf.data.simulation.deposits import ELECTRON, isotropic
-from cosmictagger_tf.data.simulation.hadrons import Followed
+from cosmictagger_tf.simulation import geometry
+from cosmictagger_tf.simulation.deposits import ELECTRON, isotropic
+from cosmictagger_tf.simulation.hadrons import Followed
 
 ELECTRON_NEUTRINO, MUON_NEUTRINO = 12, 14
 CHARGED, NEUTRAL = 0, 1  # larcv's current_type

@@ -9,8 +9,8 @@ from functools import cache
 
 import numpy as np
 
-from cosmictagger_tf.data.simulation import argon, geometry
-from cosmictagger_tf.data.simulation.deposits import ELECTRON, PHOTON, POSITRON, Deposits, Quanta, isotropic, turned
+from cosmictagger_tf.simulation import argon, geometry
+from cosmictagger_tf.simulation.deposits import ELECTRON, PHOTON, POSITRON, Deposits, Quanta, isotropic, turned
 
 SHORT_STEP, LONG_STEP = 0.1, 0.3  # cm, below and above LONG_FROM
 LONG_FROM = 10.0  # MeV

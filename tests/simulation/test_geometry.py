@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from cosmictagger_tf.data.event import PlanePixels
-from cosmictagger_tf.data.simulation import geometry, readout, response
-from cosmictagger_tf.data.simulation.deposits import Deposits
 from cosmictagger_tf.detector import COSMIC, NEUTRINO, ImageShape
+from cosmictagger_tf.simulation import geometry, readout, response
+from cosmictagger_tf.simulation.deposits import Deposits
 
 SHAPE = ImageShape()
 

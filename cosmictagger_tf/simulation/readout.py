@@ -3,9 +3,9 @@
 import numpy as np
 
 from cosmictagger_tf.data.event import PlanePixels
-from cosmictagger_tf.data.simulation import geometry, noise
-from cosmictagger_tf.data.simulation.response import PlaneSignal
 from cosmictagger_tf.detector import ADC_THRESHOLD, BACKGROUND, COSMIC, NEUTRINO, ImageShape
+from cosmictagger_tf.simulation import geometry, noise
+from cosmictagger_tf.simulation.response import PlaneSignal
 
 # MeV: the sample's truth keeps a particle in a pixel from this energy on.
 TRUTH_CUT = 0.04

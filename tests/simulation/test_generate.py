@@ -13,12 +13,12 @@ import pytest
 from cosmictagger_tf.config import SimulateConfig
 from cosmictagger_tf.data.event import PlanePixels
 from cosmictagger_tf.data.larcv_h5 import LarcvFile
-from cosmictagger_tf.data.simulation.compare import labels_at_the_image, read_events, table
-from cosmictagger_tf.data.simulation.generate import simulate_event, simulate_file
-from cosmictagger_tf.data.simulation.measures import close_to, edge_measures, measures, run_lengths
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import HOST
+from cosmictagger_tf.simulation.compare import labels_at_the_image, read_events, table
+from cosmictagger_tf.simulation.generate import simulate_event, simulate_file
+from cosmictagger_tf.simulation.measures import close_to, edge_measures, measures, run_lengths
 from tests.doors import refusal, run_door
 
 

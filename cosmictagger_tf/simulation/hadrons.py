@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from cosmictagger_tf.data.simulation.deposits import ELECTRON, PHOTON, POSITRON, Deposits, Quanta, isotropic
-from cosmictagger_tf.data.simulation.tracks import MUON_MASS, PION_MASS, PROTON_MASS, Track, track
+from cosmictagger_tf.simulation.deposits import ELECTRON, PHOTON, POSITRON, Deposits, Quanta, isotropic
+from cosmictagger_tf.simulation.tracks import MUON_MASS, PION_MASS, PROTON_MASS, Track, track
 
 # cm: nuclear interaction length of liquid argon for pions and nucleons (PDG: 119.7 g/cm^2, nucleons; pions a bit more).
 INTERACTION_LENGTH = {PION_MASS: 100.0, PROTON_MASS: 86.0}

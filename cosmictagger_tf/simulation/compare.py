@@ -10,11 +10,11 @@ from cosmictagger_tf.config import DataConfig, SimulateConfig
 from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.dataset import expand, open_reader
 from cosmictagger_tf.data.event import Event, PlanePixels
-from cosmictagger_tf.data.simulation.generate import events
-from cosmictagger_tf.data.simulation.measures import measures
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.files import make_place
+from cosmictagger_tf.simulation.generate import events
+from cosmictagger_tf.simulation.measures import measures
 from cosmictagger_tf.text import counted
 
 
@@ -32,7 +32,7 @@ def compare_with_file(config: SimulateConfig, say=print):
     say(f"{config.compare}: {counted(len(real), 'event')}; simulated: {made}")
     for line in table([measures(e) for e in real], [measures(e) for e in simulated]):
         say(line)
-    from cosmictagger_tf.data.simulation.compare_picture import draw_comparison
+    from cosmictagger_tf.simulation.compare_picture import draw_comparison
 
     draw_comparison(picture, real, simulated)
     say(f"drawn: {config.comparison_picture}")

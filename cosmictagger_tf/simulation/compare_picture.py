@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from cosmictagger_tf.data.event import Event
-from cosmictagger_tf.data.simulation.measures import LEVELS, around, measures
 from cosmictagger_tf.detector import CLASS_NAMES, NEUTRINO
 from cosmictagger_tf.files import replaced_file
+from cosmictagger_tf.simulation.measures import LEVELS, around, measures
 
 COLORS = {"file": "#000000", "simulated": "#d55e00"}
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from cosmictagger_tf.data.simulation import generate, noise, readout, response
-from cosmictagger_tf.data.simulation.deposits import Deposits
 from cosmictagger_tf.detector import BACKGROUND, ImageShape
+from cosmictagger_tf.simulation import generate, noise, readout, response
+from cosmictagger_tf.simulation.deposits import Deposits
 
 
 @pytest.mark.parametrize("plane", range(3))

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from cosmictagger_tf.data.simulation import geometry
-from cosmictagger_tf.data.simulation.deposits import ELECTRON, PHOTON
-from cosmictagger_tf.data.simulation.hadrons import POSITIVE, Followed
-from cosmictagger_tf.data.simulation.tracks import PROTON_MASS
+from cosmictagger_tf.simulation import geometry
+from cosmictagger_tf.simulation.deposits import ELECTRON, PHOTON
+from cosmictagger_tf.simulation.hadrons import POSITIVE, Followed
+from cosmictagger_tf.simulation.tracks import PROTON_MASS
 
 # Means per readout, tuned on the sample's energy and number of cosmic pixels. Arrivals are spread over two drift times.
 SHOWERS_OF_MUONS = 10.2

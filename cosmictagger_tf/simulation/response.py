@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cosmictagger_tf.data.simulation import argon, geometry
-from cosmictagger_tf.data.simulation.deposits import Deposits
 from cosmictagger_tf.detector import ImageShape
+from cosmictagger_tf.simulation import argon, geometry
+from cosmictagger_tf.simulation.deposits import Deposits
 
 # Birks's law as ICARUS measured it (NIM A 523 (2004) 275): R = A / (1 + k dE/dx / (density * field)).
 BIRKS_A, BIRKS_K, FIELD = 0.800, 0.0486, 0.5  # k in (g/MeV cm^2) kV/cm, field in kV/cm

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from cosmictagger_tf.data.simulation import argon, geometry, hadrons, noise, response, tracks
-from cosmictagger_tf.data.simulation.cosmics import downward, muon_energy
-from cosmictagger_tf.data.simulation.deposits import ELECTRON, PHOTON, Quanta
-from cosmictagger_tf.data.simulation.neutrinos import CHARGED, MASSES, NEUTRAL, interact
-from cosmictagger_tf.data.simulation.showers import fly, shower
-from cosmictagger_tf.data.simulation.tracks import MUON_MASS, PROTON_MASS, track
+from cosmictagger_tf.simulation import argon, geometry, hadrons, noise, response, tracks
+from cosmictagger_tf.simulation.cosmics import downward, muon_energy
+from cosmictagger_tf.simulation.deposits import ELECTRON, PHOTON, Quanta
+from cosmictagger_tf.simulation.neutrinos import CHARGED, MASSES, NEUTRAL, interact
+from cosmictagger_tf.simulation.showers import fly, shower
+from cosmictagger_tf.simulation.tracks import MUON_MASS, PROTON_MASS, track
 
 CENTRE = 0.5 * (geometry.LOWER + geometry.UPPER)
 ALONG = np.array([0.0, 0.0, 1.0])

@@ -31,8 +31,8 @@ GROUPS = (BenchmarkConfig, DataConfig, NetworkConfig, OptimizerConfig, Execution
 
 def main(benchmark, data, network, optimizer, settings) -> None:
     """Measures, prints as it goes, and writes the file."""
+    from cosmictagger_tf.benchmarking.network_benchmark import measure
     from cosmictagger_tf.files import make_place, write_json
-    from cosmictagger_tf.measuring.networks import measure
 
     if benchmark.json:
         # Before the minutes of measuring, not after.

@@ -21,8 +21,8 @@ GROUPS = (DataConfig, SkipConfig, IoTestConfig, RanksConfig)
 
 def main(data, skip, test, distributed) -> None:
     """Reads and reports."""
+    from cosmictagger_tf.benchmarking.throughput import Throughput, read_through
     from cosmictagger_tf.data.dataset import open_reader
-    from cosmictagger_tf.data.throughput import Throughput, read_through
     from cosmictagger_tf.training.agreement import check_data, check_options
     from cosmictagger_tf.training.bad_events import BadEvents
     from cosmictagger_tf.training.distributed import run
@@ -41,7 +41,7 @@ def main(data, skip, test, distributed) -> None:
             check_image_shape(reader.shape, data.downsample, 0)
         say(f"{counted(len(reader), 'entry')} of {reader.shape}, labels: {'yes' if reader.has_labels else 'no'}")
         if test.compare_readers:
-            from cosmictagger_tf.data.comparison import HEADER, compare
+            from cosmictagger_tf.benchmarking.reader_comparison import HEADER, compare
 
             say(HEADER)
             for row in compare(reader, data, test.read_iterations):

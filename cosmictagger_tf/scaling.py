@@ -1,4 +1,4 @@
-"""Door: how training would scale to many ranks, on paper."""
+"""Door: how training would scale to many ranks, calculated."""
 
 import sys
 
@@ -20,7 +20,7 @@ GROUPS = (ScalingConfig, NetworkConfig, DataConfig, DistributedConfig)
 
 def main(scaling, network, data, distributed) -> None:
     """Prints the table."""
-    from cosmictagger_tf.training.scaling_report import scaling_table
+    from cosmictagger_tf.benchmarking.scaling_table import scaling_table
 
     if launched().rank == 0:
         print(scaling_table(scaling, network, data, distributed))

@@ -20,7 +20,7 @@ FLOORS = [
     {"data", "networks", "execution"},
     {"runs", "simulation"},
     {"training"},
-    {"inference", "measuring"},
+    {"inference", "benchmarking"},
     {"flags"},
     {"doors"},
 ]

@@ -6,6 +6,7 @@ option, its name is kept (its `run.minibatch_size` is `minibatch_size` here).
 """
 
 from cosmictagger_tf.config.base import Config, flag_name, option, with_changes
+from cosmictagger_tf.config.benchmarking import BenchmarkConfig, ScalingConfig
 from cosmictagger_tf.config.data import DataConfig, IoTestConfig, SimulateConfig, SkipConfig
 from cosmictagger_tf.config.execution import DistributedConfig, ExecutionConfig, OutputConfig, RanksConfig
 from cosmictagger_tf.config.inference import (
@@ -16,7 +17,6 @@ from cosmictagger_tf.config.inference import (
     PredictConfig,
     WeightsConfig,
 )
-from cosmictagger_tf.config.measuring import BenchmarkConfig, ScalingConfig
 from cosmictagger_tf.config.network import NetworkConfig, check_image_shape
 from cosmictagger_tf.config.training import ImportConfig, OptimizerConfig, TrainConfig
 

@@ -5,10 +5,10 @@ from abc import ABC, abstractmethod
 import keras
 from keras import ops
 
+from cosmictagger_tf.benchmarking.clock import Timing, timed
+from cosmictagger_tf.benchmarking.compiled import wait
 from cosmictagger_tf.config import ExecutionConfig, NetworkConfig, OptimizerConfig
 from cosmictagger_tf.errors import ConfigError
-from cosmictagger_tf.measuring.clock import Timing, timed
-from cosmictagger_tf.measuring.compiled import wait
 from cosmictagger_tf.networks.segmentation import build_segmenter
 
 
@@ -64,11 +64,11 @@ def open_bench(network: NetworkConfig, optimizer: OptimizerConfig, settings: Exe
     """
     # Each of the two imports its backend, and the other one may not be installed.
     if keras.backend.backend() == "tensorflow":
-        from cosmictagger_tf.measuring.tensorflow_bench import TensorFlowBench
+        from cosmictagger_tf.benchmarking.tensorflow_bench import TensorFlowBench
 
         return TensorFlowBench(network, optimizer, settings, shape)
     if keras.backend.backend() == "jax":
-        from cosmictagger_tf.measuring.jax_bench import JaxBench
+        from cosmictagger_tf.benchmarking.jax_bench import JaxBench
 
         return JaxBench(network, optimizer, settings, shape)
     raise ConfigError(f"KERAS_BACKEND={keras.backend.backend()}: the benchmark runs with tensorflow or jax")

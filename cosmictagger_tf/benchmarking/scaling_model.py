@@ -1,4 +1,4 @@
-"""How training speeds up with the number of ranks: a model on paper, of one step.
+"""How training speeds up with the number of ranks: a model of one step.
 
 A step of N ranks is: every rank computes its part of the batch; the slowest is waited for; the gradients are averaged.
 The gradients leave the compiled part of the step all at once, so that none of this overlaps.

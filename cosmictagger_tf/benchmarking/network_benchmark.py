@@ -7,6 +7,12 @@ from itertools import pairwise
 import keras
 
 from cosmictagger_tf import execution
+from cosmictagger_tf.benchmarking.bench import Bench, open_bench
+from cosmictagger_tf.benchmarking.clock import Timing, peak_memory, timing_of
+from cosmictagger_tf.benchmarking.compiled import peak_device_memory
+from cosmictagger_tf.benchmarking.machine import describe, measure_limits
+from cosmictagger_tf.benchmarking.products import products_of, time_products
+from cosmictagger_tf.benchmarking.throughput import read_through
 from cosmictagger_tf.config import (
     BenchmarkConfig,
     DataConfig,
@@ -19,13 +25,7 @@ from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.dataset import Reader, open_reader
 from cosmictagger_tf.data.event import Event, PlanePixels
 from cosmictagger_tf.data.pipeline import training_dataset
-from cosmictagger_tf.data.throughput import read_through
 from cosmictagger_tf.data.transforms import downsample_event
-from cosmictagger_tf.measuring.bench import Bench, open_bench
-from cosmictagger_tf.measuring.clock import Timing, peak_memory, timing_of
-from cosmictagger_tf.measuring.compiled import peak_device_memory
-from cosmictagger_tf.measuring.machine import describe, measure_limits
-from cosmictagger_tf.measuring.products import products_of, time_products
 from cosmictagger_tf.text import counted
 
 # Steps of training with reading that do not count: other lengths of the lists than before are compiled in them.

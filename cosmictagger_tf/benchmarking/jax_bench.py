@@ -2,8 +2,8 @@
 
 import jax
 
-from cosmictagger_tf.measuring.bench import Bench
-from cosmictagger_tf.measuring.jax_operations import count
+from cosmictagger_tf.benchmarking.bench import Bench
+from cosmictagger_tf.benchmarking.jax_operations import count
 from cosmictagger_tf.training.jax_step import JaxStep, refuse_step
 from cosmictagger_tf.training.optimizers import build_optimizer
 

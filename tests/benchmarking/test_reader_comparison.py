@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from cosmictagger_tf import iotest
+from cosmictagger_tf.benchmarking.larcv_queue import MOST_VOXELS, LarcvQueue
 from cosmictagger_tf.config import DataConfig
 from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.data.event import PlanePixels
-from cosmictagger_tf.data.larcv_queue import MOST_VOXELS, LarcvQueue
 from cosmictagger_tf.data.transforms import downsample_event
 from cosmictagger_tf.doors import open_door
 from cosmictagger_tf.errors import DataError

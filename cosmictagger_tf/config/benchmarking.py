@@ -1,4 +1,4 @@
-"""Options of what is measured: networks on this machine, and many devices on paper."""
+"""Options of what is measured: networks on this machine, and a model of many ranks."""
 
 from dataclasses import dataclass
 

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from cosmictagger_tf.benchmarking.scaling_model import Machine, bytes_sent, model_step
 from cosmictagger_tf.config import DataConfig, DistributedConfig, NetworkConfig, ScalingConfig, check_image_shape
 from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.dataset import SyntheticReader
@@ -12,7 +13,6 @@ from cosmictagger_tf.text import counted
 from cosmictagger_tf.training.dry_run import step_cost
 from cosmictagger_tf.training.losses import BalancedLoss
 from cosmictagger_tf.training.model import SegmentationModel
-from cosmictagger_tf.training.scaling_model import Machine, bytes_sent, model_step
 
 
 def scaling_table(

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from cosmictagger_tf.measuring.clock import Timing, timed
-from cosmictagger_tf.measuring.compiled import compiled, wait
+from cosmictagger_tf.benchmarking.clock import Timing, timed
+from cosmictagger_tf.benchmarking.compiled import compiled, wait
 from cosmictagger_tf.networks.sparse.layers import TransposedConv
 
 

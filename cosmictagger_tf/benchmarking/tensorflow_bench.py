@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
-from cosmictagger_tf.measuring.bench import Bench
-from cosmictagger_tf.measuring.compiled import compiled
+from cosmictagger_tf.benchmarking.bench import Bench
+from cosmictagger_tf.benchmarking.compiled import compiled
 from cosmictagger_tf.training.dry_run import step_cost
 from cosmictagger_tf.training.losses import BalancedLoss
 from cosmictagger_tf.training.model import SegmentationModel

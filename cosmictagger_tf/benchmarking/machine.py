@@ -9,9 +9,9 @@ import keras
 from keras import ops
 
 from cosmictagger_tf import execution
+from cosmictagger_tf.benchmarking.clock import timed
+from cosmictagger_tf.benchmarking.compiled import compiled, wait
 from cosmictagger_tf.launch import usable_cores
-from cosmictagger_tf.measuring.clock import timed
-from cosmictagger_tf.measuring.compiled import compiled, wait
 
 # Rows of the matrices and numbers of the list, without a GPU and with one, which is not busy with fewer.
 PRODUCT_SIZE = (2048, 8192)

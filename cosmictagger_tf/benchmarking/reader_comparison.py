@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cosmictagger_tf.benchmarking.larcv_queue import LarcvQueue
+from cosmictagger_tf.benchmarking.throughput import Throughput
 from cosmictagger_tf.config import DataConfig, with_changes
 from cosmictagger_tf.data.dataset import FilesReader, Reader
 from cosmictagger_tf.data.inflate import inflate_chunks
 from cosmictagger_tf.data.larcv_h5 import LarcvFile
-from cosmictagger_tf.data.larcv_queue import LarcvQueue
 from cosmictagger_tf.data.pipeline import READ_AHEAD, BatchStream
 from cosmictagger_tf.data.sampling import training_entries
-from cosmictagger_tf.data.throughput import Throughput
 from cosmictagger_tf.errors import ConfigError, MissingPackageError
 
 DOWNSAMPLES, BATCHES = (0, 2), (1, 4, 16)

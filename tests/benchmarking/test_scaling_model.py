@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from cosmictagger_tf.training.scaling_model import Machine, bytes_sent, model_step
+from cosmictagger_tf.benchmarking.scaling_model import Machine, bytes_sent, model_step
 from tests.distributed.launching import needs_horovod
 from tests.doors import ROOT, TINY, refusal, run_door
 
@@ -55,7 +55,7 @@ def test_the_door_counts_the_network():
 def test_the_measurement_runs_and_draws(tmp_path):
     words = [
         sys.executable,
-        "scripts/scaling",
+        "scripts/measure_scaling",
         "--ranks=1,2",
         "--steps=4",
         "--skip=2",

@@ -1,0 +1,1 @@
+"""What things cost: reading, networks and ranks, measured on this machine or calculated."""

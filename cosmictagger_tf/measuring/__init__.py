@@ -1,1 +1,0 @@
-"""What things cost: time and memory of networks, measured on this machine."""

@@ -183,7 +183,7 @@ from cosmictagger_tf.config import DataConfig, NetworkConfig, OutputConfig, Weig
 from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.data.transforms import downsample_event
-from cosmictagger_tf.inference.predict import Predictor
+from cosmictagger_tf.networks.predictor import Predictor
 from cosmictagger_tf.inference.trained import find_trained
 from cosmictagger_tf.runs import RunFolder
 

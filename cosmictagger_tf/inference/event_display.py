@@ -30,8 +30,8 @@ from cosmictagger_tf.inference.event_picture import (
     plane_name,
     take_picture,
 )
-from cosmictagger_tf.inference.predict import Predictor
 from cosmictagger_tf.inference.trained import find_trained
+from cosmictagger_tf.networks.predictor import Predictor
 from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.simulation.geometry import CM_PER_ROW, PITCH, ROWS_PER_TPC
 

@@ -10,7 +10,7 @@ from cosmictagger_tf.data.event import Event
 from cosmictagger_tf.data.transforms import downsample_event
 from cosmictagger_tf.detector import BACKGROUND, CLASS_COLORS, CLASS_NAMES, NEUTRINO, ImageShape
 from cosmictagger_tf.errors import DataError
-from cosmictagger_tf.inference.predict import Predictor
+from cosmictagger_tf.networks.predictor import Predictor
 from cosmictagger_tf.training.evaluation import not_finite
 
 WIRES = ("induction", "induction", "collection")

@@ -25,11 +25,11 @@ from cosmictagger_tf.data.sampling import FILLER
 from cosmictagger_tf.errors import ConfigError, DataError
 from cosmictagger_tf.files import check_output, make_folder, sha256
 from cosmictagger_tf.inference.batches import prepared_batches
-from cosmictagger_tf.inference.predict import PixelPredictor
 from cosmictagger_tf.inference.progress import Progress
 from cosmictagger_tf.inference.scores_file import SCORED, Part, WorkFolder, copied_products, join_parts, plan_parts
 from cosmictagger_tf.inference.trained import TrainedModel, agreed_trained
 from cosmictagger_tf.inference.waiting import signs_of_life, wait_for_parts
+from cosmictagger_tf.networks.predictor import PixelPredictor
 from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.text import counted
 from cosmictagger_tf.training.agreement import check_data, check_options, tell_devices

@@ -15,7 +15,7 @@ from cosmictagger_tf.inference.evaluation import Evaluation
 from cosmictagger_tf.inference.evaluation_files import cut_rates
 from cosmictagger_tf.inference.event_display import draw_event
 from cosmictagger_tf.inference.event_picture import event_name, take_picture
-from cosmictagger_tf.inference.predict import Predictor
+from cosmictagger_tf.networks.predictor import Predictor
 from cosmictagger_tf.training.metrics import METRICS, metrics_from_counts, plane_key
 
 # Points of a dot in a picture of an event, which the page's width makes a third smaller: a pixel of the screen is left.

@@ -52,8 +52,8 @@ def event(simulated_file):
 def expected(run, event):
     """float32 [planes, height, width, classes], by the package itself, and the images that it saw."""
     from cosmictagger_tf.inference.event_picture import predict_scores
-    from cosmictagger_tf.inference.predict import Predictor
     from cosmictagger_tf.inference.trained import find_trained
+    from cosmictagger_tf.networks.predictor import Predictor
 
     where = OutputConfig(*(flag.partition("=")[2] for flag in run[:2]))
     trained = find_trained(frozenset(), RunFolder(where), DataConfig(), NetworkConfig(), WeightsConfig())

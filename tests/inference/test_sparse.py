@@ -53,7 +53,7 @@ def expected(segmenter, batch):
 
 def test_prediction_and_evaluation_see_the_same_scores(batch, segmenter, expected):
     from cosmictagger_tf.inference.details import DetailedEvaluator
-    from cosmictagger_tf.inference.predict import PixelPredictor
+    from cosmictagger_tf.networks.predictor import PixelPredictor
 
     scores, real = expected
     predicted = np.asarray(PixelPredictor(segmenter, xla=False).predict_on_batch(segmenter.prepare(batch[0])))

@@ -16,31 +16,23 @@ class Predictor(keras.Model):
     """
 
     def __init__(self, segmenter: Segmenter, xla: bool):
-        super().__init__()
-        self.segmenter = segmenter
+        # The network itself casts what it takes.
+        super().__init__(dtype="float32")
+        # An attribute, so that Keras knows its weights: JAX takes those of an unknown layer for constants.
+        self.segmenter, self.network = segmenter, segmenter.network
         self.built = True
         self.compile(jit_compile=xla)
 
     def call(self, batch):
         """The scores of a Batch, prepared by the segmenter where it says so."""
-        return scores_of(self.segmenter.logits(batch, training=False))
+        return scores_of(self.segmenter.logits(batch))
 
 
-class PixelPredictor(keras.Model):
-    """Runs a segmenter on Batches and gives each class's score at the pixels of the image's lists only.
-
-    Args:
-        segmenter: see networks/segmentation.py.
-        xla: compile with XLA.
+class PixelPredictor(Predictor):
+    """Gives each class's score at the pixels of the image's lists only.
 
     predict_on_batch(batch) returns float32 [batch, planes, P, classes]; of no use where padded.
     """
-
-    def __init__(self, segmenter: Segmenter, xla: bool):
-        super().__init__()
-        self.segmenter = segmenter
-        self.built = True
-        self.compile(jit_compile=xla)
 
     def call(self, batch):
         """The scores of a Batch, prepared by the segmenter where it says so."""

@@ -26,7 +26,7 @@ GROUPS = (DisplayConfig, OutputConfig, WeightsConfig, DataConfig, NetworkConfig,
 
 def main(given, display, output, weights, data, network, settings) -> None:
     """Draws and says where the pictures are."""
-    from cosmictagger_tf.inference.event_display import display_events
+    from cosmictagger_tf.inference.display.display_events import display_events
 
     for path in display_events(given, display, output, weights, data, network, settings):
         print(f"drawn: {path}")

@@ -40,9 +40,9 @@ GROUPS = (
 
 def main(given, options, output, weights, data, skip, network, settings, ranks) -> None:
     """Evaluates, prints the tables and writes the files."""
-    from cosmictagger_tf.inference.evaluation import evaluate
-    from cosmictagger_tf.inference.evaluation_files import report_place, write_evaluation
-    from cosmictagger_tf.inference.report import report_text
+    from cosmictagger_tf.inference.evaluate.evaluate_run import evaluate
+    from cosmictagger_tf.inference.evaluate.evaluation_files import report_place, write_evaluation
+    from cosmictagger_tf.inference.evaluate.report import report_text
 
     # Rank 0 alone writes.
     place = report_place(options, output, weights) if launched().rank == 0 else None

@@ -30,7 +30,7 @@ GROUPS = (OutputConfig, WeightsConfig, ExportConfig, DataConfig, NetworkConfig, 
 
 def main(given, output, weights, export, data, network, settings) -> None:
     """Exports and says where to."""
-    from cosmictagger_tf.inference.export import export_run
+    from cosmictagger_tf.inference.export.export_run import export_run
 
     print(f"exported to {export_run(given, output, weights, export, data, network, settings)}")
 

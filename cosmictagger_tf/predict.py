@@ -33,7 +33,7 @@ GROUPS = (PredictConfig, OutputConfig, WeightsConfig, DataConfig, NetworkConfig,
 
 def main(given, predict, output, weights, data, network, settings, distributed) -> None:
     """Predicts, and says where the file is."""
-    from cosmictagger_tf.inference.prediction import predict_file
+    from cosmictagger_tf.inference.predict.predict_file import predict_file
 
     events = predict_file(given, predict, output, weights, data, network, settings, distributed)
     if launched().rank == 0:

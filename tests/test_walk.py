@@ -184,11 +184,11 @@ from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.data.transforms import downsample_event
 from cosmictagger_tf.networks.predictor import Predictor
-from cosmictagger_tf.inference.trained import find_trained
+from cosmictagger_tf.inference.model_loading import find_model
 from cosmictagger_tf.runs import RunFolder
 
 data = DataConfig(file=(sample,))
-trained = find_trained(frozenset(), RunFolder(OutputConfig(folder, "straight")), data, NetworkConfig(), WeightsConfig())
+trained = find_model(frozenset(), RunFolder(OutputConfig(folder, "straight")), data, NetworkConfig(), WeightsConfig())
 reader = open_reader(trained.data)
 event = downsample_event(reader.read(1), trained.data.downsample)
 batch = make_batch([event], 1, event.shape)

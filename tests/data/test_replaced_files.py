@@ -13,7 +13,7 @@ from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.data.larcv_products import ProductFile, Products
 from cosmictagger_tf.data.neutrino import read_neutrinos
 from cosmictagger_tf.errors import DataError
-from cosmictagger_tf.inference.scores_file import WorkFolder, copied_products, join_parts, plan_parts
+from cosmictagger_tf.inference.predict.scores_file import WorkFolder, copied_products, join_parts, plan_parts
 
 PRODUCERS = ("neutrino_prediction", "cosmic_prediction")
 

@@ -15,7 +15,7 @@ from cosmictagger_tf.data.dataset import SyntheticReader, open_reader
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError, DataError, StoppedElsewhere
 from cosmictagger_tf.files import sha256
-from cosmictagger_tf.inference import trained
+from cosmictagger_tf.inference import model_loading
 from cosmictagger_tf.networks.segmentation import build_segmenter
 from cosmictagger_tf.runs import RunFolder, architecture
 from cosmictagger_tf.training.agreement import check_data, check_options, tell_devices
@@ -194,14 +194,14 @@ def run(tmp_path):
 
 def find(ranks, folder, step=-1):
     data = DataConfig(file=(f"of_rank_{ranks.rank}.h5",))
-    return trained.agreed_trained(
+    return model_loading.agreed_model(
         ranks, frozenset(), folder, data, NetworkConfig(), WeightsConfig(checkpoint_step=step)
     )
 
 
 def test_a_training_that_saves_meanwhile_gives_all_ranks_one_network(run, monkeypatch):
     folder, save = run
-    find_one = trained.find_trained
+    find_one = model_loading.find_model
     later = iter((30, 40))
 
     def find_and_save(*arguments):
@@ -209,7 +209,7 @@ def test_a_training_that_saves_meanwhile_gives_all_ranks_one_network(run, monkey
         save(next(later))
         return model
 
-    monkeypatch.setattr(trained, "find_trained", find_and_save)
+    monkeypatch.setattr(model_loading, "find_model", find_and_save)
 
     def load(ranks):
         with ranks.agreed():

@@ -12,7 +12,7 @@ from cosmictagger_tf.config import DataConfig
 from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.data.larcv_products import ProductFile
 from cosmictagger_tf.errors import DataError
-from cosmictagger_tf.inference.saved_model import ServedNetwork
+from cosmictagger_tf.inference.export.saved_model import ServedNetwork
 from cosmictagger_tf.training.checkpoints import CheckpointError, load_weights
 from tests.data.bad_files import IMAGE, VOXELS, sound_file
 from tests.test_architecture import MODULES, PACKAGE, imports
@@ -154,7 +154,7 @@ def test_the_exported_graph_calls_no_python(tmp_path):
     from tensorflow.python.saved_model.loader_impl import parse_saved_model
 
     from cosmictagger_tf.config import NetworkConfig
-    from cosmictagger_tf.inference.saved_model import export_saved_model
+    from cosmictagger_tf.inference.export.saved_model import export_saved_model
     from cosmictagger_tf.networks.segmentation import build_segmenter
     from tests.training.small import NETWORK, SHAPE
 

@@ -16,8 +16,8 @@ def test_predict_evaluate_and_export_give_the_same_scores(run, which, request, t
     import tensorflow as tf
 
     from cosmictagger_tf.config import DataConfig, NetworkConfig, OutputConfig, WeightsConfig
-    from cosmictagger_tf.inference.details import DetailedEvaluator
-    from cosmictagger_tf.inference.trained import find_trained
+    from cosmictagger_tf.inference.evaluate.details import DetailedEvaluator
+    from cosmictagger_tf.inference.model_loading import find_model
     from cosmictagger_tf.runs import RunFolder
 
     path = request.getfixturevalue(which)
@@ -25,7 +25,7 @@ def test_predict_evaluate_and_export_give_the_same_scores(run, which, request, t
     run_door("export", *run, f"--export_dir={tmp_path}/model")
     exported = tf.saved_model.load(str(tmp_path / "model")).signatures["pixels"]
     where = OutputConfig(*(flag.partition("=")[2] for flag in run[:2]))
-    found = find_trained(frozenset(), RunFolder(where), DataConfig(), NetworkConfig(), WeightsConfig())
+    found = find_model(frozenset(), RunFolder(where), DataConfig(), NetworkConfig(), WeightsConfig())
     file = LarcvFile(str(path), "sbndwire", "sbnd_cosmicseg")
     evaluator = DetailedEvaluator(found.segmenter(file.shape, True), found.scheme, True)
     for entry in range(3):

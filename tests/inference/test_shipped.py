@@ -19,8 +19,8 @@ from cosmictagger_tf.config import (
 )
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import sha256
-from cosmictagger_tf.inference.evaluation_files import report_place
-from cosmictagger_tf.inference.trained import find_trained, shift_background
+from cosmictagger_tf.inference.evaluate.evaluation_files import report_place
+from cosmictagger_tf.inference.model_loading import find_model, shift_background
 from cosmictagger_tf.networks.build import build_network
 from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.training import shipped
@@ -64,7 +64,7 @@ def test_their_working_point_is_theirs_unless_another_is_given(tmp_path, monkeyp
     def shift(given, **weights):
         others = (RunFolder(OutputConfig()), DataConfig(synthetic=True), NetworkConfig())
         options = WeightsConfig(weights="sparse_small", **weights)
-        return find_trained(frozenset(given), *others, options).background_shift
+        return find_model(frozenset(given), *others, options).background_shift
 
     assert shift([]) == -0.25
     assert shift(["background_shift"], background_shift=0.0) == 0.0
@@ -74,7 +74,7 @@ def test_their_working_point_is_theirs_unless_another_is_given(tmp_path, monkeyp
 def test_how_a_network_computes_is_not_what_it_was_trained_with():
     asked = NetworkConfig(remat=True, weight_decay=0.5)
     given, weights = frozenset({"remat", "weight_decay"}), WeightsConfig(weights="sparse_small")
-    found = find_trained(given, RunFolder(OutputConfig()), DataConfig(), asked, weights).network
+    found = find_model(given, RunFolder(OutputConfig()), DataConfig(), asked, weights).network
     assert found.remat and found.weight_decay == 0.5 and found.conv_mode == "sparse"
 
 
@@ -101,7 +101,7 @@ def test_a_run_with_a_penalty_on_its_weights_is_found(tmp_path):
         "train", *TINY, "--synthetic", "--weight_decay=0.001", "--iterations=1", f"--output_dir={tmp_path}", "--noxla"
     )
     folder = RunFolder(OutputConfig(str(tmp_path), "test"))
-    found = find_trained(frozenset(), folder, DataConfig(), NetworkConfig(), WeightsConfig())
+    found = find_model(frozenset(), folder, DataConfig(), NetworkConfig(), WeightsConfig())
     assert found.step == 1 and found.weights.exists()
 
 
@@ -154,8 +154,8 @@ def test_weights_outside_a_run_are_of_the_run_that_is_named_or_of_what_the_flags
 
 
 def test_evaluate_says_that_nothing_is_written(monkeypatch, capsys):
-    monkeypatch.setattr("cosmictagger_tf.inference.evaluation.evaluate", lambda *_: object())
-    monkeypatch.setattr("cosmictagger_tf.inference.report.report_text", lambda found: "the tables")
+    monkeypatch.setattr("cosmictagger_tf.inference.evaluate.evaluate_run.evaluate", lambda *_: object())
+    monkeypatch.setattr("cosmictagger_tf.inference.evaluate.report.report_text", lambda found: "the tables")
     evaluate.main(frozenset(), EvaluateConfig(), OutputConfig(), WeightsConfig(weights="sparse_small"), *5 * [None])
     tables, said = capsys.readouterr().out.splitlines()
     assert tables == "the tables" and said.startswith("nothing is written: ") and "--report=NAME.html" in said

@@ -7,7 +7,7 @@ from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.larcv_h5 import LarcvFile
 from cosmictagger_tf.data.transforms import downsample_event
-from cosmictagger_tf.inference.trained import as_it_computes
+from cosmictagger_tf.inference.model_loading import as_it_computes
 from cosmictagger_tf.networks.segmentation import build_segmenter
 from cosmictagger_tf.training.checkpoints import load_weights
 
@@ -52,7 +52,7 @@ def expected(segmenter, batch):
 
 
 def test_prediction_and_evaluation_see_the_same_scores(batch, segmenter, expected):
-    from cosmictagger_tf.inference.details import DetailedEvaluator
+    from cosmictagger_tf.inference.evaluate.details import DetailedEvaluator
     from cosmictagger_tf.networks.predictor import PixelPredictor
 
     scores, real = expected
@@ -94,7 +94,7 @@ def test_what_is_not_the_same_network_is_not_taken_for_it():
 def test_the_exported_model_gives_its_scores(events, batch, segmenter, expected, tmp_path, inside):
     import tensorflow as tf
 
-    from cosmictagger_tf.inference.saved_model import ServedNetwork, export_saved_model
+    from cosmictagger_tf.inference.export.saved_model import ServedNetwork, export_saved_model
 
     export_saved_model(ServedNetwork(segmenter, inside), tmp_path / "model", {})
     served = tf.saved_model.load(str(tmp_path / "model")).signatures

@@ -15,7 +15,7 @@ import pytest
 from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.errors import ReadError
 from cosmictagger_tf.files import replaced_file, replaced_folder
-from cosmictagger_tf.inference.trained import find_checkpoint
+from cosmictagger_tf.inference.model_loading import find_checkpoint
 from cosmictagger_tf.runs import architecture
 from cosmictagger_tf.training.checkpoints import NEWEST, CheckpointError, CheckpointStore, load_weights
 from cosmictagger_tf.training.recorders import CsvHistory

@@ -20,7 +20,7 @@ from cosmictagger_tf.config import (
 )
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError, UserError
-from cosmictagger_tf.inference.export import export_run
+from cosmictagger_tf.inference.export.export_run import export_run
 from cosmictagger_tf.networks.build import build_network
 from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.training.checkpoints import CheckpointError, CheckpointStore, load_weights

@@ -10,7 +10,7 @@ from cosmictagger_tf.config import DataConfig, NetworkConfig, OutputConfig, Weig
 from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.data.transforms import downsample_event
-from cosmictagger_tf.inference.trained import find_trained
+from cosmictagger_tf.inference.model_loading import find_model
 from cosmictagger_tf.networks.predictor import Predictor
 from cosmictagger_tf.runs import RunFolder
 from tests.doors import TINY, checkpoint_arrays, run_door
@@ -50,7 +50,7 @@ def test_evaluation_depends_neither_on_xla_nor_on_the_batch_size(folder, sample_
 def test_the_export_scores_bare_pixel_lists_and_dense_images_alike(folder, sample_file, tmp_path):
     run_door("export", f"--output_dir={folder}", "--run_id=straight", f"--export_dir={tmp_path}/model")
     loaded = tf.saved_model.load(tmp_path / "model")
-    trained = find_trained(
+    trained = find_model(
         frozenset(), RunFolder(OutputConfig(str(folder), "straight")), DataConfig(), NetworkConfig(), WeightsConfig()
     )
     reader = open_reader(DataConfig(file=(str(sample_file),)))

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from cosmictagger_tf.errors import ConfigError, RankLost
-from cosmictagger_tf.inference.scores_file import Part, WorkFolder
+from cosmictagger_tf.inference.predict.scores_file import Part, WorkFolder
 from cosmictagger_tf.training.ranks import Ranks
 
 # Seconds between two signs of life of a rank, and of silence after which rank 0 waits for it no more.

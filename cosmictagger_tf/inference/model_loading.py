@@ -1,4 +1,4 @@
-"""A trained network, as a run left it: its architecture and weights, found from the run's folder."""
+"""Model loading: a trained network's architecture and weights, found from its run's folder or where the flags say."""
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -104,16 +104,16 @@ def shift_background(network: keras.Model, shift: float):
     layer.bias.assign(ops.convert_to_numpy(layer.bias) + shift * np.eye(N_CLASSES, dtype="float32")[BACKGROUND])
 
 
-def agreed_trained(ranks: Ranks, given: frozenset, folder: RunFolder, data: DataConfig, *configs) -> TrainedModel:
-    """The trained model that rank 0 finds (see find_trained), on all ranks; each has its own names of the data's files.
+def agreed_model(ranks: Ranks, given: frozenset, folder: RunFolder, data: DataConfig, *configs) -> TrainedModel:
+    """The trained model that rank 0 finds (see find_model), on all ranks; each has its own names of the data's files.
 
     A training that saves meanwhile would give ranks that look for themselves different networks.
     """
-    trained = ranks.decided(lambda: find_trained(given, folder, data, *configs))
+    trained = ranks.decided(lambda: find_model(given, folder, data, *configs))
     return replace(trained, data=replace(trained.data, file=data.file, reader=data.reader))
 
 
-def find_trained(
+def find_model(
     given: frozenset, folder: RunFolder, data: DataConfig, network: NetworkConfig, weights: WeightsConfig, say=print
 ) -> TrainedModel:
     """The trained model that the flags mean.

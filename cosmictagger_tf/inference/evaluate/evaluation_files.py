@@ -13,8 +13,8 @@ from cosmictagger_tf.config.text import readable
 from cosmictagger_tf.detector import CLASS_NAMES
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import make_place, replaced_file, write_json
-from cosmictagger_tf.inference.evaluation import Evaluation
-from cosmictagger_tf.inference.event_cut import rate
+from cosmictagger_tf.inference.evaluate.evaluate_run import Evaluation
+from cosmictagger_tf.inference.evaluate.event_cut import pass_rates
 from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.training.metrics import METRICS, metrics_from_counts, plane_key
 
@@ -43,7 +43,7 @@ def write_evaluation(found: Evaluation, options: EvaluateConfig, base: Path) -> 
     write_json(paths[0], describe(found, options))
     write_events(found, paths[1])
     if options.html:
-        from cosmictagger_tf.inference.report_page import write_report
+        from cosmictagger_tf.inference.evaluate.report_page import write_report
 
         paths.append(base)
         write_report(found, options, base)
@@ -70,28 +70,11 @@ def describe(found: Evaluation, options: EvaluateConfig) -> dict:
             name: {"auc": c.auc, "auc_error": c.auc_error, "average_precision": c.average_precision, "lacks": c.lacks}
             for name, c in curves.items()
         },
-        "event_cut": cut_rates(found),
+        "event_cut": pass_rates(found.cut, found.neutrinos),
         "bins": {title: [asdict(bin) for bin in bins] for title, bins in found.bins.items()},
         **execution.describe(),
     }
     return _without_nan(record)
-
-
-def cut_rates(found: Evaluation) -> dict[str, dict]:
-    """The event cut's pass rates with their intervals: each condition, both, and both by flavour or absence of one."""
-    groups = {
-        "enough pixels": (found.cut.enough, slice(None)),
-        "matching drift times": (found.cut.matched, slice(None)),
-        "both": (found.cut.passed, slice(None)),
-    }
-    if found.neutrinos is not None:
-        flavours = np.array([n.flavour if n else "no neutrino" for n in found.neutrinos])
-        groups |= {f"both, {name}": (found.cut.passed, flavours == name) for name in sorted(set(flavours))}
-    result = {}
-    for name, (passed, chosen) in groups.items():
-        value, low, high = rate(passed[chosen])
-        result[name] = {"events": len(passed[chosen]), "rate": value, "low": low, "high": high}
-    return result
 
 
 def write_events(found: Evaluation, path: Path):

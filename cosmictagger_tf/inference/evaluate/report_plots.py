@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 
 from cosmictagger_tf.detector import CLASS_NAMES, NEUTRINO
 from cosmictagger_tf.figures import drawing, new_figure
-from cosmictagger_tf.inference.breakdown import SHOWN, Bin
-from cosmictagger_tf.inference.curves import ScoreHistogram
-from cosmictagger_tf.inference.event_cut import EventCut
+from cosmictagger_tf.inference.evaluate.breakdown import SHOWN, Bin
+from cosmictagger_tf.inference.evaluate.curves import ScoreHistogram
+from cosmictagger_tf.inference.evaluate.event_cut import EventCut
 from cosmictagger_tf.inference.event_picture import DRAWN_COLORS
 from cosmictagger_tf.text import counted
 from cosmictagger_tf.training.evaluation import EventTable

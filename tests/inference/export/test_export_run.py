@@ -17,8 +17,8 @@ from cosmictagger_tf.data.larcv_h5 import LarcvFile
 from cosmictagger_tf.data.transforms import downsample_event
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError
-from cosmictagger_tf.inference.export import check_place
-from cosmictagger_tf.inference.saved_model import ServedNetwork, keep_others
+from cosmictagger_tf.inference.export.export_run import check_place
+from cosmictagger_tf.inference.export.saved_model import ServedNetwork, keep_others
 from cosmictagger_tf.networks.segmentation import build_segmenter
 from cosmictagger_tf.runs import RunFolder
 from tests.doors import refusal, run_door
@@ -52,11 +52,11 @@ def event(simulated_file):
 def expected(run, event):
     """float32 [planes, height, width, classes], by the package itself, and the images that it saw."""
     from cosmictagger_tf.inference.event_picture import predict_scores
-    from cosmictagger_tf.inference.trained import find_trained
+    from cosmictagger_tf.inference.model_loading import find_model
     from cosmictagger_tf.networks.predictor import Predictor
 
     where = OutputConfig(*(flag.partition("=")[2] for flag in run[:2]))
-    trained = find_trained(frozenset(), RunFolder(where), DataConfig(), NetworkConfig(), WeightsConfig())
+    trained = find_model(frozenset(), RunFolder(where), DataConfig(), NetworkConfig(), WeightsConfig())
     small = downsample_event(event, trained.data.downsample)
     scores = predict_scores(Predictor(trained.segmenter(event.shape), xla=False), small)
     assert np.ptp(scores) > 1e-2

@@ -17,15 +17,15 @@ from cosmictagger_tf.data.neutrino import Neutrino, read_neutrinos
 from cosmictagger_tf.detector import NEUTRINO
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.figures import new_figure
-from cosmictagger_tf.inference.breakdown import breakdowns
-from cosmictagger_tf.inference.curves import Curve, ScoreHistogram
-from cosmictagger_tf.inference.details import EventDetails, details_of
-from cosmictagger_tf.inference.evaluation_files import write_events
-from cosmictagger_tf.inference.event_cut import apply_cut, rate
-from cosmictagger_tf.inference.intervals import _weighted_summary, bootstrap_intervals
-from cosmictagger_tf.inference.report import report_text
-from cosmictagger_tf.inference.report_page import _metrics, _score
-from cosmictagger_tf.inference.report_plots import curves
+from cosmictagger_tf.inference.evaluate.breakdown import breakdowns
+from cosmictagger_tf.inference.evaluate.curves import Curve, ScoreHistogram
+from cosmictagger_tf.inference.evaluate.details import EventDetails, details_of
+from cosmictagger_tf.inference.evaluate.evaluation_files import write_events
+from cosmictagger_tf.inference.evaluate.event_cut import apply_cut, rate
+from cosmictagger_tf.inference.evaluate.intervals import _weighted_summary, bootstrap_intervals
+from cosmictagger_tf.inference.evaluate.report import report_text
+from cosmictagger_tf.inference.evaluate.report_page import _metrics, _score
+from cosmictagger_tf.inference.evaluate.report_plots import curves
 from cosmictagger_tf.training.evaluation import EventTable
 from tests.doors import refusal, run_door
 

@@ -5,8 +5,8 @@ import time
 import pytest
 
 from cosmictagger_tf.errors import ConfigError, RankLost
-from cosmictagger_tf.inference import waiting
-from cosmictagger_tf.inference.scores_file import Part, WorkFolder
+from cosmictagger_tf.inference.predict import waiting
+from cosmictagger_tf.inference.predict.scores_file import Part, WorkFolder
 from tests.distributed.threads import together
 
 

@@ -11,11 +11,11 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from cosmictagger_tf.detector import ImageShape
-from cosmictagger_tf.inference.event_display import draw_event
+from cosmictagger_tf.inference.evaluate.report_page import SMALLEST_DOT, STYLE
+from cosmictagger_tf.inference.evaluate.report_plots import figure_svg
+from cosmictagger_tf.inference.event_figure import draw_event
 from cosmictagger_tf.inference.event_picture import DRAWN_COLORS, EventPicture, PlanePicture
-from cosmictagger_tf.inference.report_page import SMALLEST_DOT, STYLE
-from cosmictagger_tf.inference.report_plots import figure_svg
-from tests.inference.test_display import CHROMIUM, browse
+from tests.inference.display.test_display_events import CHROMIUM, browse
 
 PANELS = ("charge", "truth", "prediction", "neutrino score")
 # Where in the page each raster of a picture is, by picture.

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cosmictagger_tf.inference.details import EventDetails
+from cosmictagger_tf.data.neutrino import Neutrino
+from cosmictagger_tf.inference.evaluate.details import EventDetails
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,27 @@ def apply_cut(details: EventDetails, pixels: int, rows: float) -> EventCut:
     return EventCut(
         (details.neutrino_pixels > pixels).all(axis=1), difference, np.nan_to_num(difference, nan=np.inf) <= rows
     )
+
+
+def pass_rates(cut: EventCut, neutrinos: list[Neutrino | None] | None) -> dict[str, dict]:
+    """The pass rates with their intervals: of each condition, of both, and of both by flavour or absence of one.
+
+    Args:
+        neutrinos: the true one of each event; None where the file does not say.
+    """
+    groups = {
+        "enough pixels": (cut.enough, slice(None)),
+        "matching drift times": (cut.matched, slice(None)),
+        "both": (cut.passed, slice(None)),
+    }
+    if neutrinos is not None:
+        flavours = np.array([n.flavour if n else "no neutrino" for n in neutrinos])
+        groups |= {f"both, {name}": (cut.passed, flavours == name) for name in sorted(set(flavours))}
+    result = {}
+    for name, (passed, chosen) in groups.items():
+        value, low, high = rate(passed[chosen])
+        result[name] = {"events": len(passed[chosen]), "rate": value, "low": low, "high": high}
+    return result
 
 
 def rate(passed: np.ndarray) -> tuple[float, float, float]:

@@ -11,7 +11,7 @@ from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.data.event import PlanePixels
 from cosmictagger_tf.data.larcv_writer import LarcvWriter
 from cosmictagger_tf.errors import DataError
-from cosmictagger_tf.inference.scores_file import WorkFolder, copied_products, join_parts, plan_parts
+from cosmictagger_tf.inference.predict.scores_file import WorkFolder, copied_products, join_parts, plan_parts
 from tests.data.bad_files import (
     EXTENTS,
     IMAGE,

@@ -17,7 +17,7 @@ from cosmictagger_tf.data.larcv_h5 import LarcvFile
 from cosmictagger_tf.data.transforms import at_stored_pixels, downsample_event
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError
-from cosmictagger_tf.inference.scores_file import WorkFolder, plan_parts
+from cosmictagger_tf.inference.predict.scores_file import WorkFolder, plan_parts
 from tests.data.larcv_tools import library_content, library_images
 from tests.doors import ROOT, refusal, run_door
 from tests.inference.conftest import same_content, scores_of

@@ -25,10 +25,17 @@ from cosmictagger_tf.data.sampling import FILLER
 from cosmictagger_tf.errors import ConfigError, DataError
 from cosmictagger_tf.files import check_output, make_folder, sha256
 from cosmictagger_tf.inference.batches import prepared_batches
+from cosmictagger_tf.inference.model_loading import TrainedModel, agreed_model
+from cosmictagger_tf.inference.predict.scores_file import (
+    SCORED,
+    Part,
+    WorkFolder,
+    copied_products,
+    join_parts,
+    plan_parts,
+)
+from cosmictagger_tf.inference.predict.waiting import signs_of_life, wait_for_parts
 from cosmictagger_tf.inference.progress import Progress
-from cosmictagger_tf.inference.scores_file import SCORED, Part, WorkFolder, copied_products, join_parts, plan_parts
-from cosmictagger_tf.inference.trained import TrainedModel, agreed_trained
-from cosmictagger_tf.inference.waiting import signs_of_life, wait_for_parts
 from cosmictagger_tf.networks.predictor import PixelPredictor
 from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.text import counted
@@ -70,7 +77,7 @@ def predict_file(
             with ranks.agreed():
                 check_options(ranks, predict, output, weights, data, network, settings)
                 check_place(path, predict.overwrite, data)
-                trained = agreed_trained(ranks, given, RunFolder(output), data, network, weights)
+                trained = agreed_model(ranks, given, RunFolder(output), data, network, weights)
                 # Labels are carried over as they are: a bad one is no reason not to predict.
                 reader = open_reader(with_changes(trained.data, producer_label=""))
                 assert isinstance(reader, FilesReader)

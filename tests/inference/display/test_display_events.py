@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 
 from cosmictagger_tf.data.event import Event, PlanePixels
 from cosmictagger_tf.detector import ImageShape
-from cosmictagger_tf.inference.curves import ScoreHistogram
-from cosmictagger_tf.inference.event_display import draw_event, save_figure
-from cosmictagger_tf.inference.event_page import build_figure, write_page
+from cosmictagger_tf.inference.display.event_page import build_figure, write_page
+from cosmictagger_tf.inference.evaluate.curves import ScoreHistogram
+from cosmictagger_tf.inference.evaluate.report_plots import curves
+from cosmictagger_tf.inference.event_figure import draw_event, save_figure
 from cosmictagger_tf.inference.event_picture import take_picture
-from cosmictagger_tf.inference.report_plots import curves
 from tests.doors import refusal, run_door
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

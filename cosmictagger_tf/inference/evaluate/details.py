@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cosmictagger_tf.detector import NEUTRINO, PADDING_COORDINATE
-from cosmictagger_tf.inference.curves import ScoreHistogram
+from cosmictagger_tf.inference.evaluate.curves import ScoreHistogram
 from cosmictagger_tf.networks.segmentation import scores_of
 from cosmictagger_tf.training.evaluation import Evaluator, measures
 

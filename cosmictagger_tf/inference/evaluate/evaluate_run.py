@@ -21,13 +21,13 @@ from cosmictagger_tf.data.neutrino import Neutrino, read_neutrinos
 from cosmictagger_tf.data.pipeline import evaluation_dataset
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.inference.batches import prepared_batches
-from cosmictagger_tf.inference.breakdown import Bin, breakdowns
-from cosmictagger_tf.inference.curves import ScoreHistogram
-from cosmictagger_tf.inference.details import DetailedEvaluator, EventDetails, details_of
-from cosmictagger_tf.inference.event_cut import EventCut, apply_cut
-from cosmictagger_tf.inference.intervals import bootstrap_intervals
+from cosmictagger_tf.inference.evaluate.breakdown import Bin, breakdowns
+from cosmictagger_tf.inference.evaluate.curves import ScoreHistogram
+from cosmictagger_tf.inference.evaluate.details import DetailedEvaluator, EventDetails, details_of
+from cosmictagger_tf.inference.evaluate.event_cut import EventCut, apply_cut
+from cosmictagger_tf.inference.evaluate.intervals import bootstrap_intervals
+from cosmictagger_tf.inference.model_loading import TrainedModel, agreed_model
 from cosmictagger_tf.inference.progress import Progress
-from cosmictagger_tf.inference.trained import TrainedModel, agreed_trained
 from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.training.agreement import check_data, check_options, tell_devices
 from cosmictagger_tf.training.bad_events import BadEvents
@@ -102,7 +102,7 @@ def evaluate_as(ranks: Ranks, given, options, output, weights, data, network, se
     with ranks.agreed():
         check_options(ranks, options, output, weights, data, network, settings, skip)
         ranks.part("minibatch_size", data.minibatch_size)
-        trained = agreed_trained(ranks, given, RunFolder(output), data, network, weights)
+        trained = agreed_model(ranks, given, RunFolder(output), data, network, weights)
         reader = open_labelled(trained.data)
         check_data(ranks, "file", reader)
         tell_devices(ranks, ranks.teller(print))

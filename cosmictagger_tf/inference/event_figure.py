@@ -1,6 +1,5 @@
-"""Event displays: charge, truth, prediction and neutrino score of a readout, plane by plane."""
+"""The figure of an event: charge, truth, prediction and neutrino score, plane by plane."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,9 @@ from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from cosmictagger_tf import execution
-from cosmictagger_tf.config import check_image_shape
-from cosmictagger_tf.config.text import readable
-from cosmictagger_tf.data.dataset import FilesReader, open_reader
 from cosmictagger_tf.detector import ADC_THRESHOLD, COSMIC, N_CLASSES, NEUTRINO
-from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.figures import drawing, new_figure
-from cosmictagger_tf.files import make_folder, replaced_file
+from cosmictagger_tf.files import replaced_file
 from cosmictagger_tf.inference.event_picture import (
     DRAWN_COLORS,
     NO_CHARGE,
@@ -26,13 +20,8 @@ from cosmictagger_tf.inference.event_picture import (
     PlanePicture,
     charge_label,
     class_label,
-    event_name,
     plane_name,
-    take_picture,
 )
-from cosmictagger_tf.inference.trained import find_trained
-from cosmictagger_tf.networks.predictor import Predictor
-from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.simulation.geometry import CM_PER_ROW, PITCH, ROWS_PER_TPC
 
 PANEL = (4.6, 3.1)  # inches
@@ -187,38 +176,3 @@ def save_figure(figure: Figure, path: Path):
     """Writes a figure to a file that is complete or absent; the ending chooses the format."""
     with replaced_file(path) as beside:
         figure.savefig(beside, dpi=DPI, format=path.suffix[1:])
-
-
-def display_events(given, display, output, weights, data, network, settings) -> Iterator[Path]:
-    """Draws the chosen events, one picture each; yields each path when it is written.
-
-    Args:
-        given: names of the options that the user set.
-        display, output, weights, data, network, settings: the configs of those names.
-
-    Raises:
-        UserError: no such entry or run, weights that do not fit, a bad entry.
-    """
-    execution.prepare(settings)
-    trained = find_trained(given, RunFolder(output), data, network, weights) if display.predict else None
-    data = trained.data if trained else data
-    reader = open_reader(data)
-    check_image_shape(reader.shape, data.downsample, 0)
-    predictor = Predictor(trained.segmenter(reader.shape, settings.uses_xla), settings.uses_xla) if trained else None
-    folder = Path(display.display_dir)
-    make_folder(folder, "display_dir")
-    for entry in map(int, display.entries):
-        if entry >= len(reader):
-            raise ConfigError(f"--entries={entry}: {', '.join(reader.files)} has the entries 0 to {len(reader) - 1}")
-        event = reader.read(entry)
-        file = reader.locate(entry)[0].path if isinstance(reader, FilesReader) else reader.files[0]
-        title = f"{readable(Path(file).name)}, {event_name(entry, event.event_id)}"
-        picture = take_picture(title, event, predictor, data.downsample)
-        path = folder / f"event_{entry}.{display.display_format}"
-        if display.display_format == "html":
-            from cosmictagger_tf.inference.event_page import write_page
-
-            write_page(picture, path)
-        else:
-            save_figure(draw_event(picture), path)
-        yield path

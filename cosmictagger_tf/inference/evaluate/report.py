@@ -1,7 +1,7 @@
 """Tables of metrics, for people."""
 
-from cosmictagger_tf.inference.evaluation import Evaluation
-from cosmictagger_tf.inference.evaluation_files import cut_rates
+from cosmictagger_tf.inference.evaluate.evaluate_run import Evaluation
+from cosmictagger_tf.inference.evaluate.event_cut import pass_rates
 from cosmictagger_tf.text import counted
 from cosmictagger_tf.training.evaluation import EventTable
 from cosmictagger_tf.training.metrics import HEADLINE_METRICS, plane_key
@@ -16,7 +16,7 @@ def report_text(found: Evaluation) -> str:
         f"average precision {curve.average_precision:.5f}"
     )
     lines += [f"neutrino score of the stored pixels: {f'{curve.lacks} in the truth' if curve.lacks else areas}"]
-    rates = cut_rates(found)["both"]
+    rates = pass_rates(found.cut, found.neutrinos)["both"]
     lines += [
         f"event cut: {found.cut.passed.sum()} of {counted(rates['events'], 'event')} pass "
         f"({rates['rate']:.1%}, 95 % interval {rates['low']:.1%} to {rates['high']:.1%})"

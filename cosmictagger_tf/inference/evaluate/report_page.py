@@ -9,11 +9,11 @@ from cosmictagger_tf import execution
 from cosmictagger_tf.config import EvaluateConfig
 from cosmictagger_tf.config.text import readable
 from cosmictagger_tf.files import replaced_file
-from cosmictagger_tf.inference import report_plots
-from cosmictagger_tf.inference.curves import BINS, LIMIT
-from cosmictagger_tf.inference.evaluation import Evaluation
-from cosmictagger_tf.inference.evaluation_files import cut_rates
-from cosmictagger_tf.inference.event_display import draw_event
+from cosmictagger_tf.inference.evaluate import report_plots
+from cosmictagger_tf.inference.evaluate.curves import BINS, LIMIT
+from cosmictagger_tf.inference.evaluate.evaluate_run import Evaluation
+from cosmictagger_tf.inference.evaluate.event_cut import pass_rates
+from cosmictagger_tf.inference.event_figure import draw_event
 from cosmictagger_tf.inference.event_picture import event_name, take_picture
 from cosmictagger_tf.networks.predictor import Predictor
 from cosmictagger_tf.training.metrics import METRICS, metrics_from_counts, plane_key
@@ -146,7 +146,7 @@ def _cut(found, options):
     rows = "".join(
         f"<tr><td>{name}</td><td>{r['events']}</td><td>{r['rate']:.1%}</td>"
         f"<td>{r['low']:.1%} to {r['high']:.1%}</td></tr>"
-        for name, r in cut_rates(found).items()
+        for name, r in pass_rates(found.cut, found.neutrinos).items()
     )
     text = (
         f"<p>An event passes with more than {options.event_cut_pixels} stored pixels predicted as neutrino in "

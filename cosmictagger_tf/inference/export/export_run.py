@@ -20,8 +20,8 @@ from cosmictagger_tf.data.augmentation import knows_cathode
 from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import make_folder, replaced_file, tidy
-from cosmictagger_tf.inference.saved_model import GEOMETRY, ServedNetwork, export_saved_model
-from cosmictagger_tf.inference.trained import find_trained
+from cosmictagger_tf.inference.export.saved_model import GEOMETRY, ServedNetwork, export_saved_model
+from cosmictagger_tf.inference.model_loading import find_model
 from cosmictagger_tf.runs import RunFolder
 
 DEFAULT_NAMES = {"saved_model": "saved_model", "keras": "model.keras"}
@@ -53,7 +53,7 @@ def export_run(
         raise ConfigError("--export_dir: say where to; these weights are of no run, in whose folder the model would be")
     path = Path(export.export_dir) if export.export_dir else folder.path / DEFAULT_NAMES[export.export_format]
     check_place(path, export.export_format)
-    trained = find_trained(given, folder, data, network, weights)
+    trained = find_model(given, folder, data, network, weights)
     shape = open_reader(trained.data).shape if data.file or data.synthetic else trained.image_shape
     if shape is None:
         raise ConfigError(f"--file: give a file of the images that the model is for: {trained.weights} says no size")

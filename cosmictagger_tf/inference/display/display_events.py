@@ -1,0 +1,51 @@
+"""Event displays: chosen events of a file as pictures or pages, with what a trained network predicts."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from cosmictagger_tf import execution
+from cosmictagger_tf.config import check_image_shape
+from cosmictagger_tf.config.text import readable
+from cosmictagger_tf.data.dataset import FilesReader, open_reader
+from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.files import make_folder
+from cosmictagger_tf.inference.event_figure import draw_event, save_figure
+from cosmictagger_tf.inference.event_picture import event_name, take_picture
+from cosmictagger_tf.inference.model_loading import find_model
+from cosmictagger_tf.networks.predictor import Predictor
+from cosmictagger_tf.runs import RunFolder
+
+
+def display_events(given, display, output, weights, data, network, settings) -> Iterator[Path]:
+    """Draws the chosen events, one picture each; yields each path when it is written.
+
+    Args:
+        given: names of the options that the user set.
+        display, output, weights, data, network, settings: the configs of those names.
+
+    Raises:
+        UserError: no such entry or run, weights that do not fit, a bad entry.
+    """
+    execution.prepare(settings)
+    trained = find_model(given, RunFolder(output), data, network, weights) if display.predict else None
+    data = trained.data if trained else data
+    reader = open_reader(data)
+    check_image_shape(reader.shape, data.downsample, 0)
+    predictor = Predictor(trained.segmenter(reader.shape, settings.uses_xla), settings.uses_xla) if trained else None
+    folder = Path(display.display_dir)
+    make_folder(folder, "display_dir")
+    for entry in map(int, display.entries):
+        if entry >= len(reader):
+            raise ConfigError(f"--entries={entry}: {', '.join(reader.files)} has the entries 0 to {len(reader) - 1}")
+        event = reader.read(entry)
+        file = reader.locate(entry)[0].path if isinstance(reader, FilesReader) else reader.files[0]
+        title = f"{readable(Path(file).name)}, {event_name(entry, event.event_id)}"
+        picture = take_picture(title, event, predictor, data.downsample)
+        path = folder / f"event_{entry}.{display.display_format}"
+        if display.display_format == "html":
+            from cosmictagger_tf.inference.display.event_page import write_page
+
+            write_page(picture, path)
+        else:
+            save_figure(draw_event(picture), path)
+        yield path

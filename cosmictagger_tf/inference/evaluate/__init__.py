@@ -1,0 +1,1 @@
+"""Logits to metrics, tables and a report."""

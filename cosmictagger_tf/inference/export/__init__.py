@@ -1,0 +1,1 @@
+"""Weights to a SavedModel or a Keras file."""

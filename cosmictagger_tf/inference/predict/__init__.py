@@ -1,0 +1,1 @@
+"""Logits to a larcv3 file of scores."""

@@ -1,39 +1,24 @@
 """What a run shows in TensorBoard: scalars, pictures, hyperparameters, the graph, a profile."""
 
-import contextlib
-import os
-from collections.abc import Iterator
+import shutil
+import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
+from tensorboard.plugins.hparams import summary_v2 as hparams
 
 from cosmictagger_tf.config import Config
 from cosmictagger_tf.config.text import join_list, readable
 from cosmictagger_tf.detector import N_CLASSES
 from cosmictagger_tf.errors import write_errors
-from cosmictagger_tf.networks.segmentation import scores_of
+from cosmictagger_tf.networks.predictor import Predictor
 from cosmictagger_tf.training.callbacks import StepCallback
+from cosmictagger_tf.training.event_file import EventFile
 from cosmictagger_tf.training.pictures import charge_picture, class_picture
 from cosmictagger_tf.training.speed import is_due
-
-
-def open_writer(folder: Path):
-    """The writer of a new event file; TensorFlow takes a folder in UTF-8, or in the file system's bytes."""
-    with write_errors(folder):
-        return tf.summary.create_file_writer(os.fsencode(folder))
-
-
-@contextlib.contextmanager
-def writing(folder: Path, writer, step: int) -> Iterator[None]:
-    """Within it tf.summary writes to the event file of a folder, of a step; raises WriteError where the system refuses.
-
-    Here, since TensorFlow says of a file that grows too large what fit takes for the end of the data.
-    """
-    with write_errors(folder), writer.as_default(step=step):
-        yield
 
 
 class Scalars:
@@ -46,13 +31,7 @@ class Scalars:
 
     def __init__(self, folder: Path, every: int):
         self.folder, self.every, self.last_written = folder, every, 0
-        self.writers: dict = {}
-
-    def writer(self, split: str):
-        """The event file of a split."""
-        if split not in self.writers:
-            self.writers[split] = open_writer(self.folder / split)
-        return self.writers[split]
+        self.files: dict[str, EventFile] = {}
 
     def write(self, record: dict):
         """Writes every number of a record as a scalar."""
@@ -60,16 +39,14 @@ class Scalars:
         if split == "train" and not is_due(self.every, self.last_written, step):
             return
         self.last_written = step if split == "train" else self.last_written
-        with writing(self.folder, self.writer(split), step):
-            for name, value in record.items():
-                if isinstance(value, float):
-                    tf.summary.scalar(name, value)
+        if split not in self.files:
+            self.files[split] = EventFile(self.folder / split)
+        self.files[split].add_scalars(step, {name: x for name, x in record.items() if isinstance(x, float)})
 
     def close(self):
-        """Flushes and closes the files."""
-        with write_errors(self.folder):
-            for writer in self.writers.values():
-                writer.close()
+        """Closes the files."""
+        for file in self.files.values():
+            file.close()
 
 
 def write_hyperparameters(folder: Path, sections: dict[str, Config], run_id: str, validated: bool):
@@ -81,31 +58,31 @@ def write_hyperparameters(folder: Path, sections: dict[str, Config], run_id: str
         run_id: the trial's name.
         validated: there are results on the whole validation file.
     """
-    from tensorboard.plugins.hparams import api
-
     values = {}
     for section, config in sections.items():
         for name, value in config.to_dict().items():
             text = join_list(tuple(value)) if isinstance(value, (list, tuple)) else value
             values[f"{section}.{name}"] = readable(text) if isinstance(text, str) else text
     group = "whole_validation" if validated else "train"
-    metrics = [api.Metric(name, display_name=f"{group} {name}") for name in ("loss", "mean_iou")]
+    metrics = [hparams.Metric(name, display_name=f"{group} {name}") for name in ("loss", "mean_iou")]
     # Beside the results: the tab does not find those of a folder below, where --logdir is the logs folder itself.
-    writer = open_writer(folder / group)
-    with writing(folder, writer, 0):
-        api.hparams_config(hparams=[api.HParam(name) for name in values], metrics=metrics)
-        api.hparams(values, trial_id=readable(run_id))
-    writer.close()
+    file = EventFile(folder / group)
+    file.add(0, summary=hparams.hparams_config_pb([hparams.HParam(name) for name in values], metrics))
+    file.add(0, summary=hparams.hparams_pb(values, trial_id=readable(run_id)))
+    file.close()
 
 
 def write_graph(folder: Path, network: keras.Model):
-    """Writes the network's graph for the Graphs tab."""
+    """Writes the network's graph for the Graphs tab; only TensorFlow has one."""
+    if keras.backend.backend() != "tensorflow":
+        return
+    import tensorflow as tf
+
     inputs = tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype, x.name), network.input)
     traced = tf.function(lambda x: network(x, training=False)).get_concrete_function(inputs)
-    writer = open_writer(folder)
-    with writing(folder, writer, 0):
-        tf.summary.graph(traced.graph)
-    writer.close()
+    file = EventFile(folder)
+    file.add(0, graph_def=traced.graph.as_graph_def(add_shapes=True).SerializeToString())
+    file.close()
 
 
 class Pictures(StepCallback):
@@ -124,16 +101,16 @@ class Pictures(StepCallback):
         super().__init__(progress)
         self.batch, self.every, self.planes = batch, every, segmenter.shape.planes
         self.shape = segmenter.shape
-        self.folder, self.writer = folder, open_writer(folder)
-        self.predict = tf.function(lambda batch: scores_of(segmenter.logits(batch)), jit_compile=xla)
+        self.file, self.predictor = EventFile(folder), Predictor(segmenter, xla)
 
     def on_train_begin(self, logs=None):
         """Draws what stays the same."""
         image, label = (self._dense(name) for name in ("image", "label"))
-        with writing(self.folder, self.writer, self.progress.start):
-            for plane in range(self.planes):
-                tf.summary.image(f"plane{plane}/input", charge_picture(image[plane])[None])
-                tf.summary.image(f"plane{plane}/label", class_picture(label[plane].astype(int))[None])
+        pictures = {}
+        for plane in range(self.planes):
+            pictures[f"plane{plane}/input"] = charge_picture(image[plane])
+            pictures[f"plane{plane}/label"] = class_picture(label[plane].astype(int))
+        self.file.add_pictures(self.progress.start, pictures)
 
     def _dense(self, name):
         dense = np.zeros((self.planes, self.shape.height, self.shape.width), np.float32)
@@ -148,19 +125,35 @@ class Pictures(StepCallback):
             return
         with self.progress.paused():
             with self.model.averaged_weights():
-                scores = self.predict(self.batch).numpy()[0]
+                scores = self.predictor.predict_on_batch(self.batch)[0]
             classes = np.where(np.isfinite(scores).all(axis=-1), np.argmax(scores, axis=-1), N_CLASSES)
-            with writing(self.folder, self.writer, step):
-                for plane in range(self.planes):
-                    tf.summary.image(f"plane{plane}/prediction", class_picture(classes[plane])[None])
+            pictures = {f"plane{plane}/prediction": class_picture(classes[plane]) for plane in range(self.planes)}
+            self.file.add_pictures(step, pictures)
 
     def on_train_end(self, logs=None):
         """Closes the file."""
-        self.writer.close()
+        self.file.close()
+
+
+def _tensorflow_profiler():
+    import tensorflow as tf
+
+    profiler = tf.profiler.experimental
+    return profiler.start, profiler.stop, partial(profiler.Trace, _r=1)
+
+
+def _jax_profiler():
+    import jax
+
+    return jax.profiler.start_trace, jax.profiler.stop_trace, jax.profiler.StepTraceAnnotation
+
+
+# By Keras backend: a function that gives start(folder), stop() and step(name, step_num=N), the context of a step.
+PROFILERS = {"tensorflow": _tensorflow_profiler, "jax": _jax_profiler}
 
 
 class Profile(StepCallback):
-    """Traces some steps for the Profile tab.
+    """Traces some steps for the Profile tab, with the profiler of a backend that has one in PROFILERS.
 
     Args:
         progress: see Progress.
@@ -172,18 +165,20 @@ class Profile(StepCallback):
     def __init__(self, progress, folder: Path, first: int, last: int, stretch: int = 1):
         super().__init__(progress)
         self.folder, self.first, self.last, self.stretch = folder, first, last, stretch
-        self.running = False
+        self.start, self.stop, self.traced = PROFILERS[keras.backend.backend()]()
+        # JAX takes no folder whose name is not UTF-8.
+        self.scratch: tempfile.TemporaryDirectory | None = None
         self.trace: Any = None
 
     def on_train_batch_begin(self, batch, logs=None):
         """Starts the trace, and names the step in it."""
         step = self.progress.step(batch)
         # Of steps at a stretch, the first is named.
-        if not self.running and step <= self.last and step + self.stretch > self.first:
-            tf.profiler.experimental.start(os.fsencode(self.folder))
-            self.running = True
-        if self.running:
-            self.trace = tf.profiler.experimental.Trace("train", step_num=step, _r=1)
+        if not self.scratch and step <= self.last and step + self.stretch > self.first:
+            self.scratch = tempfile.TemporaryDirectory(prefix="profile")
+            self.start(self.scratch.name)
+        if self.scratch:
+            self.trace = self.traced("train", step_num=step)
             self.trace.__enter__()
 
     def after_steps(self, before, step, logs):
@@ -192,14 +187,18 @@ class Profile(StepCallback):
             self.trace.__exit__(None, None, None)
             self.trace = None
         if step >= self.last:
-            self._stop()
+            self._finish()
 
     def on_train_end(self, logs=None):
         """Ends the trace of a training that is shorter."""
-        self._stop()
+        self._finish()
 
-    def _stop(self):
-        if self.running:
-            self.running = False
-            with self.progress.paused():
-                tf.profiler.experimental.stop()
+    def _finish(self):
+        if not self.scratch:
+            return
+        with self.progress.paused(), self.scratch as made:
+            with write_errors(made):
+                self.stop()
+            with write_errors(self.folder):
+                shutil.copytree(f"{made}/plugins", self.folder / "plugins", dirs_exist_ok=True)
+        self.scratch = None

@@ -1,25 +1,185 @@
-"""What is written for TensorBoard."""
+"""What a run shows in TensorBoard, on TensorFlow and where TensorFlow is not there."""
 
-import contextlib
+import gzip
+import importlib.util
+import io
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
+from tensorboard.plugins.hparams import plugin_data_pb2
 
+from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.errors import WriteError
-from cosmictagger_tf.training.tensorboard import writing
+from cosmictagger_tf.training.pictures import charge_picture, class_picture
+from cosmictagger_tf.training.speed import Progress
+from cosmictagger_tf.training.tensorboard import Profile, Scalars, write_hyperparameters
+from tests.training.small import SHAPE, make_batches
+from tests.training.test_event_file import shown
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# What a training with JAX shows of a network whose class with the highest score is, everywhere, that of the step.
+ON_JAX = """
+import contextlib, sys
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
+
+# These need TensorFlow, but not for what is tried here.
+sys.modules |= {f"cosmictagger_tf.training.{name}": MagicMock() for name in ("model", "optimizers")}
+import jax
+import numpy as np
+from cosmictagger_tf.config import NetworkConfig
+from cosmictagger_tf.networks.segmentation import build_segmenter
+from cosmictagger_tf.training.speed import Progress
+from cosmictagger_tf.training.tensorboard import Pictures, Profile, Scalars, write_graph, write_hyperparameters
+from tests.training.small import NETWORK, SHAPE, make_batches
+
+folder, config, train = Path(sys.argv[1]), NetworkConfig(**NETWORK), Path(sys.argv[1]) / "train"
+scalars = Scalars(folder, every=1)
+scalars.write({"split": "train", "step": 1, "loss": 0.5, "images_per_second": 2.0})
+scalars.close()
+write_hyperparameters(folder, {"network": config}, "a run", validated=False)
+segmenter = build_segmenter(config, SHAPE)
+write_graph(train, segmenter.network)
+
+pictures = Pictures(Progress(0, 3), segmenter, make_batches(1, 1)[0], train, 1, xla=True)
+pictures.set_model(SimpleNamespace(averaged_weights=contextlib.nullcontext))
+pictures.on_train_begin()
+logits = segmenter.network.get_layer("logits")
+for step in (1, 2, 3):
+    logits.bias.assign(1e6 * np.eye(3)[step - 1])
+    pictures.after_steps(step - 1, step, {})
+pictures.on_train_end()
+assert "tensorflow" not in sys.modules
+
+# JAX's profiler itself imports TensorFlow where it is installed.
+profile, product = Profile(Progress(0, 4), train, 2, 3), jax.jit(lambda x: x @ x)
+for step in range(4):
+    profile.on_train_batch_begin(step)
+    product(np.ones((50, 50), np.float32)).block_until_ready()
+    profile.on_train_batch_end(step)
+profile.on_train_end()
+"""
 
 
-def test_a_disk_that_takes_no_logs_is_not_the_end_of_the_data(tmp_path):
-    """fit takes what TensorFlow raises where a file grows too large for that."""
+def picture(event):
+    """uint8 [height, width, 3] of what TensorBoard reads."""
+    return np.asarray(Image.open(io.BytesIO(event.tensor_proto.string_val[2])))
 
-    class Full:
-        @contextlib.contextmanager
-        def as_default(self, step):
-            raise tf.errors.OutOfRangeError(None, None, f"{tmp_path}/events; File too large")
-            yield
 
-    with (
-        pytest.raises(WriteError, match=f"{tmp_path}: cannot be written: File too large"),
-        writing(tmp_path, Full(), 1),
-    ):
-        pass
+@pytest.fixture(scope="module")
+def on_jax(tmp_path_factory):
+    """What the script writes, in a folder whose name is not UTF-8."""
+    if importlib.util.find_spec("jax") is None:
+        pytest.skip("jax is not installed: pip install jax")
+    folder = tmp_path_factory.mktemp("logs")
+    below = folder / os.fsdecode(b"caf\xe9")
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", ON_JAX, below]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return below.rename(folder / "readable") / "train"
+
+
+@pytest.mark.slow
+def test_on_jax_all_is_written_without_tensorflow(on_jax):
+    read = shown(on_jax)
+    plugins = {tag: metadata.plugin_data.plugin_name for tag, (metadata, _) in read.items()}
+    pictures = {f"plane{plane}/{name}": "images" for plane in range(3) for name in ("input", "label", "prediction")}
+    options = {"_hparams_/experiment": "hparams", "_hparams_/session_start_info": "hparams"}
+    assert plugins == {"loss": "scalars", "images_per_second": "scalars", **pictures, **options}
+    (loss,) = read["loss"][1]
+    assert loss.step == 1 and tf.make_ndarray(loss.tensor_proto) == 0.5
+
+
+@pytest.mark.slow
+def test_on_jax_a_picture_shows_the_weights_of_its_step(on_jax):
+    read = shown(on_jax)
+    batch = make_batches(1, 1)[0]
+    for plane in range(SHAPE.planes):
+        predictions = read[f"plane{plane}/prediction"][1]
+        assert [event.step for event in predictions] == [1, 2, 3]
+        for number, event in enumerate(predictions):
+            expected = class_picture(np.full((SHAPE.height, SHAPE.width), number))
+            np.testing.assert_array_equal(picture(event), expected)
+        charge, label = np.zeros((2, SHAPE.height, SHAPE.width))
+        for image, kind in ((charge, "image"), (label, "label")):
+            rows, columns = batch[f"{kind}_coordinates"][0, plane].T
+            image[rows[rows >= 0], columns[rows >= 0]] = batch[f"{kind}_values"][0, plane][rows >= 0]
+        ((first,), (second,)) = (read[f"plane{plane}/{name}"][1] for name in ("input", "label"))
+        np.testing.assert_array_equal(picture(first), charge_picture(charge))
+        np.testing.assert_array_equal(picture(second), class_picture(label.astype(int)))
+
+
+@pytest.mark.slow
+def test_on_jax_the_profile_holds_the_steps(on_jax):
+    (trace,) = (on_jax / "plugins/profile").glob("*/*.trace.json.gz")
+    events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
+    steps = [event["args"]["step_num"] for event in events if event.get("name") == "train"]
+    assert sorted(map(int, steps)) == [2, 3]
+    assert list(trace.parent.glob("*.xplane.pb"))
+
+
+def test_the_hyperparameters_are_those_of_tensorflow(tmp_path):
+    from tensorboard.plugins.hparams import api
+
+    write_hyperparameters(tmp_path, {"network": NetworkConfig()}, "a run", validated=True)
+    values = {
+        f"network.{k}": ",".join(v) if isinstance(v, (list, tuple)) else v for k, v in NetworkConfig().to_dict().items()
+    }
+    metrics = [api.Metric(name, display_name=f"whole_validation {name}") for name in ("loss", "mean_iou")]
+    with tf.summary.create_file_writer(str(tmp_path / "theirs")).as_default(step=0):
+        api.hparams_config(hparams=[api.HParam(name) for name in values], metrics=metrics)
+        api.hparams(values, trial_id="a run")
+    ours, theirs = shown(tmp_path / "whole_validation"), shown(tmp_path / "theirs")
+    assert set(ours) == set(theirs) == {"_hparams_/experiment", "_hparams_/session_start_info"}
+    for tag, (metadata, (event,)) in ours.items():
+        expected, (other,) = theirs[tag]
+        assert event.tensor_proto == other.tensor_proto and event.step == other.step
+        content, wanted = (
+            plugin_data_pb2.HParamsPluginData.FromString(data.plugin_data.content) for data in (metadata, expected)
+        )
+        for data in (content, wanted):
+            # The times of the two.
+            data.experiment.time_created_secs = data.session_start_info.start_time_secs = 0
+        assert content == wanted
+
+
+def test_scalars_are_written_where_they_are_due(tmp_path):
+    scalars = Scalars(tmp_path, every=2)
+    for step in range(1, 6):
+        scalars.write({"split": "train", "step": step, "loss": 1.0 / step, "note": "no number"})
+    scalars.write({"split": "validation", "step": 5, "loss": 0.5})
+    scalars.close()
+    train, validation = shown(tmp_path / "train"), shown(tmp_path / "validation")
+    assert set(train) == set(validation) == {"loss"}
+    assert [event.step for event in train["loss"][1]] == [2, 4] and [e.step for e in validation["loss"][1]] == [5]
+
+
+def test_a_disk_that_takes_no_logs_is_one_line(tmp_path):
+    scalars = Scalars(tmp_path, every=1)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(WriteError, match=f"{tmp_path}/train: cannot be written: File too large"):
+            for step in range(1, 9):
+                scalars.write({"split": "train", "step": step, "loss": 0.5})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_profile_that_cannot_be_kept_is_one_line(tmp_path):
+    (tmp_path / "plugins").write_text("a file")
+    profile = Profile(Progress(0, 1), tmp_path, 1, 1)
+    profile.on_train_batch_begin(0)
+    with pytest.raises(WriteError, match=f"{tmp_path}: cannot be written: File exists"):
+        profile.on_train_batch_end(0)

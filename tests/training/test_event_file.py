@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cosmictagger_tf.errors import WriteError
 from cosmictagger_tf.training.event_file import EventFile
@@ -21,8 +22,6 @@ PICTURES = {
 
 def shown(folder):
     """By tag, what TensorBoard reads of a folder: metadata, and the steps with their tensors."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     read = EventAccumulator(str(folder), {"tensors": 0}).Reload()
     return {tag: (read.SummaryMetadata(tag), read.Tensors(tag)) for tag in read.Tags()["tensors"]}
 

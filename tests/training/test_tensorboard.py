@@ -14,14 +14,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.errors import WriteError
+from cosmictagger_tf.networks.segmentation import build_segmenter
 from cosmictagger_tf.training.pictures import charge_picture, class_picture
 from cosmictagger_tf.training.speed import Progress
-from cosmictagger_tf.training.tensorboard import Profile, Scalars, write_hyperparameters
-from tests.training.small import SHAPE, make_batches
+from cosmictagger_tf.training.tensorboard import Profile, Scalars, write_graph, write_hyperparameters
+from tests.training.small import NETWORK, SHAPE, make_batches
 from tests.training.test_event_file import shown
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -152,6 +154,17 @@ def test_the_hyperparameters_are_those_of_tensorflow(tmp_path):
             # The times of the two.
             data.experiment.time_created_secs = data.session_start_info.start_time_secs = 0
         assert content == wanted
+
+
+def test_the_graph_is_that_of_tensorflow(tmp_path):
+    network = build_segmenter(NetworkConfig(**NETWORK), SHAPE).network
+    write_graph(tmp_path / "ours", network)
+    images = tf.TensorSpec(network.input.shape, network.input.dtype)
+    with tf.summary.create_file_writer(str(tmp_path / "theirs")).as_default(step=0):
+        tf.summary.graph(tf.function(lambda x: network(x, training=False)).get_concrete_function(images).graph)
+    ours, theirs = (EventAccumulator(str(tmp_path / name)).Reload().Graph() for name in ("ours", "theirs"))
+    attributes = [[(node.op, sorted(node.attr)) for node in graph.node] for graph in (ours, theirs)]
+    assert attributes[0] == attributes[1] and "_output_shapes" in attributes[0][0][1]
 
 
 def test_scalars_are_written_where_they_are_due(tmp_path):

@@ -1,9 +1,11 @@
 """What a user sees of a run: the terminal, TensorBoard, the run's folder, --dry_run."""
 
+import contextlib
 import io
 import json
 import re
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,8 +111,13 @@ def test_impossible_profiles_are_refused(profile):
 
 def test_a_profile_within_a_stretch_traces_all_of_it(tmp_path, monkeypatch):
     told = []
-    monkeypatch.setattr(tensorboard.tf.profiler.experimental, "start", lambda folder: told.append("start"))
-    monkeypatch.setattr(tensorboard.tf.profiler.experimental, "stop", lambda: told.append("stop"))
+
+    def start(folder):
+        told.append("start")
+        Path(folder, "plugins").mkdir()
+
+    profiler = start, lambda: told.append("stop"), lambda name, step_num: contextlib.nullcontext()
+    monkeypatch.setitem(tensorboard.PROFILERS, "tensorflow", lambda: profiler)
     profile = tensorboard.Profile(Progress(0, 40), tmp_path, 23, 25, stretch=10)
     for first in range(0, 40, 10):
         told.append(first)

@@ -1,8 +1,9 @@
-"""Door: what the networks cost in time and memory on this machine."""
+"""Command: what the networks cost in time and memory on this machine."""
 
 import sys
 from pathlib import Path
 
+from cosmictagger_tf.cli.command import run_command
 from cosmictagger_tf.config import (
     RUN,
     BenchmarkConfig,
@@ -11,7 +12,6 @@ from cosmictagger_tf.config import (
     NetworkConfig,
     OptimizerConfig,
 )
-from cosmictagger_tf.doors import open_door
 
 DESCRIPTION = """
 Times the network that the flags describe on the first event of --file: forward pass, training step, reading, training
@@ -44,4 +44,4 @@ def main(benchmark, data, network, optimizer, settings) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(open_door("benchmark", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN))
+    sys.exit(run_command("benchmark", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN))

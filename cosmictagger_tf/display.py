@@ -1,7 +1,8 @@
-"""Door: pictures of events, with truth and prediction."""
+"""Command: pictures of events, with truth and prediction."""
 
 import sys
 
+from cosmictagger_tf.cli.command import run_command
 from cosmictagger_tf.config import (
     RUN,
     DataConfig,
@@ -11,7 +12,6 @@ from cosmictagger_tf.config import (
     OutputConfig,
     WeightsConfig,
 )
-from cosmictagger_tf.doors import open_door
 
 DESCRIPTION = """
 Draws chosen events of --file: the image, its truth where the file has labels, and a run's prediction, on all planes.
@@ -33,4 +33,4 @@ def main(given, display, output, weights, data, network, settings) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(open_door("display", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN, takes="given"))
+    sys.exit(run_command("display", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN, takes="given"))

@@ -17,7 +17,7 @@ _IN_TEXT = [
 
 
 class UserError(Exception):
-    """A mistake in what the user gave. The doors print its one line and exit with its status, without a traceback.
+    """A mistake in what the user gave. The commands print its one line and exit with its status, without a traceback.
 
     Attributes:
         settled: whether the ranks of the job know of it, and this one is to say it.

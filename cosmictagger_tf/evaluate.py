@@ -1,7 +1,8 @@
-"""Door: the metrics of a trained network over a file."""
+"""Command: the metrics of a trained network over a file."""
 
 import sys
 
+from cosmictagger_tf.cli.command import run_command
 from cosmictagger_tf.config import (
     RUN,
     DataConfig,
@@ -13,7 +14,6 @@ from cosmictagger_tf.config import (
     SkipConfig,
     WeightsConfig,
 )
-from cosmictagger_tf.doors import open_door
 from cosmictagger_tf.launch import launched
 
 DESCRIPTION = """
@@ -58,4 +58,4 @@ def main(given, options, output, weights, data, skip, network, settings, ranks) 
 
 
 if __name__ == "__main__":
-    sys.exit(open_door("evaluate", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN, takes="given"))
+    sys.exit(run_command("evaluate", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN, takes="given"))

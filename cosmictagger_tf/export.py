@@ -1,7 +1,8 @@
-"""Door: a trained network as a model that others can run."""
+"""Command: a trained network as a model that others can run."""
 
 import sys
 
+from cosmictagger_tf.cli.command import run_command
 from cosmictagger_tf.config import (
     RUN,
     DataConfig,
@@ -11,7 +12,6 @@ from cosmictagger_tf.config import (
     OutputConfig,
     WeightsConfig,
 )
-from cosmictagger_tf.doors import open_door
 
 DESCRIPTION = """
 Writes a trained network as a SavedModel (tag `serve`) that runs without this package, in Python, C, C++ and LArSoft:
@@ -36,4 +36,4 @@ def main(given, output, weights, export, data, network, settings) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(open_door("export", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN, takes="given"))
+    sys.exit(run_command("export", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN, takes="given"))

@@ -1,9 +1,9 @@
-"""Door: a network that the reference CosmicTagger trained with PyTorch, as a run of this package."""
+"""Command: a network that the reference CosmicTagger trained with PyTorch, as a run of this package."""
 
 import sys
 
+from cosmictagger_tf.cli.command import run_command
 from cosmictagger_tf.config import RUN, DataConfig, ImportConfig, NetworkConfig, OutputConfig
-from cosmictagger_tf.doors import open_door
 
 DESCRIPTION = """
 Turns the weights of the reference's PyTorch network into a run folder, <output_dir>/<run_id>, which evaluate, display
@@ -27,4 +27,4 @@ def main(source, output, network, data) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(open_door("import_weights", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN))
+    sys.exit(run_command("import_weights", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN))

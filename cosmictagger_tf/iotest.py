@@ -1,9 +1,9 @@
-"""Door: how fast a file is read."""
+"""Command: how fast a file is read."""
 
 import sys
 
+from cosmictagger_tf.cli.command import run_command
 from cosmictagger_tf.config import RUN, DataConfig, IoTestConfig, RanksConfig, SkipConfig, check_image_shape
-from cosmictagger_tf.doors import open_door
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.text import counted
 
@@ -56,4 +56,4 @@ def main(data, skip, test, distributed) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(open_door("iotest", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN))
+    sys.exit(run_command("iotest", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN))

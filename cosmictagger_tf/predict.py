@@ -1,7 +1,8 @@
-"""Door: the scores of a trained network, as a larcv3 file."""
+"""Command: the scores of a trained network, as a larcv3 file."""
 
 import sys
 
+from cosmictagger_tf.cli.command import run_command
 from cosmictagger_tf.config import (
     RUN,
     DataConfig,
@@ -12,7 +13,6 @@ from cosmictagger_tf.config import (
     RanksConfig,
     WeightsConfig,
 )
-from cosmictagger_tf.doors import open_door
 from cosmictagger_tf.launch import launched
 from cosmictagger_tf.text import counted
 
@@ -41,4 +41,4 @@ def main(given, predict, output, weights, data, network, settings, distributed) 
 
 
 if __name__ == "__main__":
-    sys.exit(open_door("predict", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN, takes="given"))
+    sys.exit(run_command("predict", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN, takes="given"))

@@ -1,9 +1,9 @@
-"""Door: how training would scale to many ranks, calculated."""
+"""Command: how training would scale to many ranks, calculated."""
 
 import sys
 
+from cosmictagger_tf.cli.command import run_command
 from cosmictagger_tf.config import RUN, DataConfig, DistributedConfig, NetworkConfig, ScalingConfig
-from cosmictagger_tf.doors import open_door
 from cosmictagger_tf.launch import launched
 
 DESCRIPTION = """
@@ -27,4 +27,4 @@ def main(scaling, network, data, distributed) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(open_door("scaling", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN))
+    sys.exit(run_command("scaling", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN))

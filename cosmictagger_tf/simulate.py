@@ -1,9 +1,9 @@
-"""Door: simulated events in a larcv3 file."""
+"""Command: simulated events in a larcv3 file."""
 
 import sys
 
+from cosmictagger_tf.cli.command import run_command
 from cosmictagger_tf.config import SimulateConfig
-from cosmictagger_tf.doors import open_door
 
 DESCRIPTION = """
 Writes a larcv3 file of simulated SBND-like events: cosmic rays over the whole readout and one neutrino interaction
@@ -33,4 +33,4 @@ def main(config) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(open_door("simulate", main, GROUPS, DESCRIPTION, EXAMPLES, uses_keras=False))
+    sys.exit(run_command("simulate", main, GROUPS, DESCRIPTION, EXAMPLES, uses_keras=False))

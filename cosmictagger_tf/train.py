@@ -1,7 +1,8 @@
-"""Door: train a network, or go on with a run."""
+"""Command: train a network, or go on with a run."""
 
 import sys
 
+from cosmictagger_tf.cli.command import run_command
 from cosmictagger_tf.config import (
     DataConfig,
     DistributedConfig,
@@ -12,7 +13,6 @@ from cosmictagger_tf.config import (
     SkipConfig,
     TrainConfig,
 )
-from cosmictagger_tf.doors import open_door
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.launch import launched
 
@@ -66,4 +66,4 @@ def main(chosen, output, data, skip, run, network, optimizer, settings, ranks) -
 
 
 if __name__ == "__main__":
-    sys.exit(open_door("train", main, GROUPS, DESCRIPTION, EXAMPLES, takes="chosen"))
+    sys.exit(run_command("train", main, GROUPS, DESCRIPTION, EXAMPLES, takes="chosen"))

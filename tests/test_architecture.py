@@ -1,4 +1,4 @@
-"""The house rules, held against the imports of every module."""
+"""The rules of docs/architecture.md, held against the imports of every module."""
 
 import ast
 import re
@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cosmictagger_tf"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-# From the ground up. A module may import from its own room, or from a lower floor.
-FLOORS = [
+# From the lowest up. A module may import from its own part, or from a lower layer.
+LAYERS = [
     {"text"},
     {"errors", "detector", "backend", "__init__"},
     {"config", "files", "launch", "environment", "clean_stop", "figures"},
@@ -21,10 +21,9 @@ FLOORS = [
     {"runs", "simulation"},
     {"training"},
     {"inference", "benchmarking"},
-    {"flags"},
-    {"doors"},
+    {"cli"},
 ]
-DOORS = {p.stem for p in PACKAGE.glob("*.py") if "open_door(" in p.read_text() and p.stem != "doors"}
+COMMANDS = {p.stem for p in PACKAGE.glob("*.py") if "run_command(" in p.read_text()}
 # networks/presets.py is named by the flags; it must stay importable in a blink.
 TOP_LEVEL = {"cosmictagger_tf", "flags", "scripts", "tests", "setup.cfg", "setup.py", "README.md", "docs"}
 TOP_LEVEL |= {"LICENSE", "CHANGELOG.md"}
@@ -42,23 +41,23 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def room(name: str) -> str:
-    """The room of a module of ours: cosmictagger_tf.data.pipeline is in data."""
+def part(name: str) -> str:
+    """The part that a module of ours belongs to: cosmictagger_tf.data.pipeline is in data."""
     parts = name.split(".")
     return parts[1] if len(parts) > 1 else "__init__"
 
 
-def floor(name: str) -> int:
-    """How high a room is; the doors are on top."""
-    for height, rooms in enumerate(FLOORS):
-        if name in rooms:
+def layer(name: str) -> int:
+    """How high a part is; the commands are on top."""
+    for height, parts in enumerate(LAYERS):
+        if name in parts:
             return height
-    return len(FLOORS)
+    return len(LAYERS)
 
 
 def ours(path: Path) -> set[str]:
     return {
-        room(name)
+        part(name)
         for name in imports(path)
         if name.split(".")[0] == "cosmictagger_tf" and name != "cosmictagger_tf" and not name.endswith("__version__")
     }
@@ -66,26 +65,26 @@ def ours(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_run_one_way_down(path):
-    here = room("cosmictagger_tf." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts))
+    here = part("cosmictagger_tf." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts))
     for other in ours(path) - {here}:
-        assert floor(other) < floor(here), f"{path.relative_to(ROOT)} ({here}) must not import {other}"
+        assert layer(other) < layer(here), f"{path.relative_to(ROOT)} ({here}) must not import {other}"
 
 
-def test_every_room_is_on_a_floor():
-    rooms = {
+def test_every_part_is_in_a_layer():
+    parts = {
         p.stem if p.is_file() else p.name
         for p in PACKAGE.iterdir()
         if p.suffix == ".py" or (p / "__init__.py").exists()
     }
-    assert rooms - set().union(*FLOORS) == DOORS
+    assert parts - set().union(*LAYERS) == COMMANDS
 
 
-def test_the_page_names_the_same_floors():
+def test_the_page_names_the_same_layers():
     page = (ROOT / "docs/architecture.md").read_text()
     rows = [line.split("|")[1:4] for line in page.split("| may import |")[1].split("\n\n")[0].splitlines()[2:]]
     named = [{Path(name).stem for name in re.findall(r"`([\w/.]+)`", row[0])} for row in rows[1:]]
-    assert named == FLOORS[::-1]
-    assert [row[2].strip() for row in rows] == ["every floor below"] * len(FLOORS) + ["nothing"]
+    assert named == LAYERS[::-1]
+    assert [row[2].strip() for row in rows] == ["every layer below"] * len(LAYERS) + ["nothing"]
 
 
 def test_config_knows_neither_tensorflow_nor_absl():
@@ -115,15 +114,15 @@ def test_top_level_holds_only_what_the_user_asked_for():
     assert {t for t in tops if not t.startswith(".")} <= TOP_LEVEL
 
 
-@pytest.mark.parametrize("door", sorted(DOORS))
-def test_help_is_quick_and_names_an_example(door):
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_help_is_quick_and_names_an_example(command):
     code = (
         f"import sys; sys.argv = ['x', '--help']; import runpy\n"
-        f"try: runpy.run_module('cosmictagger_tf.{door}', run_name='__main__')\n"
+        f"try: runpy.run_module('cosmictagger_tf.{command}', run_name='__main__')\n"
         "except SystemExit as e: assert e.code == 0\n"
         "heavy = {'tensorflow', 'keras', 'h5py', 'matplotlib'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert shown.returncode == 0, shown.stderr
-    assert f"python -m cosmictagger_tf.{door}" in shown.stdout.split("Examples:")[1]
+    assert f"python -m cosmictagger_tf.{command}" in shown.stdout.split("Examples:")[1]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.doors import run_door
+from tests.commands import run_module
 
 SMALL = ["--n_initial_filters=2", "--network_depth=3", "--blocks_per_layer=1", "--blocks_deepest_layer=1"]
 SMALL += ["--blocks_final=0", "--bottleneck_deepest=4", "--noxla", "--repeats=2", "--reading_steps=2"]
@@ -20,7 +20,7 @@ def rows_of(path) -> dict[tuple, dict]:
 def test_a_jobs_flagfile_on_synthetic_data(tmp_path):
     path = tmp_path / "found.json"
     flags = ["--flagfile=flags/quick.flags", *SMALL, "--synthetic", "--downsample=5", "--batch_sizes=1,2"]
-    out = run_door("benchmark", *flags, f"--json={path}").stdout
+    out = run_module("benchmark", *flags, f"--json={path}").stdout
     rows = rows_of(path)
     for size in (1, 2):
         for what in ("forward", "training step", "training with reading"):
@@ -52,7 +52,7 @@ def test_a_sparse_network_against_its_products_and_dense_ones(tmp_path, sample_f
         "--sites=2000,5000",
     ]
     flags += ["--most_trained_sites=3000", "--dense_modes=2D", "--dense_downsample=5"]
-    out = run_door("benchmark", *flags, f"--json={path}").stdout
+    out = run_module("benchmark", *flags, f"--json={path}").stdout
     rows = rows_of(path)
     assert rows["forward: its matrix products", 1]["ratio"] > 0.5
     sites = rows["sites of each level", 1]["sites"]
@@ -75,7 +75,7 @@ def test_jax_measures_the_same_network(tmp_path, network):
     for backend in ("tensorflow", "jax"):
         path = tmp_path / f"{backend}.json"
         more = ["--reading_steps=0", f"--json={path}"]
-        run_door("benchmark", *flags, *more, KERAS_BACKEND=backend)
+        run_module("benchmark", *flags, *more, KERAS_BACKEND=backend)
         found[backend] = json.loads(path.read_text())
         assert found[backend]["machine"]["backend"] == backend
     rows = {backend: {row["what"]: row for row in what["rows"]} for backend, what in found.items()}
@@ -91,7 +91,7 @@ def test_jax_measures_the_same_network(tmp_path, network):
 def test_jax_always_compiles(tmp_path):
     pytest.importorskip("jax")
     flags = ["--synthetic", "--downsample=5", *SMALL]
-    done = run_door("benchmark", *flags, check=False, KERAS_BACKEND="jax")
+    done = run_module("benchmark", *flags, check=False, KERAS_BACKEND="jax")
     assert (
         done.returncode == 2 and "--noxla: KERAS_BACKEND=jax compiles with XLA always" in done.stderr.splitlines()[-1]
     )
@@ -100,7 +100,7 @@ def test_jax_always_compiles(tmp_path):
 def test_jax_does_not_recompute_the_sparse_network():
     pytest.importorskip("jax")
     flags = ["--synthetic", "--downsample=5", *SMALL, "--preset=sparse", "--remat", "--xla"]
-    done = run_door("benchmark", *flags, check=False, KERAS_BACKEND="jax")
+    done = run_module("benchmark", *flags, check=False, KERAS_BACKEND="jax")
     assert (
         done.returncode == 2
         and "--remat: KERAS_BACKEND=jax does not recompute in the sparse network" in done.stderr.splitlines()[-1]
@@ -115,5 +115,5 @@ def test_mistakes_get_one_line():
         (["--downsample=4"], "--downsample=4 and --network_depth=6: the image would be halved 10 times"),
         (["--downsample=0", "--dense_modes=2D", "--dense_downsample=3"], "--dense_downsample=3 and --network_depth=6"),
     ):
-        done = run_door("benchmark", "--synthetic", *flags, check=False)
+        done = run_module("benchmark", "--synthetic", *flags, check=False)
         assert done.returncode == 2 and said in done.stderr.splitlines()[-1]

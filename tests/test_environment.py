@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
+from tests.commands import ROOT, run_module
 from tests.data.bad_files import sound_file
-from tests.doors import ROOT, run_door
 
 # What a process has after the streams that it was started without were closed.
 REPORT = """
@@ -92,8 +92,8 @@ def test_a_prepared_process_has_our_settings_where_keras_was_imported_before():
 
 PRINTING = """
 import sys
-from cosmictagger_tf.doors import open_door
-sys.exit(open_door("any", lambda: print("the last line"), (), "", "", [], uses_keras=False))
+from cosmictagger_tf.cli.command import run_command
+sys.exit(run_command("any", lambda: print("the last line"), (), "", "", [], uses_keras=False))
 """
 
 
@@ -107,11 +107,11 @@ def test_a_reader_that_is_gone_before_the_last_line_is_no_fault():
 
 NAMES_PRINTED = """
 import sys
-from cosmictagger_tf.doors import open_door
+from cosmictagger_tf.cli.command import run_command
 def main():
     print("written: d\\xfc/lat\\udce9.h5", flush=True)
     print("d\\xfc", file=sys.stderr)
-sys.exit(open_door("any", main, (), "", "", [], uses_keras=False))
+sys.exit(run_command("any", main, (), "", "", [], uses_keras=False))
 """
 
 
@@ -144,7 +144,7 @@ if multiprocessing.parent_process() is None:
 def run_elsewhere(folder, name, *flags):
     """A command on a system that has not what only Linux has."""
     (folder / "sitecustomize.py").write_text(ELSEWHERE)
-    done = run_door(name, *flags, PYTHONPATH=os.pathsep.join([str(folder), str(ROOT)]))
+    done = run_module(name, *flags, PYTHONPATH=os.pathsep.join([str(folder), str(ROOT)]))
     assert done.stderr == "", done.stderr
     return done.stdout
 

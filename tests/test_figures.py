@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.doors import ROOT
+from tests.commands import ROOT
 
 DRAWING = """
 import sys

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from cosmictagger_tf import config
+from cosmictagger_tf.cli.command import run_command
+from cosmictagger_tf.cli.flags import parse
 from cosmictagger_tf.config import (
     DataConfig,
     DisplayConfig,
@@ -21,12 +23,10 @@ from cosmictagger_tf.config import (
     SimulateConfig,
     TrainConfig,
 )
-from cosmictagger_tf.doors import open_door
 from cosmictagger_tf.errors import ConfigError
-from cosmictagger_tf.flags import parse
 from cosmictagger_tf.networks.presets import PRESETS
 from cosmictagger_tf.runs import RunFolder
-from tests.doors import ROOT
+from tests.commands import ROOT
 
 
 def one(argv, group):
@@ -254,9 +254,9 @@ def test_doors_print_one_line_and_exit_with_2(capsys):
     def main(config):
         raise ConfigError(f"--network_depth={config.network_depth}: no")
 
-    assert open_door("train", main, (NetworkConfig,), "", "", ["--network_depth=5"]) == 2
+    assert run_command("train", main, (NetworkConfig,), "", "", ["--network_depth=5"]) == 2
     assert capsys.readouterr().err == "cosmictagger_tf.train: --network_depth=5: no\n"
-    assert open_door("train", main, (NetworkConfig,), "", "", ["--nope"]) == 2
+    assert run_command("train", main, (NetworkConfig,), "", "", ["--nope"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -265,7 +265,7 @@ def test_a_missing_package_is_one_line_and_a_missing_module_of_ours_is_not(capsy
         importlib.import_module(name)
 
     def opened(name):
-        return open_door("train", partial(main, name), (NetworkConfig,), "", "", [])
+        return run_command("train", partial(main, name), (NetworkConfig,), "", "", [])
 
     assert opened("no_such_package.part") == 2
     said = "needs the package no_such_package, which is not installed: pip install no_such_package"

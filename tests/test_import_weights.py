@@ -10,7 +10,7 @@ from cosmictagger_tf.config import DataConfig, ImportConfig, NetworkConfig, Outp
 from cosmictagger_tf.errors import ConfigError, UserError
 from cosmictagger_tf.networks.reference_weights import WeightsDoNotFit, check_taken_over
 from cosmictagger_tf.training.importing import check_architecture, import_run, read_tensors, strip_prefix
-from tests.doors import refusal, run_door
+from tests.commands import refusal, run_module
 
 ARCHITECTURE = ["--n_initial_filters=4", "--network_depth=4", "--bottleneck_deepest=32", "--downsample=3"]
 
@@ -20,7 +20,7 @@ def imported(fixtures_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("imported")
     source = fixtures_dir / "uresnet_small_torch.npz"
     flags = ["--flagfile=flags/networks/uresnet.flags", *ARCHITECTURE]
-    done = run_door("import_weights", f"--from={source}", *flags, f"--output_dir={folder}", "--run_id=moved")
+    done = run_module("import_weights", f"--from={source}", *flags, f"--output_dir={folder}", "--run_id=moved")
     assert done.stdout.splitlines()[-1] == f"imported into {folder}/moved"
     return folder, source, flags
 
@@ -48,11 +48,11 @@ def test_the_run_has_the_references_logits(imported):
 def test_evaluate_and_train_take_it(imported, sample_file):
     folder, _, _ = imported
     where = [f"--output_dir={folder}", f"--file={sample_file}", "--max_entries=1"]
-    run_door("evaluate", *where, "--run_id=moved", "--minibatch_size=1", "--noxla")
+    run_module("evaluate", *where, "--run_id=moved", "--minibatch_size=1", "--noxla")
     record = json.loads((folder / "moved/evaluation.json").read_text())
     assert record["step"] == 0 and record["events"] == 1
     flags = ["--minibatch_size=1", "--iterations=1", f"--init_from={folder}/moved", "--run_id=further", "--noxla"]
-    done = run_door("train", *where, *flags, *ARCHITECTURE)
+    done = run_module("train", *where, *flags, *ARCHITECTURE)
     assert "begins with the weights" in done.stdout and "step=1 of=1" in done.stdout
 
 

@@ -20,7 +20,7 @@ from cosmictagger_tf.errors import ConfigError, WriteError, system_reason
 from cosmictagger_tf.files import replaced_file, replaced_folder, tidy
 from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.training.run_config import facts_of
-from tests.doors import ROOT
+from tests.commands import ROOT
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The whole walk on the real sample: train, stop, resume, evaluate, export, draw; each door in its own process."""
+"""The whole walk on the real sample: train, stop, resume, evaluate, export, draw; each command in its own process."""
 
 import csv
 import json
@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.doors import ROOT, TINY, checkpoint_arrays, refusal, run_door
+from tests.commands import ROOT, TINY, checkpoint_arrays, refusal, run_module
 
 SHORT = ["--logging_iteration=2", "--summary_iteration=2", "--checkpoint_iteration=3", "--minibatch_size=2", "--seed=3"]
 
@@ -21,7 +21,7 @@ def trained(sample_file, tmp_path_factory):
     where = [f"--output_dir={folder}", "--run_id=straight"]
     flags = [*TINY, *SHORT, "--noxla", f"--file={sample_file}", f"--aux_file={sample_file}", "--aux_iterations=4"]
     flags += ["--lr_schedule=warmup_flat_decay", "--ema_momentum=0.5", "--gradient_accumulation=3", "--clip_norm=10"]
-    done = run_door("train", *flags, *where, "--iterations=8", prepared=False)
+    done = run_module("train", *flags, *where, "--iterations=8", prepared=False)
     return folder, flags, done
 
 
@@ -61,12 +61,12 @@ def test_training_says_what_it_does_and_leaves_a_run(trained):
 def test_a_resumed_run_equals_the_straight_one_bit_for_bit(trained):
     folder, flags, _ = trained
     where = [f"--output_dir={folder}", "--run_id=resumed"]
-    run_door("train", *flags, *where, "--iterations=4")
-    done = run_door("train", *flags, *where, "--iterations=8")
+    run_module("train", *flags, *where, "--iterations=4")
+    done = run_module("train", *flags, *where, "--iterations=8")
     assert "resumed from" in done.stdout and "step_00000004" in done.stdout
     assert_same(checkpoint_arrays(folder / "straight", 8), checkpoint_arrays(folder / "resumed", 8))
     assert rows(folder, "straight") == rows(folder, "resumed")
-    again = run_door("train", *flags, *where, "--iterations=8")
+    again = run_module("train", *flags, *where, "--iterations=8")
     assert "nothing to do" in again.stdout
 
 
@@ -74,9 +74,9 @@ def test_a_resumed_run_equals_the_straight_one_bit_for_bit(trained):
 def test_with_xla_a_resumed_run_equals_the_straight_one_too(sample_file, tmp_path):
     flags = [*TINY, *SHORT, "--xla", f"--file={sample_file}", f"--output_dir={tmp_path}", "--ema_momentum=0.5"]
     flags += ["--blocks_per_layer=0", "--blocks_deepest_layer=0"]
-    run_door("train", *flags, "--run_id=straight", "--iterations=6")
+    run_module("train", *flags, "--run_id=straight", "--iterations=6")
     for iterations in (4, 6):
-        run_door("train", *flags, "--run_id=resumed", f"--iterations={iterations}")
+        run_module("train", *flags, "--run_id=resumed", f"--iterations={iterations}")
     assert_same(checkpoint_arrays(tmp_path / "straight", 6), checkpoint_arrays(tmp_path / "resumed", 6))
     assert rows(tmp_path, "straight") == rows(tmp_path, "resumed")
 
@@ -102,17 +102,17 @@ def test_a_stopped_run_resumes_to_the_same_weights(trained, number, status):
             break
     process.stdout.read()
     assert process.wait() == status
-    run_door("train", *flags, *where, "--iterations=8")
+    run_module("train", *flags, *where, "--iterations=8")
     assert_same(checkpoint_arrays(folder / "straight", 8), checkpoint_arrays(folder / f"stopped{number}", 8))
 
 
 def test_a_broken_checkpoint_is_passed_over(trained):
     folder, flags, _ = trained
     where = [f"--output_dir={folder}", "--run_id=broken"]
-    run_door("train", *flags, *where, "--iterations=4")
+    run_module("train", *flags, *where, "--iterations=4")
     weights = folder / "broken/checkpoints/step_00000004/network.weights.h5"
     weights.write_bytes(weights.read_bytes()[:-1])
-    done = run_door("train", *flags, *where, "--iterations=8")
+    done = run_module("train", *flags, *where, "--iterations=8")
     assert "skipped: checkpoint" in done.stdout and "step_00000003" in done.stdout
     assert_same(checkpoint_arrays(folder / "straight", 8), checkpoint_arrays(folder / "broken", 8))
 
@@ -129,7 +129,7 @@ def test_evaluate_gives_a_table_that_no_batch_size_changes(trained, sample_file)
     where = [f"--output_dir={folder}", "--run_id=straight", f"--file={sample_file}"]
     tables, metrics = [], []
     for size in (1, 2, 3):
-        tables.append(run_door("evaluate", *where, f"--minibatch_size={size}", "--nohtml").stdout)
+        tables.append(run_module("evaluate", *where, f"--minibatch_size={size}", "--nohtml").stdout)
         metrics.append(json.loads((folder / "straight/evaluation.json").read_text())["metrics"])
     assert tables[0] == tables[1] == tables[2]
     assert "3 events" in tables[0] and "neutrino_iou" in tables[0]
@@ -148,7 +148,7 @@ def test_evaluate_refuses_another_architecture_and_a_missing_run(trained, sample
 def test_evaluate_of_the_best_checkpoint_gives_what_validation_saw(trained, sample_file):
     folder, _, _ = trained
     where = [f"--output_dir={folder}", f"--file={sample_file}", "--run_id=straight"]
-    run_door("evaluate", *where, "--checkpoint_step=-2")
+    run_module("evaluate", *where, "--checkpoint_step=-2")
     found = json.loads((folder / "straight/evaluation.json").read_text())
     best = json.loads((folder / "straight/checkpoints/best.json").read_text())
     assert found["step"] == best["step"]
@@ -157,7 +157,7 @@ def test_evaluate_of_the_best_checkpoint_gives_what_validation_saw(trained, samp
 
 def test_the_export_gives_the_scores_that_evaluate_saw(trained, sample_file, tmp_path):
     folder, _, _ = trained
-    run_door("export", f"--output_dir={folder}", "--run_id=straight", f"--export_dir={tmp_path}/model")
+    run_module("export", f"--output_dir={folder}", "--run_id=straight", f"--export_dir={tmp_path}/model")
     script = tmp_path / "alone.py"
     script.write_text(ALONE)
     found = subprocess.run(
@@ -213,7 +213,7 @@ assert np.ptp(expected) > 0.01
 
 def test_saved_model_cli_runs_the_export(trained, tmp_path):
     folder, _, _ = trained
-    run_door("export", f"--output_dir={folder}", "--run_id=straight", f"--export_dir={tmp_path}/model")
+    run_module("export", f"--output_dir={folder}", "--run_id=straight", f"--export_dir={tmp_path}/model")
     cli = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli"]
     chosen = ["--dir", str(tmp_path / "model"), "--tag_set", "serve", "--signature_def", "serving_default"]
     np.save(tmp_path / "images.npy", np.zeros((1, 80, 128, 3), np.float32))
@@ -226,7 +226,7 @@ def test_saved_model_cli_runs_the_export(trained, tmp_path):
 def test_display_draws_truth_and_prediction(trained, sample_file, tmp_path):
     folder, _, _ = trained
     where = [f"--file={sample_file}", f"--output_dir={folder}", "--run_id=straight", f"--display_dir={tmp_path}"]
-    run_door("display", *where, "--entries=0,2")
+    run_module("display", *where, "--entries=0,2")
     for entry in (0, 2):
         assert (tmp_path / f"event_{entry}.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert "has the entries 0 to 2" in refusal("display", *where, "--entries=3")
@@ -249,7 +249,7 @@ def test_a_missing_file_is_one_line(tmp_path):
 def test_training_on_the_real_sample_learns(sample_file, tmp_path, steps, neutrino_iou):
     # At half of the flagfile's resolution: where TensorFlow has no oneDNN, the whole took a third of CI's hour.
     flags = [f"--file={sample_file}", "--flagfile=flags/quick.flags", f"--output_dir={tmp_path}", "--minibatch_size=3"]
-    run_door("train", *flags, "--downsample=4", f"--iterations={steps}", timeout=3000)
+    run_module("train", *flags, "--downsample=4", f"--iterations={steps}", timeout=3000)
     with open(tmp_path / "test/history.csv", newline="") as file:
         lines = list(csv.DictReader(file))
     assert float(lines[-1]["loss"]) < 0.2 * float(lines[0]["loss"])

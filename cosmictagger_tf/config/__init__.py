@@ -20,7 +20,7 @@ from cosmictagger_tf.config.inference import (
 from cosmictagger_tf.config.network import NetworkConfig, check_image_shape
 from cosmictagger_tf.config.training import ImportConfig, OptimizerConfig, TrainConfig
 
-# What a run's flagfile, run.flags, has: other doors than train take it too, and pass over what they have no use for.
+# What a run's flagfile, run.flags, has: other commands than train take it too, and pass over what they have no use for.
 RUN = (
     OutputConfig,
     DataConfig,

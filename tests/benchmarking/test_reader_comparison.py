@@ -5,14 +5,14 @@ import pytest
 
 from cosmictagger_tf import iotest
 from cosmictagger_tf.benchmarking.larcv_queue import MOST_VOXELS, LarcvQueue
+from cosmictagger_tf.cli.command import run_command
 from cosmictagger_tf.config import DataConfig
 from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.data.event import PlanePixels
 from cosmictagger_tf.data.transforms import downsample_event
-from cosmictagger_tf.doors import open_door
 from cosmictagger_tf.errors import DataError
+from tests.commands import run_module
 from tests.data.bad_files import VOXELS, sound_file, table
-from tests.doors import run_door
 
 
 @pytest.mark.larcv
@@ -53,7 +53,7 @@ def test_the_queue_is_given_no_file_that_the_library_cannot_read(tmp_path):
 @pytest.mark.slow
 def test_iotest_compares_and_ends(sample_file):
     # In a process of its own: what the larcv library leaves running would keep it from ending.
-    shown = run_door("iotest", f"--file={sample_file}", "--compare_readers", "--read_iterations=4", timeout=300)
+    shown = run_module("iotest", f"--file={sample_file}", "--compare_readers", "--read_iterations=4", timeout=300)
     assert shown.stderr == ""
     lines = [line.split() for line in shown.stdout.splitlines()[2:]]
     cases = {(int(line[0]), int(line[1])) for line in lines}
@@ -67,5 +67,5 @@ def test_iotest_compares_and_ends(sample_file):
 
 def test_what_cannot_be_compared_is_one_line(sample_file, capfd):
     for wrong in (["--synthetic"], [f"--file={sample_file}", "--max_entries=2"]):
-        assert open_door("iotest", iotest.main, iotest.GROUPS, "", "", [*wrong, "--compare_readers"]) == 2
+        assert run_command("iotest", iotest.main, iotest.GROUPS, "", "", [*wrong, "--compare_readers"]) == 2
         assert "--compare_readers: " in capfd.readouterr().err

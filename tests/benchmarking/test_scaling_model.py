@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from cosmictagger_tf.benchmarking.scaling_model import Machine, bytes_sent, model_step
+from tests.commands import ROOT, TINY, refusal, run_module
 from tests.distributed.launching import needs_horovod
-from tests.doors import ROOT, TINY, refusal, run_door
 
 
 def test_a_ring_sends_each_gradient_nearly_twice():
@@ -38,12 +38,12 @@ def test_efficiency_falls_with_the_ranks_and_rises_with_the_bandwidth():
 
 
 def test_the_door_counts_the_network():
-    done = run_door("scaling", *TINY, "--rank_counts=1,4096", "--step_seconds=0.5")
+    done = run_module("scaling", *TINY, "--rank_counts=1,4096", "--step_seconds=0.5")
     first, *_, last = done.stdout.splitlines()
     assert first.endswith("trained weights") and last.split()[0] == "4096" and "100.0%" in done.stdout
     weights = int(first.split()[0].replace(",", ""))
     assert float(last.split()[1]) == pytest.approx(8e-6 * weights, abs=0.06)
-    counted = run_door("scaling", *TINY, "--minibatch_size=2", "--rank_counts=8").stdout
+    counted = run_module("scaling", *TINY, "--minibatch_size=2", "--rank_counts=8").stdout
     assert "TFLOP in convolutions a step of 2 events" in counted
     assert "'two' is no number of ranks" in refusal("scaling", "--rank_counts=1,two")
 

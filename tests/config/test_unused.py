@@ -5,9 +5,9 @@ from dataclasses import fields
 
 import pytest
 
+from cosmictagger_tf.cli.flags import parse
 from cosmictagger_tf.config import RUN, flag_name
 from cosmictagger_tf.config.unused import RULES, describe_unused
-from cosmictagger_tf.flags import parse
 
 COMMANDS = ("train", "evaluate", "predict", "display", "export", "simulate", "iotest", "benchmark", "scaling")
 COMMANDS += ("import_weights",)

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from cosmictagger_tf import iotest
+from cosmictagger_tf.cli.command import run_command
 from cosmictagger_tf.config import DataConfig
 from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.data.larcv_h5 import LarcvFile
-from cosmictagger_tf.doors import open_door
 from cosmictagger_tf.errors import DataError
+from tests.commands import TINY, refusal, run_module
 from tests.data.bad_files import (
     ENTRIES,
     ENTRY,
@@ -33,7 +34,6 @@ from tests.data.bad_files import (
     sound_file,
     table,
 )
-from tests.doors import TINY, refusal, run_door
 
 
 @pytest.fixture
@@ -49,9 +49,9 @@ def read_all(path, reader_name="h5py"):
         reader.close()
 
 
-def iotest_door(path, *arguments):
+def run_iotest(path, *arguments):
     argv = [f"--file={path}", "--downsample=0", "--minibatch_size=4", "--read_iterations=2", *arguments]
-    return open_door("iotest", iotest.main, iotest.GROUPS, "", "", argv)
+    return run_command("iotest", iotest.main, iotest.GROUPS, "", "", argv)
 
 
 def test_there_are_at_least_thirty_kinds():
@@ -79,7 +79,7 @@ def test_a_fault_is_one_line_that_names_file_entry_plane_and_reason(path, kind, 
 def test_iotest_says_the_same_line(path, kind, capfd):
     break_it, said = FAULTS[kind]
     break_it(path)
-    assert iotest_door(path) == 2
+    assert run_iotest(path) == 2
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 1, lines
     assert re.match(re.escape(f"cosmictagger_tf.iotest: {path}") + f"({said})", lines[0]), lines
@@ -88,7 +88,7 @@ def test_iotest_says_the_same_line(path, kind, capfd):
 def test_a_command_that_met_a_fault_ends(path):
     # A thread of TensorFlow's kept it for minutes once: see data/pipeline.py.
     FAULTS["a label of 3"][0](path)
-    done = run_door("iotest", f"--file={path}", "--downsample=0", "--minibatch_size=4", check=False, timeout=150)
+    done = run_module("iotest", f"--file={path}", "--downsample=0", "--minibatch_size=4", check=False, timeout=150)
     assert done.returncode == 2
 
 
@@ -112,7 +112,7 @@ def test_an_oddity_is_read(path, kind, reader_name):
                     assert 1 <= (expected != found).sum() <= 2
                 else:
                     np.testing.assert_array_equal(expected, found)
-    assert iotest_door(path, f"--reader={reader_name}") == 0
+    assert run_iotest(path, f"--reader={reader_name}") == 0
 
 
 def _is_emptied(kind, which, plane):
@@ -242,6 +242,6 @@ def test_too_many_open_files_are_no_fault_of_the_file(tmp_path):
 
 
 def test_a_size_that_cannot_be_halved_so_often_is_one_line(path, capfd):
-    assert iotest_door(path, "--downsample=6") == 2
+    assert run_iotest(path, "--downsample=6") == 2
     assert "--downsample=6: the image would be halved 6 times, but its height" in capfd.readouterr().err
     assert "it must be at most 5" in refusal("display", "--nopredict", f"--file={path}", "--downsample=6")

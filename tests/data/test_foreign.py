@@ -12,8 +12,8 @@ import pytest
 from cosmictagger_tf.config import DataConfig
 from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.errors import DataError
+from tests.commands import TINY, refusal
 from tests.data.bad_files import IMAGE, content, sound_file, with_h5
-from tests.doors import TINY, refusal
 
 
 def npz(path):

@@ -11,8 +11,8 @@ import pytest
 
 from cosmictagger_tf.data.larcv_h5 import LarcvFile
 from cosmictagger_tf.data.larcv_writer import LarcvWriter
+from tests.commands import ROOT
 from tests.data.bad_files import SHAPE, sound_planes
-from tests.doors import ROOT
 
 EVENTS = 43_075
 

@@ -11,8 +11,8 @@ from cosmictagger_tf.config import DataConfig
 from cosmictagger_tf.data.dataset import expand, open_reader
 from cosmictagger_tf.data.transforms import downsample_event
 from cosmictagger_tf.errors import ConfigError, MissingPackageError
+from tests.commands import run_module
 from tests.data.larcv_tools import open_library
-from tests.doors import run_door
 
 LEVELS = range(7)
 
@@ -20,7 +20,7 @@ LEVELS = range(7)
 @pytest.fixture(scope="module")
 def simulated_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("simulated") / "simulated.h5"
-    run_door("simulate", f"--output={path}", "--events=3")
+    run_module("simulate", f"--output={path}", "--events=3")
     return path
 
 
@@ -109,7 +109,7 @@ def test_numpy_2_is_refused_by_name(sample_file, monkeypatch):
 @pytest.mark.slow
 def test_the_library_keeps_off_the_screen(sample_file):
     pytest.importorskip("larcv", reason="the larcv library is not installed: scripts/install_larcv")
-    done = run_door("iotest", f"--file={sample_file}", "--reader=larcv", "--read_iterations=3", "--minibatch_size=1")
+    done = run_module("iotest", f"--file={sample_file}", "--reader=larcv", "--read_iterations=3", "--minibatch_size=1")
     assert done.stderr == ""
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["3", "3"], done.stdout
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.doors import ROOT, TINY
+from tests.commands import ROOT, TINY
 
 HERE = Path(__file__).parent
 HOROVODRUN = str(Path(sys.executable).parent / "horovodrun")
@@ -38,13 +38,13 @@ QUICK = [
 ]
 
 
-def command(launcher: list[str], ranks: int, door: str, *arguments) -> list[str]:
-    return [*launcher, "-np", str(ranks), sys.executable, "-m", f"cosmictagger_tf.{door}", *map(str, arguments)]
+def command(launcher: list[str], ranks: int, name: str, *arguments) -> list[str]:
+    return [*launcher, "-np", str(ranks), sys.executable, "-m", f"cosmictagger_tf.{name}", *map(str, arguments)]
 
 
-def run_ranks(launcher, ranks, door, *arguments, check=True, timeout=300, **environment):
+def run_ranks(launcher, ranks, name, *arguments, check=True, timeout=300, **environment):
     """A finished job, its output as text; check: it must exit with 0."""
-    words = command(launcher, ranks, door, *arguments)
+    words = command(launcher, ranks, name, *arguments)
     done = subprocess.run(
         words, capture_output=True, text=True, cwd=ROOT, timeout=timeout, env={**os.environ, **environment}
     )

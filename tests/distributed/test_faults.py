@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
+from tests.commands import run_module
 from tests.distributed.launching import (
     GLOO,
     HOROVODRUN,
@@ -21,7 +22,6 @@ from tests.distributed.launching import (
     run_ranks,
     said,
 )
-from tests.doors import run_door
 
 pytestmark = [pytest.mark.slow, pytest.mark.horovod, needs_horovod]
 LONG = ["--iterations=100000", "--checkpoint_iteration=2", "--logging_iteration=2", "--learning_rate=1e-5"]
@@ -58,7 +58,7 @@ def resume(sample_file, tmp_path, ranks):
         f"--output_dir={tmp_path}",
         f"--iterations={last + 2}",
     ]
-    done = run_door("train", *flags) if ranks == 1 else run_ranks(GLOO, ranks, "train", *flags)
+    done = run_module("train", *flags) if ranks == 1 else run_ranks(GLOO, ranks, "train", *flags)
     assert "resumed from" in done.stdout and f"step_{last:08d}" in done.stdout
     assert steps(tmp_path)[-1] == last + 2
 
@@ -100,7 +100,7 @@ def test_a_rank_hangs(job, launcher):
 @pytest.mark.exhaustive
 def test_a_rank_of_predict_stands_still(sample_file, tmp_path):
     flags = [*QUICK, f"--file={sample_file}", f"--output_dir={tmp_path}", "--iterations=1"]
-    run_door("train", *flags)
+    run_module("train", *flags)
     flags = [f"--output_dir={tmp_path}", f"--output={tmp_path}/s.h5", "--noxla", "--minibatch_size=1"]
     words = command(MPI, 2, "predict", *flags, "--file=" + ",".join([str(sample_file)] * 40))
     running = Job(words, tmp_path / "log")

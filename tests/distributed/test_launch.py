@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cosmictagger_tf import doors
+from cosmictagger_tf.cli import command
 from cosmictagger_tf.config import RanksConfig
 from cosmictagger_tf.errors import ConfigError, DataError, StoppedElsewhere
 from cosmictagger_tf.launch import Launch, launched, usable_cores
 from cosmictagger_tf.training.distributed import is_distributed, is_lost
 from cosmictagger_tf.training.ranks import Ranks
 from cosmictagger_tf.training.schedules import Flat, Scaled, scaling_factor
+from tests.commands import ROOT, TINY, run_module
 from tests.distributed.launching import MPI, needs_mpi, run_ranks, said
-from tests.doors import ROOT, TINY, run_door
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,9 @@ def test_who_says_what_is_wrong(rank, settled, error, waits, speaks, monkeypatch
         raise mistake
 
     slept = []
-    monkeypatch.setattr(doors, "launched", lambda: Launch("mpirun", rank, 2))
-    monkeypatch.setattr(doors.time, "sleep", slept.append)
-    assert doors.open_door("train", main, (), "", "", [], uses_keras=False) == 2
+    monkeypatch.setattr(command, "launched", lambda: Launch("mpirun", rank, 2))
+    monkeypatch.setattr(command.time, "sleep", slept.append)
+    assert command.run_command("train", main, (), "", "", [], uses_keras=False) == 2
     assert bool(slept) == waits
     assert capsys.readouterr().err == ("cosmictagger_tf.train: wrong\n" if speaks else "")
 
@@ -145,9 +145,9 @@ def test_without_horovod_one_line_says_what_to_install(tmp_path):
 
 def test_alone_it_neither_needs_horovod_nor_ignores_the_flag(tmp_path):
     (tmp_path / "horovod.py").write_text("raise ModuleNotFoundError('No module named horovod')")
-    done = run_door("iotest", "--synthetic", "--downsample=4", "--read_iterations=2", PYTHONPATH=str(tmp_path))
+    done = run_module("iotest", "--synthetic", "--downsample=4", "--read_iterations=2", PYTHONPATH=str(tmp_path))
     assert "4 events in" in done.stdout
-    done = run_door("iotest", "--synthetic", "--distributed=true", check=False)
+    done = run_module("iotest", "--synthetic", "--distributed=true", check=False)
     assert done.returncode == 2 and "mpirun -np 2" in done.stderr and len(done.stderr.splitlines()) == 1
 
 

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
+from tests.commands import ROOT, run_module
 from tests.distributed.launching import (
     GLOO,
     HERE,
@@ -23,7 +24,6 @@ from tests.distributed.launching import (
     said,
     unmarked,
 )
-from tests.doors import ROOT, run_door
 
 pytestmark = [pytest.mark.slow, pytest.mark.horovod, needs_horovod]
 
@@ -68,7 +68,7 @@ def runs(sample_file, tmp_path_factory):
     ]
     flags += ["--normalization=none", "--optimizer=sgd", "--checkpoint_iteration=3", "--logging_iteration=2"]
     flags += ["--summary_iteration=2", f"--output_dir={folder}", "--clip_norm=1.0", "--aux_epochs=100"]
-    run_door("train", *flags, "--run_id=one")
+    run_module("train", *flags, "--run_id=one")
     done = run_ranks(GLOO, 2, "train", *flags, "--run_id=two", "--xla")
     assert done.stdout.count("result: ") == 1 and done.stdout.count("train 4/4") == 1
     return folder, flags
@@ -104,7 +104,7 @@ def test_four_ranks_of_mpirun_train_what_one_does(runs):
 def test_evaluate_gives_the_same_table(runs, sample_file):
     folder, _ = runs
     flags = [f"--output_dir={folder}", "--run_id=one", f"--file={sample_file}", "--noxla"]
-    alone = run_door("evaluate", *flags, "--minibatch_size=2").stdout
+    alone = run_module("evaluate", *flags, "--minibatch_size=2").stdout
     # Three events: the ranks' shares are unequal.
     launcher = MPI if shutil.which("mpirun") else GLOO
     together = run_ranks(launcher, 2, "evaluate", *flags, "--minibatch_size=2").stdout
@@ -119,15 +119,15 @@ def test_what_ranks_validate_is_what_is_saved(sample_file, tmp_path):
     run_ranks(GLOO, 2, "train", *flags, "--run_id=two")
     (validated,) = [row for row in rows(tmp_path / "two") if row["split"] == "whole_validation"]
     report = [f"--report={tmp_path}/found.html", "--nohtml", "--noxla", "--minibatch_size=1"]
-    run_door("evaluate", f"--output_dir={tmp_path}", "--run_id=two", f"--file={sample_file}", *report)
+    run_module("evaluate", f"--output_dir={tmp_path}", "--run_id=two", f"--file={sample_file}", *report)
     found = json.loads((tmp_path / "found.json").read_text())["metrics"]
     for name in ("loss", "mean_iou", "cosmic_iou", "nonbackground_accuracy"):
         assert found[name] == pytest.approx(float(validated[name]), rel=1e-5), name
 
 
 @needs_mpi
-@pytest.mark.parametrize("door", ["evaluate", pytest.param("predict", marks=pytest.mark.exhaustive)])
-def test_ranks_whose_nodes_have_other_events_stop_in_one_line(runs, sample_file, tmp_path, door):
+@pytest.mark.parametrize("name", ["evaluate", pytest.param("predict", marks=pytest.mark.exhaustive)])
+def test_ranks_whose_nodes_have_other_events_stop_in_one_line(runs, sample_file, tmp_path, name):
     folder, _ = runs
     for rank in (0, 1):
         (tmp_path / f"node{rank}").mkdir()
@@ -137,9 +137,9 @@ def test_ranks_whose_nodes_have_other_events_stop_in_one_line(runs, sample_file,
         ids["event"] += 1
         file["Events/event_id"][:] = ids
     flags = [f"--output_dir={folder}", "--run_id=one", "--file=same.h5", "--noxla", "--minibatch_size=2"]
-    place = f"--output={tmp_path}/scored.h5" if door == "predict" else f"--report={tmp_path}/report.html"
+    place = f"--output={tmp_path}/scored.h5" if name == "predict" else f"--report={tmp_path}/report.html"
     on_its_node = 'cd "$0/node$OMPI_COMM_WORLD_RANK" && exec "$@"'
-    words = [*MPI, "-np", "2", "bash", "-c", on_its_node, str(tmp_path), *command([], 2, door, *flags, place)[2:]]
+    words = [*MPI, "-np", "2", "bash", "-c", on_its_node, str(tmp_path), *command([], 2, name, *flags, place)[2:]]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(words, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode != 0

@@ -2,7 +2,7 @@
 
 python -m tests.faults.files [--every=1]
 
-All in one process, so that TensorFlow is imported once. Prints a table, and exits with 1 where a door says else.
+All in one process, so that TensorFlow is imported once. Prints a table, and exits with 1 where a command says else.
 """
 
 import argparse
@@ -17,56 +17,56 @@ from pathlib import Path
 from tests.data.bad_files import FAULTS, sound_file
 from tests.faults.kills import SMALL
 
-DOORS = ("train", "evaluate", "iotest")
+COMMANDS = ("train", "evaluate", "iotest")
 
 
-def call_door(name: str, *flags) -> tuple[int, str, str]:
-    """Runs a door in this process; returns its status and what it printed, output and errors."""
+def call_command(name: str, *flags) -> tuple[int, str, str]:
+    """Runs a command in this process; returns its status and what it printed, output and errors."""
     import importlib
 
-    from cosmictagger_tf.doors import open_door
+    from cosmictagger_tf.cli.command import run_command
 
-    door = importlib.import_module(f"cosmictagger_tf.{name}")
+    command = importlib.import_module(f"cosmictagger_tf.{name}")
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         argv = [str(flag) for flag in flags]
         takes = {"train": "chosen", "evaluate": "given"}.get(name, "")
-        status = open_door(name, door.main, door.GROUPS, "", "", argv, takes=takes)
+        status = run_command(name, command.main, command.GROUPS, "", "", argv, takes=takes)
     return status, out.getvalue(), err.getvalue()
 
 
 def trained_run(folder: Path) -> Path:
     """A run of one step on a sound file, for evaluate; returns that file."""
     path = sound_file(folder / "sound.h5")
-    status, _, err = call_door("train", *SMALL, f"--file={path}", f"--output_dir={folder}", "--iterations=1")
+    status, _, err = call_command("train", *SMALL, f"--file={path}", f"--output_dir={folder}", "--iterations=1")
     assert status == 0, err
     return path
 
 
-def flags_of(door: str, folder: Path, run: str) -> list[str]:
-    """The flags that a door wants beside --file; the training of `run` is its first."""
-    if door == "train":
+def flags_of(command: str, folder: Path, run: str) -> list[str]:
+    """The flags that a command wants beside --file; the training of `run` is its first."""
+    if command == "train":
         return [*SMALL, f"--output_dir={folder}", f"--run_id={run}", "--iterations=4", "--minibatch_size=4"]
-    if door == "evaluate":
+    if command == "evaluate":
         return [f"--output_dir={folder}", "--noxla", "--nohtml", "--minibatch_size=4"]
     return ["--downsample=0", "--minibatch_size=4", "--read_iterations=2"]
 
 
 def campaign(folder: Path, kinds: list[str], say: Callable[[str], None]) -> dict[str, list[str]]:
-    """Gives files of these kinds to the doors; returns, by door, what went wrong."""
+    """Gives files of these kinds to the commands; returns, by command, what went wrong."""
     trained_run(folder)
-    wrong: dict[str, list[str]] = {door: [] for door in DOORS}
+    wrong: dict[str, list[str]] = {command: [] for command in COMMANDS}
     for number, kind in enumerate(kinds):
         break_it, expected = FAULTS[kind]
         path = sound_file(folder / f"bad{number}.h5")
         break_it(path)
-        for door in DOORS:
-            status, _, err = call_door(door, *flags_of(door, folder, f"run{number}"), f"--file={path}")
+        for command in COMMANDS:
+            status, _, err = call_command(command, *flags_of(command, folder, f"run{number}"), f"--file={path}")
             lines = err.splitlines()
-            said = re.match(re.escape(f"cosmictagger_tf.{door}: {path}") + f"({expected})", err)
+            said = re.match(re.escape(f"cosmictagger_tf.{command}: {path}") + f"({expected})", err)
             if status != 2 or len(lines) != 1 or not said:
-                wrong[door].append(f"{kind}: {status}: {err}")
-                say(f"{door}, {wrong[door][-1]}")
+                wrong[command].append(f"{kind}: {status}: {err}")
+                say(f"{command}, {wrong[command][-1]}")
     return wrong
 
 
@@ -77,9 +77,9 @@ def main() -> int:
     kinds = list(FAULTS)[:: options.every]
     with tempfile.TemporaryDirectory(prefix="files") as folder:
         wrong = campaign(Path(folder), kinds, lambda line: print(line, flush=True))
-    print("| door | kinds of bad files | one line, status 2 |\n|---|---|---|")
-    for door, problems in wrong.items():
-        print(f"| {door} | {len(kinds)} | {len(kinds) - len(problems)} |")
+    print("| command | kinds of bad files | one line, status 2 |\n|---|---|---|")
+    for command, problems in wrong.items():
+        print(f"| {command} | {len(kinds)} | {len(kinds) - len(problems)} |")
     return 1 if any(wrong.values()) else 0
 
 

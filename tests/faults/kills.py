@@ -61,7 +61,7 @@ class Trainer:
     """A training in a process of its own, that may be killed.
 
     Args:
-        flags: of the door `train`.
+        flags: of the command `train`.
         log: takes what it prints.
     """
 
@@ -113,9 +113,9 @@ def _become_trainer(flags, log):
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
         from cosmictagger_tf import train
-        from cosmictagger_tf.doors import open_door
+        from cosmictagger_tf.cli.command import run_command
 
-        status = open_door("train", train.main, train.GROUPS, "", "", flags, takes="chosen")
+        status = run_command("train", train.main, train.GROUPS, "", "", flags, takes="chosen")
         sys.stdout.flush()
     finally:
         os._exit(status)

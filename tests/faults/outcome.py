@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.doors import checkpoint_arrays
+from tests.commands import checkpoint_arrays
 
 # Columns of history.csv that say how fast the machine was.
 SPEED = {"images_per_second", "waiting", "exchanging"}

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
+from tests.commands import ROOT
 from tests.data.bad_files import sound_file
-from tests.doors import ROOT
 from tests.faults.fuzz import campaign, damaged, structures
 
 
@@ -61,7 +61,7 @@ def test_the_real_sample_damaged(sample_file):
 
 
 @pytest.mark.slow
-def test_bad_files_through_the_doors():
+def test_bad_files_through_the_commands():
     lines = run_command("files", "--every=6").splitlines()
     assert [line.split("|")[1].strip() for line in lines[-3:]] == ["train", "evaluate", "iotest"]
 

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from tests.doors import TINY, run_door
+from tests.commands import TINY, run_module
 
 
 @pytest.fixture(scope="session")
 def simulated_file(tmp_path_factory):
     """Ten simulated events."""
     path = tmp_path_factory.mktemp("simulated") / "events.h5"
-    run_door("simulate", f"--output={path}", "--events=10", "--simulation_seed=5")
+    run_module("simulate", f"--output={path}", "--events=10", "--simulation_seed=5")
     return path
 
 
@@ -19,7 +19,7 @@ def run(simulated_file, tmp_path_factory):
     """Flags that name a run of a tiny network, trained for a few steps; without XLA, whose compiler takes longer."""
     where = [f"--output_dir={tmp_path_factory.mktemp('runs')}", "--run_id=tiny", "--noxla"]
     options = [*TINY, f"--file={simulated_file}", "--iterations=6", "--minibatch_size=2", "--learning_rate=0.01"]
-    run_door("train", *options, *where)
+    run_module("train", *options, *where)
     return where
 
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.doors import run_door
+from tests.commands import run_module
 from tests.inference.conftest import scores_of
 
 
@@ -15,9 +15,9 @@ def test_jax_gives_the_same_scores_and_metrics(run, simulated_file, tmp_path):
     pytest.importorskip("jax")
     where = [*run, "--xla", f"--file={simulated_file}", "--max_entries=3"]
     for backend in ("tensorflow", "jax"):
-        run_door("predict", *where, f"--output={tmp_path}/{backend}.h5", KERAS_BACKEND=backend)
+        run_module("predict", *where, f"--output={tmp_path}/{backend}.h5", KERAS_BACKEND=backend)
         report = [f"--report={tmp_path}/{backend}.html", "--nohtml", "--bootstrap=0"]
-        run_door("evaluate", *where, *report, KERAS_BACKEND=backend)
+        run_module("evaluate", *where, *report, KERAS_BACKEND=backend)
     for entry in range(3):
         for one, other in zip(
             *(scores_of(tmp_path / f"{name}.h5", entry) for name in ("tensorflow", "jax")), strict=True

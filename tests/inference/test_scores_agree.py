@@ -1,4 +1,4 @@
-"""One network, one score, whichever door it comes through."""
+"""One network, one score, whichever command it comes through."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.larcv_h5 import LarcvFile
 from cosmictagger_tf.data.transforms import at_stored_pixels, downsample_event
 from cosmictagger_tf.detector import NEUTRINO
-from tests.doors import run_door
+from tests.commands import run_module
 from tests.inference.conftest import scores_of
 
 
@@ -21,8 +21,8 @@ def test_predict_evaluate_and_export_give_the_same_scores(run, which, request, t
     from cosmictagger_tf.runs import RunFolder
 
     path = request.getfixturevalue(which)
-    run_door("predict", *run, "--xla", f"--file={path}", f"--output={tmp_path}/scored.h5", "--max_entries=3")
-    run_door("export", *run, f"--export_dir={tmp_path}/model")
+    run_module("predict", *run, "--xla", f"--file={path}", f"--output={tmp_path}/scored.h5", "--max_entries=3")
+    run_module("export", *run, f"--export_dir={tmp_path}/model")
     exported = tf.saved_model.load(str(tmp_path / "model")).signatures["pixels"]
     where = OutputConfig(*(flag.partition("=")[2] for flag in run[:2]))
     found = find_model(frozenset(), RunFolder(where), DataConfig(), NetworkConfig(), WeightsConfig())

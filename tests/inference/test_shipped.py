@@ -25,7 +25,7 @@ from cosmictagger_tf.networks.build import build_network
 from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.training import shipped
 from cosmictagger_tf.training.checkpoints import CheckpointError
-from tests.doors import ROOT, TINY, refusal, run_door
+from tests.commands import ROOT, TINY, refusal, run_module
 from tests.networks.sparse.examples import SHAPE, SMALL
 
 
@@ -97,7 +97,7 @@ def test_a_shift_is_of_the_backgrounds_bias_alone():
 
 
 def test_a_run_with_a_penalty_on_its_weights_is_found(tmp_path):
-    run_door(
+    run_module(
         "train", *TINY, "--synthetic", "--weight_decay=0.001", "--iterations=1", f"--output_dir={tmp_path}", "--noxla"
     )
     folder = RunFolder(OutputConfig(str(tmp_path), "test"))
@@ -107,9 +107,9 @@ def test_a_run_with_a_penalty_on_its_weights_is_found(tmp_path):
 
 @pytest.mark.slow
 def test_a_run_is_shipped_and_used(tmp_path, monkeypatch):
-    run_door("simulate", f"--output={tmp_path}/a.h5", "--events=4")
+    run_module("simulate", f"--output={tmp_path}/a.h5", "--events=4")
     flags = [*TINY, f"--file={tmp_path}/a.h5", f"--output_dir={tmp_path}", "--run_id=tiny", "--noxla"]
-    run_door("train", *flags, "--iterations=2")
+    run_module("train", *flags, "--iterations=2")
     folder = RunFolder(OutputConfig(output_dir=str(tmp_path), run_id="tiny"))
     shipped.ship(folder, 2, "sparse_small", -0.5, tmp_path / "weights")
     monkeypatch.setattr(shipped, "FOLDER", tmp_path / "weights")
@@ -122,10 +122,10 @@ def test_a_run_is_shipped_and_used(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_they_tell_neutrinos_from_cosmic_rays_in_events_they_never_saw(tmp_path):
     path = tmp_path / "new.h5"
-    run_door("simulate", f"--output={path}", "--events=12", "--simulation_seed=77")
+    run_module("simulate", f"--output={path}", "--events=12", "--simulation_seed=77")
     report = ["--report", str(tmp_path / "report.html"), "--nohtml", "--noxla", "--bootstrap=0"]
     there = [f"--file={path}", f"--output_dir={tmp_path}"]
-    run_door("evaluate", "--weights=sparse_small", *there, *report)
+    run_module("evaluate", "--weights=sparse_small", *there, *report)
     found = json.loads((tmp_path / "report.json").read_text())
     assert found["events"] == 12 and found["step"] == shipped.ShippedModel("sparse_small").step
     # Loose bounds: these are few events, docs/model_card.md has many.
@@ -136,7 +136,7 @@ def test_they_tell_neutrinos_from_cosmic_rays_in_events_they_never_saw(tmp_path)
         ("neutrino_iou", 0.35),
     ):
         assert found["metrics"][name] > least, name
-    wrong = run_door("evaluate", "--weights=sparse_small", "--n_initial_filters=4", *there, *report, check=False)
+    wrong = run_module("evaluate", "--weights=sparse_small", "--n_initial_filters=4", *there, *report, check=False)
     assert wrong.returncode == 2 and "--n_initial_filters=4, but 8" in wrong.stderr.splitlines()[-1]
 
 
@@ -144,10 +144,10 @@ def test_weights_outside_a_run_are_of_the_run_that_is_named_or_of_what_the_flags
     folder = Path(run[0].partition("=")[2]) / "tiny"
     shutil.copy(folder / "checkpoints/step_00000006/network.weights.h5", tmp_path / "copied.weights.h5")
     report = ["--nohtml", "--bootstrap=0", f"--file={simulated_file}"]
-    run_door("evaluate", *run, *report, f"--report={tmp_path}/run.html")
+    run_module("evaluate", *run, *report, f"--report={tmp_path}/run.html")
     outside = [f"--weights_location={tmp_path}/copied.weights.h5", *report]
-    run_door("evaluate", *run, *outside, f"--report={tmp_path}/named.html")
-    run_door("evaluate", f"--flagfile={folder}/run.flags", *outside, f"--report={tmp_path}/flags.html")
+    run_module("evaluate", *run, *outside, f"--report={tmp_path}/named.html")
+    run_module("evaluate", f"--flagfile={folder}/run.flags", *outside, f"--report={tmp_path}/flags.html")
     one, *others = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("run", "named", "flags"))
     for other in others:
         assert one["confusion"] == other["confusion"] and one["step"] == 6 and other["step"] is None

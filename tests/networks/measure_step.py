@@ -27,11 +27,11 @@ def main(argv: list[str]) -> None:
     from cosmictagger_tf import execution
     from cosmictagger_tf.benchmarking.bench import open_bench
     from cosmictagger_tf.benchmarking.clock import peak_memory
+    from cosmictagger_tf.cli.flags import parse
     from cosmictagger_tf.config import ExecutionConfig, NetworkConfig, OptimizerConfig
     from cosmictagger_tf.data.batch import make_batch
     from cosmictagger_tf.data.dataset import SyntheticReader
     from cosmictagger_tf.data.transforms import downsample_event
-    from cosmictagger_tf.flags import parse
 
     config = parse(network_flags, (NetworkConfig,)).configs[0]
     settings = ExecutionConfig(xla=not own.noxla, precision=own.precision)

@@ -12,7 +12,7 @@ import pytest
 from cosmictagger_tf.config import NetworkConfig, with_changes
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.networks.build import build_network
-from tests.doors import ROOT
+from tests.commands import ROOT
 
 SHAPE = ImageShape(3, 16, 32)
 CONFIG = NetworkConfig(

@@ -19,7 +19,7 @@ from cosmictagger_tf.files import HOST
 from cosmictagger_tf.simulation.compare import labels_at_the_image, read_events, table
 from cosmictagger_tf.simulation.generate import simulate_event, simulate_file
 from cosmictagger_tf.simulation.measures import close_to, edge_measures, measures, run_lengths
-from tests.doors import refusal, run_door
+from tests.commands import refusal, run_module
 
 
 def simulated(path, **options):
@@ -171,7 +171,7 @@ def test_the_table_compares_means():
 
 def test_compare_prints_and_draws(file, tmp_path):
     picture = tmp_path / "folder" / "comparison.png"
-    shown = run_door("simulate", f"--compare={file}", "--events=2", f"--comparison_picture={picture}").stdout
+    shown = run_module("simulate", f"--compare={file}", "--events=2", f"--comparison_picture={picture}").stdout
     # The same seed: file and simulation are the same events.
     ratios = [line.split()[-2] for line in shown.splitlines() if line.startswith("plane")]
     assert len(ratios) > 100 and set(ratios) == {"1.00"}

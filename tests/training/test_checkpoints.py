@@ -19,7 +19,7 @@ from cosmictagger_tf.inference.model_loading import find_checkpoint
 from cosmictagger_tf.runs import architecture
 from cosmictagger_tf.training.checkpoints import NEWEST, CheckpointError, CheckpointStore, load_weights
 from cosmictagger_tf.training.recorders import CsvHistory
-from tests.doors import ROOT
+from tests.commands import ROOT
 
 
 def network(units=3):

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.doors import ROOT
+from tests.commands import ROOT
 
 if importlib.util.find_spec("jax") is None:
     pytest.skip("jax is not installed: pip install jax", allow_module_level=True)

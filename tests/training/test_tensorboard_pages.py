@@ -12,7 +12,7 @@ import urllib.request
 
 import pytest
 
-from tests.doors import TINY, run_door
+from tests.commands import TINY, run_module
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -22,7 +22,7 @@ def address(sample_file, tmp_path_factory):
     """A TensorBoard that serves the logs of a profiled run."""
     folder = tmp_path_factory.mktemp("pages")
     flags = [*TINY, f"--file={sample_file}", f"--aux_file={sample_file}", "--iterations=6", "--profile=4,5", "--noxla"]
-    run_door("train", *flags, f"--output_dir={folder}", "--run_id=pages", "--aux_epochs=4")
+    run_module("train", *flags, f"--output_dir={folder}", "--run_id=pages", "--aux_epochs=4")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cosmictagger_tf.cli.flags import parse
 from cosmictagger_tf.config import (
     DataConfig,
     ExecutionConfig,
@@ -19,7 +20,6 @@ from cosmictagger_tf.config import (
     TrainConfig,
 )
 from cosmictagger_tf.errors import ConfigError
-from cosmictagger_tf.flags import parse
 from cosmictagger_tf.runs import flag_lines
 from cosmictagger_tf.train import GROUPS
 from cosmictagger_tf.training import tensorboard
@@ -27,7 +27,7 @@ from cosmictagger_tf.training.dry_run import layer_names, network_table, step_co
 from cosmictagger_tf.training.pictures import charge_picture, class_picture
 from cosmictagger_tf.training.recorders import SHOWN, CsvHistory, Terminal
 from cosmictagger_tf.training.speed import Progress
-from tests.doors import ROOT, TINY, refusal, run_door
+from tests.commands import ROOT, TINY, refusal, run_module
 from tests.training.small import make_batches, make_model
 
 
@@ -184,7 +184,7 @@ def watched(sample_file, tmp_path_factory):
     folder = tmp_path_factory.mktemp("watched")
     flags = [*TINY, f"--file={sample_file}", f"--aux_file={sample_file}", "--iterations=6", "--aux_iterations=3"]
     flags += ["--aux_epochs=4", "--deterministic", "--summary_image_iteration=5", "--profile=4,5", "--seed=5"]
-    done = run_door("train", *flags, f"--output_dir={folder}", "--run_id=watched")
+    done = run_module("train", *flags, f"--output_dir={folder}", "--run_id=watched")
     assert done.stderr == "", "Keras warned of XLA, which it leaves out where operations are deterministic"
     return folder, done
 
@@ -232,7 +232,7 @@ def test_a_run_describes_itself(watched):
 def test_the_flagfile_of_a_deterministic_run_repeats_it_bit_for_bit(watched):
     folder, _ = watched
     again = ["--run_id=again", "--profile=", "--no_summary_images"]
-    run_door("train", f"--flagfile={folder}/watched/run.flags", *again)
+    run_module("train", f"--flagfile={folder}/watched/run.flags", *again)
     here, there = (folder / name / "checkpoints/step_00000006/state.npz" for name in ("watched", "again"))
     with np.load(here) as one, np.load(there) as other:
         assert one.files == other.files
@@ -247,7 +247,7 @@ def test_fine_tuning_begins_with_the_runs_weights_and_moves_what_is_not_frozen(w
     folder, _ = watched
     flags = [*TINY, f"--file={sample_file}", f"--output_dir={folder}", "--run_id=tuned", "--noxla", "--iterations=1"]
     flags += [f"--init_from={folder}/watched", "--freeze=initial*,level*,deepest*", "--no_summary_images"]
-    done = run_door("train", *flags, "--learning_rate=0.1")
+    done = run_module("train", *flags, "--learning_rate=0.1")
     assert "begins with the weights" in done.stdout and "frozen: " in done.stdout and "initial_conv" in done.stdout
 
     def weights(run, step):
@@ -277,7 +277,7 @@ def test_a_larger_network_begins_with_the_layers_that_a_run_has(watched, sample_
     assert "do not fit this network (4 layers differ: final_1_1_conv is not in them" in refusal("train", *flags)
     # Only the new layers are trained: what comes out of the others is what the run had.
     known = "--freeze=initial*,level*,deepest*,final_0*,logits"
-    done = run_door("train", *flags, "--init_new_layers", known)
+    done = run_module("train", *flags, "--init_new_layers", known)
     line = next(line for line in done.stdout.splitlines() if line.startswith("begin fresh"))
     new = set(line.split(": ")[2].split(", "))
     assert new == {f"final_1_{i}_{kind}" for i in (1, 2) for kind in ("conv", "norm")}
@@ -311,7 +311,7 @@ def test_what_cannot_be_frozen_or_begun_with_is_refused(sample_file, tmp_path):
 
 def test_a_dry_run_says_all_and_writes_nothing(sample_file, tmp_path):
     flags = [*TINY, f"--file={sample_file}", f"--output_dir={tmp_path}/none", "--epochs=4", "--dry_run"]
-    done = run_door("train", *flags, "--freeze=initial*")
+    done = run_module("train", *flags, "--freeze=initial*")
     assert "--network_depth=1" in done.stdout and "GFLOP" in done.stdout and "initial_conv*" in done.stdout
     assert "3 events, 1.5 steps a pass, 6 steps in all" in done.stdout
     assert "no such file" in refusal("train", *flags, "--aux_file=/nowhere.h5")
@@ -324,7 +324,7 @@ def test_steps_at_a_stretch_make_the_same_weights(sample_file, tmp_path):
     flags += ["--no_summary_images", "--noxla", "--summary_iteration=5"]
     states = []
     for stretch in (1, 2):
-        run_door("train", *flags, f"--run_id={stretch}", f"--steps_per_execution={stretch}")
+        run_module("train", *flags, f"--run_id={stretch}", f"--steps_per_execution={stretch}")
         folder = tmp_path / str(stretch) / "checkpoints"
         assert sorted(p.name for p in folder.iterdir()) == ["step_00000002", "step_00000004", "step_00000005"]
         with np.load(folder / "step_00000005/state.npz") as arrays:

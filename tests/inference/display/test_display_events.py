@@ -17,7 +17,7 @@ from cosmictagger_tf.inference.evaluate.curves import ScoreHistogram
 from cosmictagger_tf.inference.evaluate.report_plots import curves
 from cosmictagger_tf.inference.event_figure import draw_event, save_figure
 from cosmictagger_tf.inference.event_picture import take_picture
-from tests.doors import refusal, run_door
+from tests.commands import refusal, run_module
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # What a user does with the page: zooms in one panel, then switches a class off; then it says what became of the rest.
@@ -69,7 +69,7 @@ def drawn(run, simulated_file, tmp_path_factory):
     folder = tmp_path_factory.mktemp("drawn")
     for kind in ("png", "pdf", "html"):
         where = [f"--display_dir={folder}", f"--display_format={kind}"]
-        run_door("display", *run, f"--file={simulated_file}", "--entries=3", *where)
+        run_module("display", *run, f"--file={simulated_file}", "--entries=3", *where)
     return folder
 
 
@@ -83,7 +83,7 @@ def test_pictures_of_every_kind_are_written(drawn):
 def test_a_file_without_labels_and_no_network_is_drawn_too(unlabelled_file, tmp_path):
     for kind in ("png", "html"):
         where = [f"--display_dir={tmp_path}", f"--display_format={kind}", "--downsample=2"]
-        run_door("display", "--nopredict", f"--file={unlabelled_file}", *where)
+        run_module("display", "--nopredict", f"--file={unlabelled_file}", *where)
         assert (tmp_path / f"event_0.{kind}").stat().st_size > 10_000
     assert "has the entries 0 to 9" in refusal("display", "--nopredict", f"--file={unlabelled_file}", "--entries=10")
 
@@ -140,7 +140,7 @@ def test_an_event_is_called_by_its_own_file(simulated_file, tmp_path):
     other = tmp_path / "other.h5"
     shutil.copy(simulated_file, other)
     where = ["--entries=10", "--display_format=html", f"--display_dir={tmp_path}"]
-    run_door("display", "--nopredict", f"--file={simulated_file},{other}", *where)
+    run_module("display", "--nopredict", f"--file={simulated_file},{other}", *where)
     assert "other.h5, entry 10" in (tmp_path / "event_10.html").read_text()
 
 

@@ -27,7 +27,7 @@ from cosmictagger_tf.inference.evaluate.report import report_text
 from cosmictagger_tf.inference.evaluate.report_page import _metrics, _score
 from cosmictagger_tf.inference.evaluate.report_plots import curves
 from cosmictagger_tf.training.evaluation import EventTable
-from tests.doors import refusal, run_door
+from tests.commands import refusal, run_module
 
 
 def random_table(events, seed=0):
@@ -160,7 +160,7 @@ def test_a_neutrino_that_cannot_be_read_is_none_where_events_may_be_skipped(simu
 
 def test_evaluate_writes_a_report_a_table_and_every_number(run, simulated_file, tmp_path):
     report = tmp_path / "reports" / "here.html"
-    done = run_door("evaluate", *run, f"--file={simulated_file}", f"--report={report}", "--bootstrap=50")
+    done = run_module("evaluate", *run, f"--file={simulated_file}", f"--report={report}", "--bootstrap=50")
     assert "95 % interval" in done.stdout and "event cut: " in done.stdout and f"written: {report}" in done.stdout
     found = json.loads(report.with_suffix(".json").read_text())
     with open(report.with_suffix(".csv"), newline="") as file:
@@ -205,7 +205,7 @@ def test_what_is_said_of_a_skipped_events_neighbours_is_theirs(run, simulated_fi
         file["Data/sparse2d_sbndwire_group/voxels"][100, "id"] = 1 << 40
     for name, path in (("whole", simulated_file), ("damaged", damaged)):
         flags = [f"--file={path}", f"--report={tmp_path}/{name}.html", "--nohtml", "--skip_bad_events=1"]
-        run_door("evaluate", *run, *flags)
+        run_module("evaluate", *run, *flags)
     whole, rest = ((tmp_path / f"{name}.csv").read_text().splitlines() for name in ("whole", "damaged"))
     assert rest == [whole[0], *whole[2:]]
 

@@ -21,7 +21,7 @@ from cosmictagger_tf.inference.export.export_run import check_place
 from cosmictagger_tf.inference.export.saved_model import ServedNetwork, keep_others
 from cosmictagger_tf.networks.segmentation import build_segmenter
 from cosmictagger_tf.runs import RunFolder
-from tests.doors import refusal, run_door
+from tests.commands import refusal, run_module
 
 SERVE = Path(__file__).parent / "serve.c"
 SIZES = {
@@ -38,8 +38,9 @@ SIZES = {
 def exported(run, tmp_path_factory):
     """The exported models by preprocessing or not."""
     folder = tmp_path_factory.mktemp("exported")
-    run_door("export", *run, f"--export_dir={folder}/plain")
-    run_door("export", *run, f"--export_dir={folder}/whole", "--export_preprocessing", "--export_default=per_view_flat")
+    run_module("export", *run, f"--export_dir={folder}/plain")
+    whole = ["--export_preprocessing", "--export_default=per_view_flat"]
+    run_module("export", *run, f"--export_dir={folder}/whole", *whole)
     return folder
 
 
@@ -175,7 +176,7 @@ np.save(sys.argv[3], keras.ops.convert_to_numpy(keras.ops.softmax(network(np.loa
 
 def test_the_keras_file_reproduces_the_scores(run, expected, tmp_path):
     scores, small = expected
-    run_door("export", *run, "--export_format=keras", f"--export_dir={tmp_path}/model.keras")
+    run_module("export", *run, "--export_format=keras", f"--export_dir={tmp_path}/model.keras")
     np.save(tmp_path / "images.npy", stack(small).transpose(0, 3, 1, 2))
     paths = [tmp_path / name for name in ("model.keras", "images.npy", "scores.npy")]
     done = subprocess.run([sys.executable, "-c", KERAS_ALONE, *paths], capture_output=True, text=True)

@@ -18,15 +18,15 @@ from cosmictagger_tf.data.transforms import at_stored_pixels, downsample_event
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.inference.predict.scores_file import WorkFolder, plan_parts
+from tests.commands import ROOT, refusal, run_module
 from tests.data.larcv_tools import library_content, library_images
-from tests.doors import ROOT, refusal, run_door
 from tests.inference.conftest import same_content, scores_of
 
 
 @pytest.fixture(scope="module")
 def scored(run, simulated_file, tmp_path_factory):
     path = tmp_path_factory.mktemp("scored") / "scored.h5"
-    done = run_door("predict", *run, f"--file={simulated_file}", f"--output={path}", "--minibatch_size=2")
+    done = run_module("predict", *run, f"--file={simulated_file}", f"--output={path}", "--minibatch_size=2")
     assert done.stdout.splitlines()[-1] == f"written: {path} (10 events)"
     assert "predicted 10/10 events" in done.stderr and "images/s" in done.stderr
     return path
@@ -58,7 +58,7 @@ def test_a_shift_of_the_background_moves_its_odds_and_nothing_else(run, scored, 
     shutil.copy(simulated_file, measured)
     with h5py.File(measured, "a") as file:
         file["Data/sparse2d_sbndwire_group/image_meta"][:, "origin"] = (1.5, -2.0)
-    run_door("predict", *run, f"--file={measured}", f"--output={path}", "--background_shift=-1.5")
+    run_module("predict", *run, f"--file={measured}", f"--output={path}", "--background_shift=-1.5")
     with h5py.File(path) as file:
         metas = [file[f"Data/sparse2d_{name}_group/image_meta"][:] for name in ("sbndwire", "cosmic_prediction")]
         assert metas[0]["origin"].tolist() == [[1.5, -2.0]] * 30 and (metas[0] == metas[1]).all()
@@ -79,7 +79,7 @@ def long_work(run, simulated_file, tmp_path_factory):
     """The flags of 80 events, so that a signal sent after the first part finds most of them left, and their scores."""
     flags = [*run, "--file=" + ",".join([str(simulated_file)] * 8), "--minibatch_size=2"]
     path = tmp_path_factory.mktemp("long") / "scored.h5"
-    run_door("predict", *flags, f"--output={path}")
+    run_module("predict", *flags, f"--output={path}")
     return flags, path
 
 
@@ -106,7 +106,7 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_file(long_work, tmp_path, 
     process.communicate()
     assert process.returncode == status
     assert not path.exists()
-    done = run_door("predict", *flags)
+    done = run_module("predict", *flags)
     assert "going on: " in done.stdout
     assert path.read_bytes() == expected.read_bytes()
     assert [p.name for p in tmp_path.iterdir()] == ["scored.h5"]
@@ -117,7 +117,7 @@ def test_works_without_labels_and_replaces_older_scores(run, scored, tmp_path):
     shutil.copy(scored, plain)
     with h5py.File(plain, "a") as file:
         del file["Data/sparse2d_sbnd_cosmicseg_group"]
-    run_door("predict", *run, f"--file={plain}", f"--output={again}", "--minibatch_size=2")
+    run_module("predict", *run, f"--file={plain}", f"--output={again}", "--minibatch_size=2")
     with h5py.File(scored, "a") as file:
         label = file["Data/sparse2d_sbnd_cosmicseg_group"]
         with h5py.File(again, "a") as other:
@@ -161,14 +161,14 @@ def test_scores_that_are_not_finite_are_refused_by_event_and_leave_no_file(run, 
         "display": ["--entries=0", f"--display_dir={tmp_path}/pictures"],
     }
     for name, flags in commands.items():
-        done = run_door(name, *half, *flags, check=False)
+        done = run_module(name, *half, *flags, check=False)
         # Where oneDNN is asked for on a processor without AVX-512, it has a line on half precision of its own.
         (line,) = [line for line in done.stderr.splitlines() if line.startswith("cosmictagger_tf.")]
         assert done.returncode == 2 and "Traceback" not in done.stderr
         assert "loud.h5, entry 0" in line and ", plane " in line, line
         assert "are not finite: use --precision=float32" in line, line
     assert not [*tmp_path.glob("*.json"), *tmp_path.glob("scored.h5"), *tmp_path.glob("pictures/*")]
-    run_door("predict", *run, f"--file={loud}", f"--output={tmp_path}/scored.h5", "--max_entries=1")
+    run_module("predict", *run, f"--file={loud}", f"--output={tmp_path}/scored.h5", "--max_entries=1")
 
 
 def test_a_block_gives_its_score_to_each_of_its_pixels():
@@ -226,7 +226,7 @@ def test_two_processes_do_not_write_one_file(tmp_path, monkeypatch):
 def test_the_larcv_library_reads_the_scores_and_what_was_carried_over(run, sample_file, tmp_path):
     pytest.importorskip("larcv", reason="the larcv library is not installed: scripts/install_larcv")
     path = tmp_path / "scored.h5"
-    run_door("predict", *run, f"--file={sample_file}", f"--output={path}")
+    run_module("predict", *run, f"--file={sample_file}", f"--output={path}")
     before, after = library_content(sample_file, 1), library_content(path, 1)
     assert len(before) > 4
     assert {name: after[name] for name in before} == before

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.doors import ROOT
+from tests.commands import ROOT
 from tests.networks.sparse.examples import EXCHANGING, random_batch, rulebook, site_logits, sparse_network
 
 ELSEWHERE = """

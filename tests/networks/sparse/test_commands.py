@@ -1,4 +1,4 @@
-"""The sparse network through the doors: exact resume, evaluation with and without XLA, and the export."""
+"""The sparse network through the commands: exact resume, evaluation with and without XLA, and the export."""
 
 import json
 
@@ -13,7 +13,7 @@ from cosmictagger_tf.data.transforms import downsample_event
 from cosmictagger_tf.inference.model_loading import find_model
 from cosmictagger_tf.networks.predictor import Predictor
 from cosmictagger_tf.runs import RunFolder
-from tests.doors import TINY, checkpoint_arrays, run_door
+from tests.commands import TINY, checkpoint_arrays, run_module
 
 pytestmark = pytest.mark.slow
 FLAGS = ["--preset=sparse", *TINY, "--minibatch_size=2", "--seed=3", "--checkpoint_iteration=3", "--noxla"]
@@ -23,14 +23,14 @@ FLAGS = ["--preset=sparse", *TINY, "--minibatch_size=2", "--seed=3", "--checkpoi
 def folder(sample_file, tmp_path_factory):
     """A run of 6 steps."""
     found = tmp_path_factory.mktemp("sparse")
-    run_door("train", *FLAGS, f"--file={sample_file}", f"--output_dir={found}", "--run_id=straight", "--iterations=6")
+    run_module("train", *FLAGS, f"--file={sample_file}", f"--output_dir={found}", "--run_id=straight", "--iterations=6")
     return found
 
 
 def test_a_resumed_run_equals_the_straight_one_bit_for_bit(folder, sample_file):
     where = [f"--file={sample_file}", f"--output_dir={folder}", "--run_id=resumed"]
-    run_door("train", *FLAGS, *where, "--iterations=3")
-    assert "resumed from" in run_door("train", *FLAGS, *where, "--iterations=6").stdout
+    run_module("train", *FLAGS, *where, "--iterations=3")
+    assert "resumed from" in run_module("train", *FLAGS, *where, "--iterations=6").stdout
     straight, resumed = checkpoint_arrays(folder / "straight", 6), checkpoint_arrays(folder / "resumed", 6)
     assert straight.keys() == resumed.keys() and len(straight) > 20
     for name, array in straight.items():
@@ -40,7 +40,7 @@ def test_a_resumed_run_equals_the_straight_one_bit_for_bit(folder, sample_file):
 def test_evaluation_depends_neither_on_xla_nor_on_the_batch_size(folder, sample_file):
     found = []
     for flags in (["--noxla", "--minibatch_size=1"], ["--xla", "--minibatch_size=3"]):
-        done = run_door("evaluate", f"--file={sample_file}", f"--output_dir={folder}", "--run_id=straight", *flags)
+        done = run_module("evaluate", f"--file={sample_file}", f"--output_dir={folder}", "--run_id=straight", *flags)
         assert "oneDNN" not in done.stderr, "TensorFlow's chatter reached the user"
         found.append(json.loads((folder / "straight/evaluation.json").read_text())["metrics"])
     assert found[1] == pytest.approx(found[0], abs=1e-5)
@@ -48,7 +48,7 @@ def test_evaluation_depends_neither_on_xla_nor_on_the_batch_size(folder, sample_
 
 @pytest.mark.exhaustive
 def test_the_export_scores_bare_pixel_lists_and_dense_images_alike(folder, sample_file, tmp_path):
-    run_door("export", f"--output_dir={folder}", "--run_id=straight", f"--export_dir={tmp_path}/model")
+    run_module("export", f"--output_dir={folder}", "--run_id=straight", f"--export_dir={tmp_path}/model")
     loaded = tf.saved_model.load(tmp_path / "model")
     trained = find_model(
         frozenset(), RunFolder(OutputConfig(str(folder), "straight")), DataConfig(), NetworkConfig(), WeightsConfig()

@@ -1,4 +1,4 @@
-"""Runs a door in a process of its own."""
+"""Runs a command in a process of its own."""
 
 import multiprocessing
 import os
@@ -23,13 +23,13 @@ TINY = [
     "--downsample=4",
 ]
 
-# Importing TensorFlow takes longer than most of what the tests let a door do: it is forked from a process that has
+# Importing TensorFlow takes longer than most of what the tests let a command do: it is forked from a process that has
 # imported it, and done nothing with it.
 PREPARED = multiprocessing.get_context("forkserver")
 PREPARED.set_forkserver_preload(["tensorflow", "keras", "h5py", "cosmictagger_tf.training.trainer", __name__])
 
 
-def run_door(name: str, *arguments, check=True, timeout=600.0, prepared=True, **environment):
+def run_module(name: str, *arguments, check=True, timeout=600.0, prepared=True, **environment):
     """A finished `python -m cosmictagger_tf.<name> <arguments>`, its output as text.
 
     Args:
@@ -52,7 +52,7 @@ def run_door(name: str, *arguments, check=True, timeout=600.0, prepared=True, **
 def _forked(name, command, timeout) -> subprocess.CompletedProcess:
     with tempfile.TemporaryDirectory() as folder:
         streams = [Path(folder, stream) for stream in ("stdout", "stderr")]
-        process = PREPARED.Process(target=_become_door, args=(name, command[3:], streams))
+        process = PREPARED.Process(target=_become_command, args=(name, command[3:], streams))
         process.start()
         process.join(timeout)
         if process.exitcode is None:
@@ -61,7 +61,7 @@ def _forked(name, command, timeout) -> subprocess.CompletedProcess:
         return subprocess.CompletedProcess(command, process.exitcode, *(stream.read_text() for stream in streams))
 
 
-def _become_door(name, arguments, streams):
+def _become_command(name, arguments, streams):
     for number, stream in enumerate(streams, start=1):
         os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     os.chdir(ROOT)
@@ -80,8 +80,8 @@ def checkpoint_arrays(run: Path, step: int) -> dict[str, np.ndarray]:
 
 
 def refusal(name: str, *arguments) -> str:
-    """The one line that a door says of a user's mistake; asserts that it is one, and the exit status."""
-    done = run_door(name, *arguments, check=False)
+    """The one line that a command says of a user's mistake; asserts that it is one, and the exit status."""
+    done = run_module(name, *arguments, check=False)
     assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1, done.stderr

@@ -1,4 +1,4 @@
-"""What all doors share: parse, run, and turn a user's mistake into one line and a non-zero exit."""
+"""The entry point of every command: parse, run, and turn a user's mistake into one line and a non-zero exit."""
 
 import os
 import signal
@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable
 from importlib.util import find_spec
 
+from cosmictagger_tf.cli.flags import HelpRequested, parse
+from cosmictagger_tf.cli.help import help_text
 from cosmictagger_tf.config.unused import describe_unused
 from cosmictagger_tf.environment import discard_output, ignore_settings, import_backend, open_standard_streams
 from cosmictagger_tf.errors import StoppedElsewhere, UserError, system_reason
-from cosmictagger_tf.flags import HelpRequested, help_text, parse
 from cosmictagger_tf.launch import launched
 
 # Seconds that a rank waits before it says what another one may say, or ends because of that: launchers kill the others
@@ -18,7 +19,7 @@ from cosmictagger_tf.launch import launched
 HEAD_START = 8.0
 
 
-def open_door(
+def run_command(
     module: str,
     main: Callable,
     groups: tuple,
@@ -30,13 +31,13 @@ def open_door(
     takes="",
     uses_keras=True,
 ) -> int:
-    """Runs a door: `main` gets one config per class in `groups`, in that order.
+    """Runs a command: `main` gets one config per class in `groups`, in that order.
 
     Args:
-        module: the door's name, as in `python -m cosmictagger_tf.<module>`.
+        module: the command's name, as in `python -m cosmictagger_tf.<module>`.
         main: does the work.
-        groups: the config classes whose fields are the door's flags.
-        description: what the door does, for --help.
+        groups: the config classes whose fields are the command's flags.
+        description: what the command does, for --help.
         examples: command lines, for --help.
         argv: the arguments; None = the process's.
         in_flagfiles: config classes whose flags a flagfile may have as well, without effect (flags.parse).

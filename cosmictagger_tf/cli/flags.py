@@ -7,7 +7,6 @@ A fresh FlagValues is used instead of absl's global one, so that no other librar
 import codecs
 import difflib
 import os
-import textwrap
 from collections.abc import Iterator
 from dataclasses import fields
 from itertools import chain
@@ -21,11 +20,6 @@ from cosmictagger_tf.config.text import split_list, words
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.networks.presets import PRESETS
 
-HOW_FLAGS_ARE_WRITTEN = """
-Booleans: --flag or --noflag. A path may begin with ~. Lists: items with a comma in them are quoted, as in
---file='"a,b.h5",c.h5'; a list given twice adds up. A flagfile holds flags, quoted as in a shell, and comments after #;
-the command line overrides it, lists included.
-"""
 SHOWN: absl_flags.ArgumentSerializer = absl_flags.ArgumentSerializer()
 
 
@@ -37,7 +31,7 @@ class Parsed(NamedTuple):
     """What a command line says.
 
     Attributes:
-        configs: one config of each class that the door named, in its order.
+        configs: one config of each class that the command named, in its order.
         given: names of the options that were set, by a flag, a flagfile or a preset, and are no mere defaults.
         chosen: names of the options that stand on the command line, or, with another value than the default, in a
             flagfile that is for this command alone (without `in_flagfiles`).
@@ -56,7 +50,7 @@ def parse(argv: list[str], groups: tuple[type[Config], ...], in_flagfiles: tuple
             that the command line overrides them; a flagfile may name others, relative to itself.
         groups: the config classes whose fields are the allowed flags.
         in_flagfiles: config classes whose fields a flagfile may set as well, without effect: so that a job's flagfile
-            serves a door that needs a part of it.
+            serves a command that needs a part of it.
 
     Raises:
         ConfigError: an unknown flag, an impossible value or combination, a stray argument, a missing flagfile.
@@ -259,36 +253,3 @@ def _flagfile_lines(path: Path) -> list[str]:
     if "\0" in text:
         raise ConfigError(f"--flagfile={path}: not a text file in UTF-8")
     return [line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
-
-
-def help_text(module: str, description: str, examples: str, groups: tuple[type[Config], ...]) -> str:
-    """The text of --help: what the door does, examples, and its flags by group with defaults and choices."""
-    lines = [
-        f"python -m cosmictagger_tf.{module} [--flagfile=FILE] [--flag=value ...]",
-        "",
-        textwrap.fill(" ".join(description.split()), 112),
-        "",
-    ]
-    lines += ["Examples:", *(f"  {line.strip()}" for line in examples.strip().splitlines()), ""]
-    for group in groups:
-        lines.append(f"{(group.__doc__ or '').splitlines()[0]}:")
-        if group is NetworkConfig:
-            lines += _flag_lines(
-                "preset", "uresnet", "architecture whose values the flags below override", tuple(PRESETS)
-            )
-        for f in fields(group):
-            lines += _flag_lines(flag_name(f.name), f.default, f.metadata["help"], f.metadata["choices"])
-        lines.append("")
-    lines.append(textwrap.fill(" ".join(HOW_FLAGS_ARE_WRITTEN.split()), 112))
-    return "\n".join(lines)
-
-
-def _flag_lines(name, default, help, choices):
-    shown = ",".join(default) if isinstance(default, tuple) else default
-    shown = {True: "yes", False: "no"}[default] if isinstance(default, bool) else shown
-    head = f"  --{'[no]' if isinstance(default, bool) and not name.startswith('no_') else ''}{name}"
-    tail = f"{help}{' <' + '|'.join(choices) + '>' if choices else ''}"
-    tail += f" (default: {shown})" if shown not in ("", None) else ""
-    body = textwrap.wrap(tail, 78)
-    first = f"{head:<34}{body[0]}" if len(head) < 34 else head
-    return [first, *(" " * 34 + line for line in (body[1:] if len(head) < 34 else body))]

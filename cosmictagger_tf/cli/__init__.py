@@ -1,0 +1,1 @@
+"""What commands share: flags made from config fields, errors as one line, help."""

@@ -19,7 +19,7 @@ from cosmictagger_tf.config import (
     OutputConfig,
     flag_name,
 )
-from cosmictagger_tf.config.text import flag_line
+from cosmictagger_tf.config.quoting import flag_line
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import locked, make_folder, read_json, replaced_file, tidy, write_json

@@ -1,9 +1,11 @@
 """The rules of docs/architecture.md, held against the imports of every module."""
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,27 @@ def test_imports_run_one_way_down(path):
     here = part("cosmictagger_tf." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts))
     for other in ours(path) - {here}:
         assert layer(other) < layer(here), f"{path.relative_to(ROOT)} ({here}) must not import {other}"
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_no_imports_run_in_a_circle():
+    """Neither those at the top of a module nor those inside its functions."""
+    names = {module_name(path) for path in MODULES}
+    # Not the package itself, which `from cosmictagger_tf import execution` names and Python imports before all else.
+    graph = {module_name(path): imports(path) & names - {"cosmictagger_tf"} for path in MODULES}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as circle:
+        pytest.fail(" <- ".join(circle.args[1]))
+
+
+def test_no_two_modules_have_one_name():
+    """But those that are the same thing twice: of dense networks and of sparse ones, options and what they are for."""
+    twice = {"uresnet", "normalization", "execution", "__init__"}
+    assert {name for name, times in Counter(path.stem for path in MODULES).items() if times > 1} <= twice
 
 
 def test_every_part_is_in_a_layer():

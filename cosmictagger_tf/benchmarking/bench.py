@@ -2,14 +2,12 @@
 
 from abc import ABC, abstractmethod
 
-import keras
 from keras import ops
 
 from cosmictagger_tf.benchmarking.clock import Timing, timed
 from cosmictagger_tf.benchmarking.compiled import wait
 from cosmictagger_tf.config import ExecutionConfig, NetworkConfig, OptimizerConfig
-from cosmictagger_tf.errors import ConfigError
-from cosmictagger_tf.networks.segmentation import build_segmenter
+from cosmictagger_tf.networks.build import build_segmenter
 
 
 class Bench(ABC):
@@ -54,21 +52,3 @@ class Bench(ABC):
     def train_on(self, batch) -> float:
         """Makes one training step; returns the loss."""
         return float(ops.convert_to_numpy(self.run_step(batch)))
-
-
-def open_bench(network: NetworkConfig, optimizer: OptimizerConfig, settings: ExecutionConfig, shape) -> Bench:
-    """The Bench of the Keras backend in use; arguments as Bench's.
-
-    Raises:
-        ConfigError: another backend, or an option that this one does not have.
-    """
-    # Each of the two imports its backend, and the other one may not be installed.
-    if keras.backend.backend() == "tensorflow":
-        from cosmictagger_tf.benchmarking.tensorflow_bench import TensorFlowBench
-
-        return TensorFlowBench(network, optimizer, settings, shape)
-    if keras.backend.backend() == "jax":
-        from cosmictagger_tf.benchmarking.jax_bench import JaxBench
-
-        return JaxBench(network, optimizer, settings, shape)
-    raise ConfigError(f"KERAS_BACKEND={keras.backend.backend()}: the benchmark runs with tensorflow or jax")

@@ -7,7 +7,7 @@ from itertools import pairwise
 import keras
 
 from cosmictagger_tf import execution
-from cosmictagger_tf.benchmarking.bench import Bench, open_bench
+from cosmictagger_tf.benchmarking.bench import Bench
 from cosmictagger_tf.benchmarking.clock import Timing, peak_memory, timing_of
 from cosmictagger_tf.benchmarking.compiled import peak_device_memory
 from cosmictagger_tf.benchmarking.machine import describe, measure_limits
@@ -26,6 +26,7 @@ from cosmictagger_tf.data.dataset import Reader, open_reader
 from cosmictagger_tf.data.event import Event, PlanePixels
 from cosmictagger_tf.data.pipeline import training_dataset
 from cosmictagger_tf.data.transforms import downsample_event
+from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.text import counted
 
 # Steps of training with reading that do not count: other lengths of the lists than before are compiled in them.
@@ -66,6 +67,24 @@ def with_sites(event: Event, sites: int) -> list[Event]:
 
     image, label = (tuple(cut(plane) for plane in planes) for planes in (event.image, event.label or ()))
     return [replace(event, image=image, label=label)] * copies
+
+
+def open_bench(network: NetworkConfig, optimizer: OptimizerConfig, settings: ExecutionConfig, shape) -> Bench:
+    """The Bench of the Keras backend in use; arguments as Bench's.
+
+    Raises:
+        ConfigError: another backend, or an option that this one does not have.
+    """
+    # Each of the two imports its backend, and the other one may not be installed.
+    if keras.backend.backend() == "tensorflow":
+        from cosmictagger_tf.benchmarking.tensorflow_bench import TensorFlowBench
+
+        return TensorFlowBench(network, optimizer, settings, shape)
+    if keras.backend.backend() == "jax":
+        from cosmictagger_tf.benchmarking.jax_bench import JaxBench
+
+        return JaxBench(network, optimizer, settings, shape)
+    raise ConfigError(f"KERAS_BACKEND={keras.backend.backend()}: the benchmark runs with tensorflow or jax")
 
 
 def measure(

@@ -8,7 +8,7 @@ from cosmictagger_tf.config import DataConfig, DistributedConfig, NetworkConfig,
 from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.dataset import SyntheticReader
 from cosmictagger_tf.data.transforms import downsample_event
-from cosmictagger_tf.networks.segmentation import build_segmenter
+from cosmictagger_tf.networks.build import build_segmenter
 from cosmictagger_tf.text import counted
 from cosmictagger_tf.training.dry_run import step_cost
 from cosmictagger_tf.training.losses import BalancedLoss

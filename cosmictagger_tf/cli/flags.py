@@ -16,7 +16,7 @@ from typing import NamedTuple
 from absl import flags as absl_flags
 
 from cosmictagger_tf.config import Config, NetworkConfig, flag_name
-from cosmictagger_tf.config.text import split_list, words
+from cosmictagger_tf.config.quoting import split_list, words
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.networks.presets import PRESETS
 

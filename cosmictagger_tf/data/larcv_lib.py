@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from cosmictagger_tf.config.text import readable
+from cosmictagger_tf.config.quoting import readable
 from cosmictagger_tf.data.event import Event
 from cosmictagger_tf.data.larcv_format import IMAGE_META_DTYPE
 from cosmictagger_tf.data.larcv_h5 import LarcvFile, Sparse2d

@@ -60,7 +60,7 @@ class TrainedModel:
             ConfigError: the images do not fit the architecture, or its logits have no bias to shift.
             CheckpointError: the weights do not fit it, or are others by now.
         """
-        from cosmictagger_tf.networks.segmentation import build_segmenter
+        from cosmictagger_tf.networks.build import build_segmenter
 
         check_image_shape(shape, self.data.downsample, self.network.network_depth)
         segmenter = build_segmenter(self.network, shape.downsampled(self.data.downsample), static)

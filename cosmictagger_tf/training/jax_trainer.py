@@ -9,7 +9,7 @@ from cosmictagger_tf.config import check_image_shape
 from cosmictagger_tf.data.dataset import Reader, open_labelled
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.launch import launched
-from cosmictagger_tf.networks.segmentation import build_segmenter
+from cosmictagger_tf.networks.build import build_segmenter
 from cosmictagger_tf.runs import RunFolder, architecture
 from cosmictagger_tf.training.bad_events import BadEvents
 from cosmictagger_tf.training.checkpoints import CheckpointStore

@@ -11,7 +11,7 @@ import numpy as np
 from tensorboard.plugins.hparams import summary_v2 as hparams
 
 from cosmictagger_tf.config import Config
-from cosmictagger_tf.config.text import join_list, readable
+from cosmictagger_tf.config.quoting import join_list, readable
 from cosmictagger_tf.detector import N_CLASSES
 from cosmictagger_tf.errors import write_errors
 from cosmictagger_tf.networks.predictor import Predictor

@@ -9,8 +9,8 @@ from cosmictagger_tf.data.dataset import Reader, expand, open_labelled
 from cosmictagger_tf.data.pipeline import evaluation_dataset, training_dataset
 from cosmictagger_tf.data.sampling import training_entries
 from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.networks.build import build_segmenter
 from cosmictagger_tf.networks.normalization import synchronise_statistics
-from cosmictagger_tf.networks.segmentation import build_segmenter
 from cosmictagger_tf.runs import RunFolder, architecture, flag_lines
 from cosmictagger_tf.text import counted
 from cosmictagger_tf.training import callbacks, distributed, dry_run, recorders, tensorboard

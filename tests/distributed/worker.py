@@ -15,8 +15,8 @@ from cosmictagger_tf.data.dataset import SyntheticReader
 from cosmictagger_tf.data.pipeline import evaluation_dataset, training_dataset
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import DataError, StoppedElsewhere
+from cosmictagger_tf.networks.build import build_segmenter
 from cosmictagger_tf.networks.normalization import synchronise_statistics
-from cosmictagger_tf.networks.segmentation import build_segmenter
 from cosmictagger_tf.training.distributed import connect
 from cosmictagger_tf.training.exchange import GradientExchange
 from cosmictagger_tf.training.horovod_callback import HorovodCallback, StopTogether

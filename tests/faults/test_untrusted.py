@@ -155,7 +155,7 @@ def test_the_exported_graph_calls_no_python(tmp_path):
 
     from cosmictagger_tf.config import NetworkConfig
     from cosmictagger_tf.inference.export.saved_model import export_saved_model
-    from cosmictagger_tf.networks.segmentation import build_segmenter
+    from cosmictagger_tf.networks.build import build_segmenter
     from tests.training.small import NETWORK, SHAPE
 
     segmenter = build_segmenter(NetworkConfig(**NETWORK), SHAPE)

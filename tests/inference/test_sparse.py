@@ -8,7 +8,7 @@ from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.larcv_h5 import LarcvFile
 from cosmictagger_tf.data.transforms import downsample_event
 from cosmictagger_tf.inference.model_loading import as_it_computes
-from cosmictagger_tf.networks.segmentation import build_segmenter
+from cosmictagger_tf.networks.build import build_segmenter
 from cosmictagger_tf.training.checkpoints import load_weights
 
 CONFIG = NetworkConfig(

@@ -25,8 +25,8 @@ def main(argv: list[str]) -> None:
     own, network_flags = OWN.parse_known_args(argv)
 
     from cosmictagger_tf import execution
-    from cosmictagger_tf.benchmarking.bench import open_bench
     from cosmictagger_tf.benchmarking.clock import peak_memory
+    from cosmictagger_tf.benchmarking.network_benchmark import open_bench
     from cosmictagger_tf.cli.flags import parse
     from cosmictagger_tf.config import ExecutionConfig, NetworkConfig, OptimizerConfig
     from cosmictagger_tf.data.batch import make_batch

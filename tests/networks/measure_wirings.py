@@ -30,8 +30,8 @@ def main() -> None:
     from cosmictagger_tf.data.batch import make_batch
     from cosmictagger_tf.data.dataset import open_reader
     from cosmictagger_tf.data.transforms import downsample_event
+    from cosmictagger_tf.networks.build import build_segmenter
     from cosmictagger_tf.networks.presets import PRESETS
-    from cosmictagger_tf.networks.segmentation import build_segmenter
     from cosmictagger_tf.training.losses import per_image_loss
 
     reader = open_reader(DataConfig(file=(own.file,)))

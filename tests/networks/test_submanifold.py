@@ -10,7 +10,7 @@ import tensorflow as tf
 from cosmictagger_tf.config import NetworkConfig, with_changes
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.networks.blocks import EMPTY_LOGITS
-from cosmictagger_tf.networks.exchange import copy_weights
+from cosmictagger_tf.networks.copy_weights import copy_weights
 from cosmictagger_tf.networks.normalization import PlaneBatchNormalization
 from cosmictagger_tf.networks.submanifold import charge_around
 from cosmictagger_tf.networks.uresnet import build_uresnet

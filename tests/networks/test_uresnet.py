@@ -147,7 +147,7 @@ def test_channels_first_is_refused_where_tensorflow_cannot(onednn):
     # Whether it uses oneDNN is decided once a process: by the environment, or else by the processor.
     code = (
         "from cosmictagger_tf.config import NetworkConfig; from cosmictagger_tf.detector import ImageShape; "
-        "from cosmictagger_tf.networks.segmentation import build_segmenter; "
+        "from cosmictagger_tf.networks.build import build_segmenter; "
         "config = NetworkConfig(network_depth=1, n_initial_filters=2, data_format='channels_first'); "
         "build_segmenter(config, ImageShape(1, 4, 4), static=True); build_segmenter(config, ImageShape(1, 4, 4))"
     )

@@ -6,7 +6,7 @@ from cosmictagger_tf.config import NetworkConfig, OptimizerConfig
 from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.event import Event, PlanePixels
 from cosmictagger_tf.detector import ImageShape
-from cosmictagger_tf.networks.segmentation import build_segmenter
+from cosmictagger_tf.networks.build import build_segmenter
 from cosmictagger_tf.training.losses import BalancedLoss
 from cosmictagger_tf.training.model import SegmentationModel
 from cosmictagger_tf.training.optimizers import build_optimizer

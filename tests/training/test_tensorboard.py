@@ -19,7 +19,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.errors import WriteError
-from cosmictagger_tf.networks.segmentation import build_segmenter
+from cosmictagger_tf.networks.build import build_segmenter
 from cosmictagger_tf.training.pictures import charge_picture, class_picture
 from cosmictagger_tf.training.speed import Progress
 from cosmictagger_tf.training.tensorboard import Profile, Scalars, write_graph, write_hyperparameters
@@ -40,7 +40,7 @@ sys.modules |= {f"cosmictagger_tf.training.{name}": MagicMock() for name in ("mo
 import jax
 import numpy as np
 from cosmictagger_tf.config import NetworkConfig
-from cosmictagger_tf.networks.segmentation import build_segmenter
+from cosmictagger_tf.networks.build import build_segmenter
 from cosmictagger_tf.training.speed import Progress
 from cosmictagger_tf.training.tensorboard import Pictures, Profile, Scalars, write_graph, write_hyperparameters
 from tests.training.small import NETWORK, SHAPE, make_batches

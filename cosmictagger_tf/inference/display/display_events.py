@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cosmictagger_tf import execution
 from cosmictagger_tf.config import check_image_shape
-from cosmictagger_tf.config.text import readable
+from cosmictagger_tf.config.quoting import readable
 from cosmictagger_tf.data.dataset import FilesReader, open_reader
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import make_folder

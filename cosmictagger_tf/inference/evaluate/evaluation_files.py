@@ -9,7 +9,7 @@ import numpy as np
 
 from cosmictagger_tf import execution
 from cosmictagger_tf.config import EvaluateConfig, OutputConfig, WeightsConfig
-from cosmictagger_tf.config.text import readable
+from cosmictagger_tf.config.quoting import readable
 from cosmictagger_tf.detector import CLASS_NAMES
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import make_place, replaced_file, write_json

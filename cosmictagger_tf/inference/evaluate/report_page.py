@@ -7,7 +7,7 @@ import numpy as np
 
 from cosmictagger_tf import execution
 from cosmictagger_tf.config import EvaluateConfig
-from cosmictagger_tf.config.text import readable
+from cosmictagger_tf.config.quoting import readable
 from cosmictagger_tf.files import replaced_file
 from cosmictagger_tf.inference.evaluate import report_plots
 from cosmictagger_tf.inference.evaluate.curves import BINS, LIMIT

@@ -15,7 +15,7 @@ from cosmictagger_tf.config import (
     OutputConfig,
     WeightsConfig,
 )
-from cosmictagger_tf.config.text import readable
+from cosmictagger_tf.config.quoting import readable
 from cosmictagger_tf.data.augmentation import knows_cathode
 from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.errors import ConfigError

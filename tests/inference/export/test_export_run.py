@@ -19,7 +19,7 @@ from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.inference.export.export_run import check_place
 from cosmictagger_tf.inference.export.saved_model import ServedNetwork, keep_others
-from cosmictagger_tf.networks.segmentation import build_segmenter
+from cosmictagger_tf.networks.build import build_segmenter
 from cosmictagger_tf.runs import RunFolder
 from tests.commands import refusal, run_module
 

@@ -9,7 +9,7 @@ from keras import ops
 
 from cosmictagger_tf.config import with_changes
 from cosmictagger_tf.errors import ConfigError
-from cosmictagger_tf.networks.exchange import copy_weights
+from cosmictagger_tf.networks.copy_weights import copy_weights
 from cosmictagger_tf.networks.sparse.buckets import bucket_sizes, fill_up
 from cosmictagger_tf.networks.sparse.uresnet import build_sparse_uresnet
 from cosmictagger_tf.networks.uresnet import build_uresnet

@@ -10,7 +10,7 @@ from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.networks.sparse import host_rulebook
 from cosmictagger_tf.networks.sparse.buckets import bucket_sizes, fill_up
 from cosmictagger_tf.networks.sparse.rulebook import build_rulebook
-from cosmictagger_tf.networks.sparse.segmentation import SparseSegmenter
+from cosmictagger_tf.networks.sparse.sparse_segmenter import SparseSegmenter
 from tests.networks.sparse.examples import (
     EXCHANGING,
     SHAPE,

@@ -5,7 +5,7 @@ import pytest
 from keras import ops
 
 from cosmictagger_tf.data.batch import labels_at_pixels
-from cosmictagger_tf.networks.sparse.segmentation import EMPTY_LOGITS, SparseSegmenter
+from cosmictagger_tf.networks.sparse.sparse_segmenter import EMPTY_LOGITS, SparseSegmenter
 from cosmictagger_tf.training.losses import per_image_loss
 from cosmictagger_tf.training.metrics import confusion_counts
 from tests.networks.sparse.examples import SHAPE, SMALL, at_pixels, dense_images, random_batch, sparse_network

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cosmictagger_tf.config.text import flag_line, join_list, readable, split_list, words
+from cosmictagger_tf.config.quoting import flag_line, join_list, readable, split_list, words
 
 # What a name may have; the surrogates are bytes that are no UTF-8. A line break is refused by the flags.
 NAMES = st.text(

@@ -1,0 +1,43 @@
+"""A dense network on pixel lists, which become images on the device."""
+
+import keras
+
+from cosmictagger_tf.detector import ImageShape
+from cosmictagger_tf.networks.scatter import ScatterPixels, at_pixels
+from cosmictagger_tf.networks.segmentation import Segmentation
+
+
+class DenseSegmenter:
+    """Scatters pixel lists into dense images on the device and runs a dense network on them; a Segmenter.
+
+    Args:
+        network: images [batch, planes, height, width] -> logits [batch, planes, height, width, classes].
+        shape: the images' shape, as the network takes them (after downsampling).
+    """
+
+    def __init__(self, network: keras.Model, shape: ImageShape):
+        self.network, self.shape = network, shape
+        self.prepare: None = None
+        self.scatter = ScatterPixels(shape.height, shape.width)
+
+    def logits(self, batch, training: bool = False):
+        """float32 [batch, planes, height, width, classes] of a Batch (see data/batch.py)."""
+        images = self.scatter(batch["image_coordinates"], batch["image_values"])
+        return self.network(images, training=training)
+
+    def image_logits(self, images):
+        """The network's."""
+        return self.network(images, training=False)
+
+    def pixel_logits(self, batch, training: bool = False):
+        """float32 [batch, planes, P, classes] of a Batch, at the pixels of its lists."""
+        return at_pixels(self.logits(batch, training), batch["image_coordinates"])
+
+    def at_listed_pixels(self, found: Segmentation, batch):
+        """float32 [batch, planes, P, classes], the logits at the pixels of the image's lists."""
+        return at_pixels(found.logits, batch["image_coordinates"])
+
+    def __call__(self, batch, training: bool = False) -> Segmentation:
+        """The labels and logits of a Batch."""
+        labels = self.scatter(batch["label_coordinates"], batch["label_values"])
+        return Segmentation(labels, self.logits(batch, training))

@@ -67,6 +67,13 @@ def test_help_is_the_comment_at_the_top(script):
     assert "set -euo" not in result.stdout
 
 
+@pytest.mark.parametrize("script", sorted(path.name for path in (CHECKOUT / "scripts").glob("measure_*")))
+def test_what_measures_explains_itself(script):
+    result = run(sys.executable, CHECKOUT / "scripts" / script, "--help")
+    assert result.returncode == 0 and f"\n{' ' * 4 * (script == 'measure_scaling')}scripts/{script}" in result.stdout
+    assert os.access(CHECKOUT / "scripts" / script, os.X_OK)
+
+
 @pytest.mark.parametrize("script", ["install_larcv", "install_horovod"])
 def test_an_unknown_option_is_refused_in_one_line(script):
     result = run(CHECKOUT / "scripts" / script, "--bogus")

@@ -87,7 +87,7 @@ def test_with_xla_a_resumed_run_equals_the_straight_one_too(sample_file, tmp_pat
     [
         (signal.SIGTERM, 143),
         pytest.param(signal.SIGINT, 130, marks=pytest.mark.exhaustive),
-        # With --all the commands of tests/faults kill at random instants.
+        # With --all the commands of scripts/faults kill at random instants.
         (signal.SIGKILL, -9),
     ],
 )

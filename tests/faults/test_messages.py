@@ -8,9 +8,9 @@ import pytest
 from cosmictagger_tf.config import OutputConfig
 from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.training.checkpoints import CheckpointStore
+from scripts.faults.kills import SMALL
 from tests.commands import run_module
 from tests.data.bad_files import ENTRY, FAULTS, HERE, IMAGE, sound_file
-from tests.faults.kills import SMALL
 
 STEPS = ["--iterations=6", "--minibatch_size=1", "--checkpoint_iteration=1", "--aux_epochs=0", "--seed=1"]
 

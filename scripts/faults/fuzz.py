@@ -1,6 +1,6 @@
 """Reads thousands of randomly damaged larcv3 files: each must be read or refused in one line.
 
-python -m tests.faults.fuzz --cases=5000 [--file=sbnd_sample.h5]
+python -m scripts.faults.fuzz --cases=5000 [--file=sbnd_sample.h5]
 
 The files are read in a child process, whose address space is limited and which a watchdog ends where a file takes too
 long. It fails where it dies, hangs, runs out of memory, or raises anything but a DataError of one line.

@@ -1,6 +1,6 @@
 """Trains on disks that are full, or may not be written: one clear line, nothing destroyed, resumed once there is room.
 
-python -m tests.faults.disk
+python -m scripts.faults.disk
 
 The disk is a tmpfs of 4 MB in a mount namespace of this command's own (`unshare`, from util-linux). A file takes all
 but some of it, from nothing to several checkpoints, so that the disk is full at different points of a run. Prints a
@@ -17,9 +17,9 @@ import tempfile
 from pathlib import Path
 
 from cosmictagger_tf.training.checkpoints import CheckpointStore
+from scripts.faults.kills import EVERYTHING, SMALL, STEPS, Trainer, import_trainer
+from scripts.faults.outcome import differences, outcome
 from tests.data.bad_files import sound_file
-from tests.faults.kills import EVERYTHING, SMALL, STEPS, Trainer, import_trainer
-from tests.faults.outcome import differences, outcome
 
 DISK = 4 << 20
 # Bytes left for a run, in units of a checkpoint.
@@ -28,7 +28,7 @@ ROOM = (0.0, 0.2, 0.6, 1.0, 1.4, 1.8, 2.2, 2.6, 3.0)
 
 def in_namespace(arguments: list[str]) -> int:
     """Runs this command again where it may mount disks."""
-    words = ["unshare", "--user", "--map-root-user", "--mount", sys.executable, "-m", "tests.faults.disk", *arguments]
+    words = ["unshare", "--user", "--map-root-user", "--mount", sys.executable, "-m", "scripts.faults.disk", *arguments]
     return subprocess.run([*words, "--inside"]).returncode
 
 

@@ -1,6 +1,6 @@
 """Gives every kind of bad file to train, evaluate and iotest: each must end with status 2 and the one line for it.
 
-python -m tests.faults.files [--every=1]
+python -m scripts.faults.files [--every=1]
 
 All in one process, so that TensorFlow is imported once. Prints a table, and exits with 1 where a command says else.
 """
@@ -14,8 +14,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from scripts.faults.kills import SMALL
 from tests.data.bad_files import FAULTS, sound_file
-from tests.faults.kills import SMALL
 
 COMMANDS = ("train", "evaluate", "iotest")
 

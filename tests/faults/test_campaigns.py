@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
+from scripts.faults.fuzz import campaign, damaged, structures
 from tests.commands import ROOT
 from tests.data.bad_files import sound_file
-from tests.faults.fuzz import campaign, damaged, structures
 
 
 def run_command(name: str, *arguments) -> str:
     """The output of a command of this folder, which must exit with 0."""
-    command = [sys.executable, "-m", f"tests.faults.{name}", *map(str, arguments)]
+    command = [sys.executable, "-m", f"scripts.faults.{name}", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=550)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout
@@ -31,7 +31,7 @@ def test_the_fuzzer_notices(tmp_path, monkeypatch):
     import os
     import time
 
-    from tests.faults import fuzz
+    from scripts.faults import fuzz
 
     deeds = {0: lambda: os.abort(), 1: lambda: time.sleep(60), 2: lambda: "ValueError: x", 3: lambda: "read"}
     monkeypatch.setattr(fuzz, "PATIENCE", 3.0)
@@ -91,7 +91,7 @@ def test_full_and_forbidden_disks():
 
 def test_every_command_explains_itself():
     for name in ("kills", "fuzz", "files", "disk"):
-        text = (ROOT / "tests/faults" / f"{name}.py").read_text()
-        assert f"python -m tests.faults.{name}" in text
-        assert importlib.util.find_spec(f"tests.faults.{name}")
-        assert f"python -m tests.faults.{name}" in (ROOT / "docs/faults.md").read_text()
+        text = (ROOT / "scripts/faults" / f"{name}.py").read_text()
+        assert f"python -m scripts.faults.{name}" in text
+        assert importlib.util.find_spec(f"scripts.faults.{name}")
+        assert f"python -m scripts.faults.{name}" in (ROOT / "docs/faults.md").read_text()

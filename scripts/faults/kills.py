@@ -1,6 +1,6 @@
 """Kills training runs with SIGKILL at random instants, resumes each until it is done, compares with one left alone.
 
-python -m tests.faults.kills --runs=60 [--network=sparse]
+python -m scripts.faults.kills --runs=60 [--network=sparse]
 
 A third of the runs is killed while it writes a checkpoint, a third at any instant after the first one, and a third at
 any instant from the start of the process on; every fourth is killed twice. What must be the same, bit for bit: weights,
@@ -24,8 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
+from scripts.faults.outcome import differences, outcome
 from tests.data.bad_files import FAULTS, sound_file
-from tests.faults.outcome import differences, outcome
 
 STEPS = 12
 SMALL = [

@@ -28,8 +28,8 @@ from tests.training.test_event_file import shown
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# What a training with JAX shows of a network whose class with the highest score is, everywhere, that of the step.
-ON_JAX = """
+# What a training shows of a network whose class with the highest score is, everywhere, that of the step.
+WITHOUT_TENSORFLOW = """
 import contextlib, sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,7 +37,7 @@ from unittest.mock import MagicMock
 
 # These need TensorFlow, but not for what is tried here.
 sys.modules |= {f"cosmictagger_tf.training.{name}": MagicMock() for name in ("model", "optimizers")}
-import jax
+import keras
 import numpy as np
 from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.networks.build import build_segmenter
@@ -53,7 +53,8 @@ write_hyperparameters(folder, {"network": config}, "a run", validated=False)
 segmenter = build_segmenter(config, SHAPE)
 write_graph(train, segmenter.network)
 
-pictures = Pictures(Progress(0, 3), segmenter, make_batches(1, 1)[0], train, 1, xla=True)
+jitted = keras.backend.backend() == "jax"
+pictures = Pictures(Progress(0, 3), segmenter, make_batches(1, 1)[0], train, 1, xla=jitted)
 pictures.set_model(SimpleNamespace(averaged_weights=contextlib.nullcontext))
 pictures.on_train_begin()
 logits = segmenter.network.get_layer("logits")
@@ -63,13 +64,16 @@ for step in (1, 2, 3):
 pictures.on_train_end()
 assert "tensorflow" not in sys.modules
 
-# JAX's profiler itself imports TensorFlow where it is installed.
-profile, product = Profile(Progress(0, 4), train, 2, 3), jax.jit(lambda x: x @ x)
-for step in range(4):
-    profile.on_train_batch_begin(step)
-    product(np.ones((50, 50), np.float32)).block_until_ready()
-    profile.on_train_batch_end(step)
-profile.on_train_end()
+if jitted:
+    # JAX's profiler itself imports TensorFlow where it is installed.
+    import jax
+
+    profile, product = Profile(Progress(0, 4), train, 2, 3), jax.jit(lambda x: x @ x)
+    for step in range(4):
+        profile.on_train_batch_begin(step)
+        product(np.ones((50, 50), np.float32)).block_until_ready()
+        profile.on_train_batch_end(step)
+    profile.on_train_end()
 """
 
 
@@ -78,23 +82,24 @@ def picture(event):
     return np.asarray(Image.open(io.BytesIO(event.tensor_proto.string_val[2])))
 
 
-@pytest.fixture(scope="module")
-def on_jax(tmp_path_factory):
-    """What the script writes, in a folder whose name is not UTF-8."""
-    if importlib.util.find_spec("jax") is None:
-        pytest.skip("jax is not installed: pip install jax")
+@pytest.fixture(scope="module", params=["jax", "torch"])
+def written(request, tmp_path_factory):
+    """The folder that the script writes on a backend, under one whose name is not UTF-8."""
+    backend = request.param
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed: pip install {backend}")
     folder = tmp_path_factory.mktemp("logs")
     below = folder / os.fsdecode(b"caf\xe9")
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", ON_JAX, below]
+    environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", WITHOUT_TENSORFLOW, below]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     return below.rename(folder / "readable") / "train"
 
 
 @pytest.mark.slow
-def test_on_jax_all_is_written_without_tensorflow(on_jax):
-    read = shown(on_jax)
+def test_all_is_written_without_tensorflow(written):
+    read = shown(written)
     plugins = {tag: metadata.plugin_data.plugin_name for tag, (metadata, _) in read.items()}
     pictures = {f"plane{plane}/{name}": "images" for plane in range(3) for name in ("input", "label", "prediction")}
     options = {"_hparams_/experiment": "hparams", "_hparams_/session_start_info": "hparams"}
@@ -104,8 +109,8 @@ def test_on_jax_all_is_written_without_tensorflow(on_jax):
 
 
 @pytest.mark.slow
-def test_on_jax_a_picture_shows_the_weights_of_its_step(on_jax):
-    read = shown(on_jax)
+def test_a_picture_shows_the_weights_of_its_step(written):
+    read = shown(written)
     batch = make_batches(1, 1)[0]
     for plane in range(SHAPE.planes):
         predictions = read[f"plane{plane}/prediction"][1]
@@ -123,8 +128,9 @@ def test_on_jax_a_picture_shows_the_weights_of_its_step(on_jax):
 
 
 @pytest.mark.slow
-def test_on_jax_the_profile_holds_the_steps(on_jax):
-    (trace,) = (on_jax / "plugins/profile").glob("*/*.trace.json.gz")
+@pytest.mark.parametrize("written", ["jax"], indirect=True)
+def test_on_jax_the_profile_holds_the_steps(written):
+    (trace,) = (written / "plugins/profile").glob("*/*.trace.json.gz")
     events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
     steps = [event["args"]["step_num"] for event in events if event.get("name") == "train"]
     assert sorted(map(int, steps)) == [2, 3]

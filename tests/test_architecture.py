@@ -110,6 +110,13 @@ def test_the_page_names_the_same_layers():
     assert [row[2].strip() for row in rows] == ["every layer below"] * len(LAYERS) + ["nothing"]
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.stem)
+def test_the_modules_and_scripts_that_a_page_names_are_there(page):
+    files = {str(path.relative_to(ROOT)) for path in [*MODULES, *ROOT.glob("tests/**/*.*"), *ROOT.glob("scripts/**/*")]}
+    for name in re.findall(r"[\w/]+/\w+\.(?:py|c)\b|\bscripts/[\w/]*\w(?![\w./*])", page.read_text()):
+        assert any(f"/{file}".endswith(f"/{name}") for file in {*files, "cosmictagger_tf/data/loops.c"}), name
+
+
 def test_config_knows_neither_tensorflow_nor_absl():
     for path in [*(PACKAGE / "config").glob("*.py"), PACKAGE / "errors.py", PACKAGE / "detector.py"]:
         assert not {n.split(".")[0] for n in imports(path)} & {"tensorflow", "keras", "absl"}, path

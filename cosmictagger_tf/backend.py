@@ -42,3 +42,16 @@ def convolves_channels_first() -> bool:
     except tf.errors.UnimplementedError:
         return False
     return True
+
+
+def all_finite(tensors: list):
+    """Whether every number of float tensors is finite: bool []; None stands for no tensor.
+
+    One operation a tensor on TensorFlow. Above 1e19, where its square is beyond float32, a number counts as not finite.
+    """
+    tensors = [tensor for tensor in tensors if tensor is not None]
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.math.is_finite(tf.linalg.global_norm(tensors))
+    return ops.isfinite(sum(ops.sum(ops.square(ops.cast(tensor, "float32"))) for tensor in tensors))

@@ -19,6 +19,9 @@ def prepare(config: ExecutionConfig, local_rank: int | None = None):
     """
     import keras
 
+    if config.deterministic and keras.backend.backend() == "jax":
+        # Read when JAX first computes.
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
     # Keras's own defaults, whatever the user's keras.json says: results must not depend on it.
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)
@@ -29,6 +32,8 @@ def prepare(config: ExecutionConfig, local_rank: int | None = None):
         _prepare_tensorflow(config, local_rank)
     elif keras.backend.backend() == "jax":
         _prepare_jax(config)
+    elif keras.backend.backend() == "torch":
+        _prepare_torch(config)
 
 
 def _prepare_tensorflow(config, local_rank):
@@ -63,14 +68,42 @@ def _prepare_jax(config):
         raise ConfigError("--compute_mode=GPU: JAX sees no GPU here (pip install 'jax[cuda13]', or --compute_mode=CPU)")
 
 
+def _prepare_torch(config):
+    import torch
+
+    if config.compute_mode == "GPU" and not torch.cuda.is_available():
+        raise ConfigError("--compute_mode=GPU: PyTorch sees no GPU here (its CUDA build, or --compute_mode=CPU)")
+    if config.compute_mode == "CPU" and torch.cuda.is_available():
+        raise ConfigError(
+            "--compute_mode=CPU: Keras's PyTorch backend takes the GPU that it sees: CUDA_VISIBLE_DEVICES= hides it"
+        )
+    torch.use_deterministic_algorithms(config.deterministic)
+    if config.inter_op_parallelism_threads:
+        torch.set_num_interop_threads(config.inter_op_parallelism_threads)
+    if config.intra_op_parallelism_threads:
+        torch.set_num_threads(config.intra_op_parallelism_threads)
+
+
+def compiles(config: ExecutionConfig) -> bool:
+    """Whether steps are compiled as a whole: on JAX always, with PyTorch never, on TensorFlow as the options say."""
+    import keras
+
+    backend = keras.backend.backend()
+    return backend == "jax" or (backend == "tensorflow" and config.uses_xla)
+
+
 def accelerators() -> list[str]:
-    """The names of the GPUs that this process computes on, on TensorFlow or JAX; empty on a CPU."""
+    """The names of the GPUs that this process computes on; empty on a CPU."""
     import keras
 
     if keras.backend.backend() == "jax":
         import jax
 
         return [device.device_kind for device in jax.devices() if device.platform == "gpu"]
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return [torch.cuda.get_device_name()] if torch.cuda.is_available() else []
     import tensorflow as tf
 
     gpus = tf.config.get_visible_devices("GPU")

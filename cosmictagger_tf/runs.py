@@ -37,6 +37,7 @@ FIXED_FACTS = ("events", "events_checksum", "image_shape")
 FACT_NAMES = {
     "events_checksum": "the events, by their checksum",
     "validation_checksum": "the events of --aux_file, by their checksum",
+    "backend": "KERAS_BACKEND",
 }
 # Without meaning for a resumed run.
 UNSAID = {"train": {"dry_run", "init_from", "init_new_layers"}}
@@ -132,6 +133,7 @@ class RunFolder:
             ConfigError: options of FIXED, or FIXED_FACTS, differ; every difference is in the message.
         """
         record = (self.record() if any(self.checkpoints.glob("step_*")) else None) or {}
+        record = {"backend": record.get("versions", {}).get("backend", facts.get("backend"))} | record
         changes = [
             (name in FIXED.get(section, ()), f"--{name}: {old} -> {new}")
             for section, config in configs.items()

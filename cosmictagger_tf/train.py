@@ -13,15 +13,14 @@ from cosmictagger_tf.config import (
     SkipConfig,
     TrainConfig,
 )
-from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.launch import launched
 
 DESCRIPTION = """
 Trains a UResNet on larcv3 files, or, where <output_dir>/<run_id> already holds checkpoints, goes on with that run.
 Needs --file (or --synthetic), and --iterations or --epochs; all else has a default. Writes checkpoints, history.csv
 and TensorBoard logs into that folder. Ctrl-C or SIGTERM finish the step, save, and exit; the same command resumes.
-Under `horovodrun -np N` or `mpirun -np N` the N ranks train one network. With KERAS_BACKEND=jax it needs no TensorFlow,
-and has neither ranks, validation nor TensorBoard. Explained in docs/training.md.
+Under `horovodrun -np N` or `mpirun -np N` the N ranks train one network. KERAS_BACKEND=jax or torch trains on Keras's
+other backends, one process each. Explained in docs/training.md.
 """
 EXAMPLES = """
 python -m cosmictagger_tf.train --flagfile=flags/quick.flags --file=train.h5 --run_id=first
@@ -44,21 +43,12 @@ GROUPS = (
 
 def main(chosen, output, data, skip, run, network, optimizer, settings, ranks) -> int | None:
     """Trains; the exit status is 0, or 128 + a signal's number."""
-    import keras
-
     from cosmictagger_tf.training.run_config import RunConfig
+    from cosmictagger_tf.training.trainer import describe, train
 
     config = RunConfig(data, network, optimizer, settings, output, run, ranks, skip, chosen)
-    # Each of the two imports its backend, and the other one may not be installed.
-    if keras.backend.backend() == "jax":
-        from cosmictagger_tf.training.jax_trainer import train
-    elif keras.backend.backend() == "tensorflow":
-        from cosmictagger_tf.training.trainer import describe, train
-
-        if run.dry_run:
-            return describe(config) if launched().rank == 0 else 0
-    else:
-        raise ConfigError(f"KERAS_BACKEND={keras.backend.backend()}: trains with tensorflow or jax")
+    if run.dry_run:
+        return describe(config) if launched().rank == 0 else 0
     result = train(config)
     if result.rank == 0:
         print(f"result: run={output.output_dir}/{output.run_id} step={result.step} of={result.total}")

@@ -8,9 +8,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import pytest
 
+from tests.commands import run_module
+
 ROOT = Path(__file__).resolve().parents[1]
-
-
 # Before the others, so that at the end no process is left alone with one of them.
 LONGEST = ("test_tutorial.py", "test_walk.py", "test_benchmark.py")
 
@@ -51,3 +51,11 @@ def reader_name(request):
     if request.param == "larcv":
         pytest.importorskip("larcv", reason="the larcv library is not installed: scripts/install_larcv")
     return request.param
+
+
+@pytest.fixture(scope="session")
+def simulated_file(tmp_path_factory):
+    """Ten simulated events."""
+    path = tmp_path_factory.mktemp("simulated") / "events.h5"
+    run_module("simulate", f"--output={path}", "--events=10", "--simulation_seed=5")
+    return path

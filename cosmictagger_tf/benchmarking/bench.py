@@ -1,16 +1,45 @@
-"""One network and its training step, ready to be timed."""
+"""One network and its training step, ready to be timed, on any Keras backend."""
 
-from abc import ABC, abstractmethod
+import time
+from itertools import pairwise
 
-from keras import ops
+import keras
 
-from cosmictagger_tf.benchmarking.clock import Timing, timed
-from cosmictagger_tf.benchmarking.compiled import wait
+from cosmictagger_tf import execution
+from cosmictagger_tf.benchmarking.clock import Timing, timed, timing_of
 from cosmictagger_tf.config import ExecutionConfig, NetworkConfig, OptimizerConfig
 from cosmictagger_tf.networks.build import build_segmenter
+from cosmictagger_tf.networks.predictor import PixelPredictor
+from cosmictagger_tf.training.model import SegmentationModel
+from cosmictagger_tf.training.optimizers import build_optimizer
+from cosmictagger_tf.training.step_cost import step_cost
 
 
-class Bench(ABC):
+class StepClock(keras.callbacks.Callback):
+    """Notes when the steps of a fit end; the value of the loss is on the host by then.
+
+    Attributes:
+        ends: seconds on time.perf_counter, of each step.
+        cpu: seconds of CPU time of the process, likewise.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.ends: list[float] = []
+        self.cpu: list[float] = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Notes a step."""
+        self.ends.append(time.perf_counter())
+        self.cpu.append(time.process_time())
+
+    def timing(self, warm: int) -> Timing:
+        """Of the steps but the first `warm`, at least one."""
+        ends, cpu = self.ends[warm - 1 :], self.cpu[warm - 1 :]
+        return timing_of([after - before for before, after in pairwise(ends)], cpu[-1] - cpu[0])
+
+
+class Bench:
     """One network and its training step, ready to be timed.
 
     Args:
@@ -19,36 +48,40 @@ class Bench(ABC):
     """
 
     def __init__(self, network: NetworkConfig, optimizer: OptimizerConfig, settings: ExecutionConfig, shape):
-        self.segmenter = build_segmenter(network, shape, static=settings.uses_xla)
+        xla = execution.compiles(settings)
+        self.segmenter = build_segmenter(network, shape, static=xla)
+        self.predictor = PixelPredictor(self.segmenter, xla)
+        self.model = SegmentationModel(self.segmenter, optimizer.loss_balance_scheme)
+        self.model.compile(
+            optimizer=build_optimizer(optimizer, optimizer.learning_rate, scale_loss=settings.precision == "mixed"),
+            jit_compile=xla,
+            auto_scale_loss=False,
+        )
+        self.model.optimizer.build(self.model.network.trainable_variables)
 
-    @abstractmethod
-    def prepared(self, batch) -> dict:
-        """The Batch as tensors, with its rulebook where there is one."""
-
-    @abstractmethod
-    def run_forward(self, batch):
-        """The logits float32 [batch, planes, P, classes] of a prepared batch."""
-
-    @abstractmethod
-    def run_step(self, batch):
-        """Makes one training step on a prepared batch; returns the loss, a tensor."""
-
-    @abstractmethod
-    def operations(self, batch) -> int:
-        """Floating-point operations of a training step on a prepared batch."""
+    def prepared(self, batch: dict) -> dict:
+        """The Batch as a training step takes it, with its rulebook where there is one."""
+        batch = self.segmenter.prepare(batch) if self.segmenter.prepare else batch
+        return {name: array for name, array in batch.items() if name != "entries"}
 
     def preparing(self, batch, repeats: int) -> Timing:
         """Of the rulebook."""
-        return timed(lambda: wait(self.prepared(batch)["pixel_sites"]), repeats)
+        return timed(lambda: self.prepared(batch), repeats)
 
     def forward(self, batch, repeats: int) -> Timing:
-        """Of a forward pass."""
-        return timed(lambda: wait(self.run_forward(batch)), repeats)
+        """Of the scores of a prepared batch."""
+        return timed(lambda: self.predictor.predict_on_batch(batch), repeats)
 
     def step(self, batch, repeats: int) -> Timing:
-        """Of a training step."""
-        return timed(lambda: self.train_on(batch), repeats)
+        """Of a training step on a prepared batch, after two that compile it."""
+        return self.train(((batch,) for _ in iter(int, 1)), repeats + 2).timing(2)
 
-    def train_on(self, batch) -> float:
-        """Makes one training step; returns the loss."""
-        return float(ops.convert_to_numpy(self.run_step(batch)))
+    def train(self, batches, steps: int, *callbacks: keras.callbacks.Callback) -> StepClock:
+        """Trains for so many steps; batches: as fit takes them."""
+        clock = StepClock()
+        self.model.fit(batches, steps_per_epoch=steps, callbacks=[clock, *callbacks], shuffle=False, verbose=0)
+        return clock
+
+    def operations(self, batch) -> int:
+        """Floating-point operations of a training step on a prepared batch, in convolutions and matrix products."""
+        return step_cost(self.model, batch)[1]

@@ -31,15 +31,15 @@ class Timing(NamedTuple):
 
 
 def timing_of(walls: list[float], cpu: float) -> Timing:
-    """The Timing of calls that took these seconds each, and `cpu` seconds of CPU time together."""
+    """The Timing of calls that took these seconds each, and `cpu` seconds of CPU time together; NaN of no call."""
+    if not walls:
+        return Timing(math.nan, math.nan, math.nan, math.nan)
     return Timing(min(walls), statistics.median(walls), max(walls), cpu / len(walls))
 
 
 def timed(call: Callable[[], object], repeats: int) -> Timing:
-    """Times `call`, which must wait for its result, after one call that is not counted; zero repeats give NaN."""
+    """Times `call`, which must wait for its result, after one call that is not counted."""
     call()
-    if not repeats:
-        return Timing(math.nan, math.nan, math.nan, math.nan)
     walls, before = [], time.process_time()
     for _ in range(repeats):
         began = time.perf_counter()

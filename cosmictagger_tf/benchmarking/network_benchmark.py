@@ -1,14 +1,12 @@
 """What a network costs in time and memory: alone, with reading, against the machine's limits and other networks."""
 
-import time
 from dataclasses import replace
-from itertools import pairwise
 
 import keras
 
 from cosmictagger_tf import execution
 from cosmictagger_tf.benchmarking.bench import Bench
-from cosmictagger_tf.benchmarking.clock import Timing, peak_memory, timing_of
+from cosmictagger_tf.benchmarking.clock import Timing, peak_memory
 from cosmictagger_tf.benchmarking.compiled import peak_device_memory
 from cosmictagger_tf.benchmarking.machine import describe, measure_limits
 from cosmictagger_tf.benchmarking.products import products_of, time_products
@@ -26,8 +24,8 @@ from cosmictagger_tf.data.dataset import Reader, open_reader
 from cosmictagger_tf.data.event import Event, PlanePixels
 from cosmictagger_tf.data.pipeline import training_dataset
 from cosmictagger_tf.data.transforms import downsample_event
-from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.text import counted
+from cosmictagger_tf.training.model import batches_for_fit
 
 # Steps of training with reading that do not count: other lengths of the lists than before are compiled in them.
 WARM = 4
@@ -69,24 +67,6 @@ def with_sites(event: Event, sites: int) -> list[Event]:
     return [replace(event, image=image, label=label)] * copies
 
 
-def open_bench(network: NetworkConfig, optimizer: OptimizerConfig, settings: ExecutionConfig, shape) -> Bench:
-    """The Bench of the Keras backend in use; arguments as Bench's.
-
-    Raises:
-        ConfigError: another backend, or an option that this one does not have.
-    """
-    # Each of the two imports its backend, and the other one may not be installed.
-    if keras.backend.backend() == "tensorflow":
-        from cosmictagger_tf.benchmarking.tensorflow_bench import TensorFlowBench
-
-        return TensorFlowBench(network, optimizer, settings, shape)
-    if keras.backend.backend() == "jax":
-        from cosmictagger_tf.benchmarking.jax_bench import JaxBench
-
-        return JaxBench(network, optimizer, settings, shape)
-    raise ConfigError(f"KERAS_BACKEND={keras.backend.backend()}: the benchmark runs with tensorflow or jax")
-
-
 def measure(
     benchmark: BenchmarkConfig,
     data: DataConfig,
@@ -111,21 +91,18 @@ def measure(
     event = downsample_event(reader.read(0), data.downsample)
     machine = describe()
     say(", ".join(f"{name} {value}" for name, value in machine.items() if value))
-    bench = open_bench(network, optimizer, settings, event.shape)
-    reading = bool(benchmark.reading_steps) and keras.backend.backend() == "tensorflow"
-    if benchmark.reading_steps and not reading:
-        say("reading: left out, it is tf.data's and measured with the TensorFlow backend")
+    bench = Bench(network, optimizer, settings, event.shape)
     ones = {}
     for size in map(int, benchmark.batch_sizes):
         ones[size] = _network_rows(bench, event, size, network, benchmark.repeats, records)
-        if reading:
+        if benchmark.reading_steps:
             _reading_rows(bench, reader, replace(data, minibatch_size=size), benchmark.reading_steps, records)
     for sites in map(int, benchmark.sites):
         _sites_row(bench, with_sites(event, sites), benchmark, records)
     one = min(ones)
     small = downsample_event(reader.read(0), benchmark.dense_downsample)
     for mode in benchmark.dense_modes:
-        dense = open_bench(replace(network, conv_mode=mode, descend_charge=0.0), optimizer, settings, small.shape)
+        dense = Bench(replace(network, conv_mode=mode, descend_charge=0.0), optimizer, settings, small.shape)
         batch = dense.prepared(make_batch([small], 1, small.shape))
         scale = event.shape.pixels / small.shape.pixels
         for name, found, own in zip(("forward", "training step"), (dense.forward, dense.step), ones[one], strict=True):
@@ -183,18 +160,12 @@ def _reading_rows(bench: Bench, reader: Reader, data: DataConfig, steps: int, re
     milliseconds = 1e3 * found.cpu_seconds / found.events
     records.add("reading alone", size, images_per_second=found.events / found.seconds, cpu_ms_an_image=milliseconds)
     stream = training_dataset(reader, data, 0, steps=steps + WARM, prepare=bench.segmenter.prepare)
-    ends: list[float] = []
     waits: list[float] = []
+    waiting = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: waits.append(stream.waited()))
     with stream.errors_reraised():
-        for batch in stream.batches:
-            bench.train_on(batch)
-            if len(ends) < WARM:
-                cpu = time.process_time()
-            ends.append(time.perf_counter())
-            waits.append(stream.waited())
-    walls = [after - before for before, after in pairwise(ends[WARM - 1 :])]
-    timing = timing_of(walls, time.process_time() - cpu)
-    share = (waits[-1] - waits[WARM - 1]) / sum(walls)
+        clock = bench.train(batches_for_fit(stream), steps + WARM, waiting)
+    timing = clock.timing(WARM)
+    share = (waits[-1] - waits[WARM - 1]) / (clock.ends[-1] - clock.ends[WARM - 1])
     records.add("training with reading", size, timing, images_per_second=size / timing.median, waiting=share)
 
 

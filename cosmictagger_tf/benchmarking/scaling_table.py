@@ -1,6 +1,5 @@
 """The table that the scaling model gives for a network."""
 
-import keras
 import numpy as np
 
 from cosmictagger_tf.benchmarking.scaling_model import Machine, bytes_sent, model_step
@@ -10,9 +9,8 @@ from cosmictagger_tf.data.dataset import SyntheticReader
 from cosmictagger_tf.data.transforms import downsample_event
 from cosmictagger_tf.networks.build import build_segmenter
 from cosmictagger_tf.text import counted
-from cosmictagger_tf.training.dry_run import step_cost
-from cosmictagger_tf.training.losses import BalancedLoss
 from cosmictagger_tf.training.model import SegmentationModel
+from cosmictagger_tf.training.step_cost import step_cost
 
 
 def scaling_table(
@@ -31,7 +29,7 @@ def scaling_table(
     """
     reader = SyntheticReader()
     check_image_shape(reader.shape, data.downsample, network.network_depth)
-    model = SegmentationModel(build_segmenter(network, reader.shape.downsampled(data.downsample)))
+    model = SegmentationModel(build_segmenter(network, reader.shape.downsampled(data.downsample)), "light")
     weights = sum(int(np.prod(v.shape)) for v in model.network.trainable_variables)
     lines = [f"{weights:,} trained weights"]
     compute = scaling.step_seconds
@@ -56,7 +54,6 @@ def scaling_table(
 
 def operations_of_one_event(model: SegmentationModel, reader: SyntheticReader, data: DataConfig) -> int:
     """Floating-point operations in the convolutions of a training step, per event."""
-    model.compile(keras.optimizers.SGD(), BalancedLoss())
     event = downsample_event(reader.read(0), data.downsample)
     batch = make_batch([event], 1, event.shape)
     prepare = model.segmenter.prepare

@@ -73,7 +73,8 @@ SCHEDULE = (
         lambda o: o.lr_schedule == "one_cycle" and not o.lr_rise_fraction,
     ),
 )
-XLA = Rule("xla", "--deterministic leaves XLA out", lambda o: o.xla and o.deterministic)
+XLA = Rule("xla", "--deterministic leaves XLA out", lambda o: o.xla and o.deterministic and o.backend == "tensorflow")
+TORCH = Rule("xla", "PyTorch computes operation by operation", lambda o: o.xla and o.backend == "torch")
 TRAINING = (
     Rule(
         "init_from init_new_layers", "the run is resumed from its own checkpoint", lambda o: o.resumed and o.init_from
@@ -86,7 +87,6 @@ TRAINING = (
     Rule("aux_iterations_batches", "--aux_iterations=0", lambda o: o.aux_file and not o.aux_iterations),
     Rule("aux_iterations", "the run ends before", lambda o: o.aux_file and o.aux_iterations > o.total),
     Rule("summary_image_iteration", "--no_summary_images", lambda o: o.no_summary_images),
-    Rule("summary_image_iteration no_summary_images", "JAX writes no TensorBoard", lambda o: o.backend == "jax"),
     Rule(
         "profile",
         "the run has none of these steps",
@@ -101,12 +101,13 @@ TRAINING = (
     Rule("xla", "--sync_batch_norm leaves XLA out", lambda o: o.many_ranks and o.sync_batch_norm),
 )
 BACKEND = Rule(
-    "inter_op_parallelism_threads intra_op_parallelism_threads deterministic",
-    "is TensorFlow's alone",
-    lambda o: o.backend != "tensorflow",
+    "inter_op_parallelism_threads intra_op_parallelism_threads",
+    "JAX takes all cores that it may use",
+    lambda o: o.backend == "jax",
 )
 TRAINED = (
     BACKEND,
+    TORCH,
     Rule("weight_decay remat seed", "nothing is trained here"),
     Rule("output_dir run_id", "--weights names those of the package", lambda o: o.weights != "run"),
     Rule("checkpoint_step", "--weights_location names the weights", lambda o: o.weights_location),
@@ -117,7 +118,7 @@ TRAINED = (
     ),
 )
 RULES: dict[str, tuple[Rule, ...]] = {
-    "train": (SYNTHETIC, *ARCHITECTURE, *UPDATE_RULE, *SCHEDULE, XLA, *TRAINING),
+    "train": (SYNTHETIC, *ARCHITECTURE, *UPDATE_RULE, *SCHEDULE, XLA, TORCH, *TRAINING),
     "evaluate": (
         SYNTHETIC,
         *TRAINED,

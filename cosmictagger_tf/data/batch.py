@@ -25,25 +25,26 @@ def padded_length(pixels: int) -> int:
     return max(SMALLEST_LENGTH, 1 << (max(pixels, 1) - 1).bit_length())
 
 
-def make_batch(events: list[Event], size: int, shape: ImageShape) -> Batch:
+def make_batch(events: list[Event], size: int, shape: ImageShape, longest: int = 0) -> Batch:
     """A Batch of `size` events; where there are fewer, fillers without pixels follow.
 
     Args:
         events: at most `size`, all of `shape`'s planes.
         size: events of the batch.
         shape: gives the number of planes.
+        longest: pad as if a list of so many pixels were there.
     """
     images = [event.image for event in events]
     labels = [event.label or () for event in events]
-    image_coordinates = _pad_coordinates(images, size, shape.planes)
+    image_coordinates = _pad_coordinates(images, size, shape.planes, longest)
     # Label and image mostly store the same pixels, and then the same arrays: they are not copied twice.
     alike = all(_same_pixels(image, label) for image, label in zip(images, labels, strict=True))
     missing = size - len(events)
     batch = {
         "image_coordinates": image_coordinates,
-        "image_values": _pad_values(images, size, shape.planes, np.float32),
-        "label_coordinates": image_coordinates if alike else _pad_coordinates(labels, size, shape.planes),
-        "label_values": _pad_values(labels, size, shape.planes, np.int32),
+        "image_values": _pad_values(images, size, shape.planes, longest, np.float32),
+        "label_coordinates": image_coordinates if alike else _pad_coordinates(labels, size, shape.planes, longest),
+        "label_values": _pad_values(labels, size, shape.planes, longest, np.int32),
         "weights": np.array([1.0] * len(events) + [0.0] * missing, np.float32),
         "entries": np.array([event.entry for event in events] + [FILLER] * missing, np.int64),
     }
@@ -72,19 +73,19 @@ def _same_pixels(image: tuple[PlanePixels, ...], label: tuple[PlanePixels, ...])
     )
 
 
-def _length(images) -> int:
-    return padded_length(max((len(pixels) for image in images for pixels in image), default=0))
+def _length(images, longest) -> int:
+    return padded_length(max([longest, *(len(pixels) for image in images for pixels in image)]))
 
 
-def _pad_coordinates(images: list[tuple[PlanePixels, ...]], size, planes) -> np.ndarray:
-    padded = np.empty((size, planes, _length(images), 2), np.int32)
+def _pad_coordinates(images: list[tuple[PlanePixels, ...]], size, planes, longest) -> np.ndarray:
+    padded = np.empty((size, planes, _length(images, longest), 2), np.int32)
     for place, pixels in _lists(images, size, planes):
         pair_coordinates(pixels.rows, pixels.columns, PADDING_COORDINATE, padded[place])
     return padded
 
 
-def _pad_values(images: list[tuple[PlanePixels, ...]], size, planes, dtype) -> np.ndarray:
-    padded = np.empty((size, planes, _length(images)), dtype)
+def _pad_values(images: list[tuple[PlanePixels, ...]], size, planes, longest, dtype) -> np.ndarray:
+    padded = np.empty((size, planes, _length(images, longest)), dtype)
     for place, pixels in _lists(images, size, planes):
         padded[place][: len(pixels)] = pixels.values
         padded[place][len(pixels) :] = 0

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cached_property, partial
 from glob import glob
 from typing import Protocol
 
@@ -52,6 +52,9 @@ class Reader(Protocol):
     def checksum(self) -> str:
         """Of the events' ids and numbers of voxels: other events have another one."""
 
+    def most_voxels(self) -> int:
+        """Those of the plane that has most, of image or label."""
+
     def check_unchanged(self) -> None:
         """Raises DataError where an open file was written to since it was opened."""
 
@@ -73,7 +76,7 @@ class FileReader(Protocol):
 
     def event_id(self, entry: int) -> tuple[int, int, int]: ...
 
-    def content(self, first: int, count: int) -> Iterator[bytes]: ...
+    def content(self, first: int, count: int) -> Iterator[list[np.ndarray]]: ...
 
     def check_unchanged(self) -> None: ...
 
@@ -182,13 +185,24 @@ class FilesReader:
 
     def checksum(self) -> str:
         """Hexadecimal; of the chosen entries' ids and numbers of voxels."""
-        total = hashlib.sha256()
+        return self._content[0]
+
+    def most_voxels(self) -> int:
+        """In the chosen entries."""
+        return self._content[1]
+
+    @cached_property
+    def _content(self) -> tuple[str, int]:
+        total, most = hashlib.sha256(), 0
         for part, start in zip(self.parts, self.starts[:-1].tolist(), strict=True):
             first, last = max(self.first - start, 0), min(self.first + self.count - start, len(part))
             if first < last:
-                for block in part.content(first, last - first):
-                    total.update(block)
-        return total.hexdigest()[:16]
+                for ids, *counts in part.content(first, last - first):
+                    for block in (ids, *counts):
+                        total.update(block.tobytes())
+                    most = max([most, *(int(block.max(initial=0)) for block in counts)])
+        # What a broken table of extents makes of them is no number of pixels.
+        return total.hexdigest()[:16], min(most, self.shape.pixels)
 
     def check_unchanged(self) -> None:
         """Raises DataError where one of the files was written to since it was opened."""
@@ -286,6 +300,10 @@ class SyntheticReader:
     def checksum(self) -> str:
         """The same always: nothing is drawn but from the entries' numbers."""
         return "synthetic"
+
+    def most_voxels(self) -> int:
+        """At most, of any plane."""
+        return min(max(self.PIXELS), self.shape.pixels // 4)
 
     def check_unchanged(self) -> None:
         """Nothing can change."""

@@ -92,7 +92,7 @@ class LarcvFile:
             raise DataError(self.path, f"/Events/event_id: {event_id} are beyond 64-bit integers with a sign", entry)
         return event_id
 
-    def content(self, first: int, count: int) -> Iterator[bytes]:
+    def content(self, first: int, count: int) -> Iterator[list[np.ndarray]]:
         """What tells `count` events from others, block by block: their ids, and how many voxels their planes have.
 
         Ids alone do not: in some files they are all the same.
@@ -102,12 +102,11 @@ class LarcvFile:
             size = min(BLOCK, first + count - begin)
             try:
                 ids = self.event_ids.read(begin, size)
-                yield np.stack([ids[name].astype(np.int64) for name in ("run", "subrun", "event")]).tobytes()
-                for product in products:
-                    yield product.voxel_counts(begin, size).tobytes()
+                numbers = np.stack([ids[name].astype(np.int64) for name in ("run", "subrun", "event")])
+                yield [numbers, *(product.voxel_counts(begin, size) for product in products)]
             except ValueError:
                 # Bad events, which may be skipped.
-                yield b"unreadable"
+                yield [np.frombuffer(b"unreadable", np.uint8)]
 
     def read(self, entry: int, number: int | None = None) -> Event:
         """An entry of this file, as the entry `number` of a data set; raises DataError."""

@@ -7,6 +7,8 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
 from cosmictagger_tf.data.event import Event
 from cosmictagger_tf.data.tables import CHANGED
 from cosmictagger_tf.errors import DataError, read_errors
@@ -77,7 +79,7 @@ class OpenFile:
         with self.used() as file:
             return file.event_id(entry)
 
-    def content(self, first: int, count: int) -> Iterator[bytes]:
+    def content(self, first: int, count: int) -> Iterator[list[np.ndarray]]:
         """What tells `count` events from others."""
         with self.used() as file:
             yield from file.content(first, count)

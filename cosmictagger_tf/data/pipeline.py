@@ -66,6 +66,9 @@ class BatchStream:
         prepare: None, or what adds to a Batch what a network needs beside; runs in the threads that read.
         skip: None, or what becomes of a bad event, see Skip. None: its DataError ends the reading.
 
+    Attributes:
+        longest: the lists of all batches are padded as if one of so many pixels were there; set before they are read.
+
     The batches come from `generate`, in which nothing needs TensorFlow, or as a tf.data.Dataset from `batches`.
     """
 
@@ -83,6 +86,7 @@ class BatchStream:
         self.bad: dict[int, DataError] = {}
         self.met_in: dict[int, list[DataError]] = {}
         self.reader, self.downsample, self.size, self.entries = reader, config.downsample, size, entries
+        self.longest = 0
         self.error: UserError | None = None
         self.seconds_waited = 0.0
 
@@ -136,7 +140,7 @@ class BatchStream:
                 events.append(downsample_event(event, self.downsample))
         if met:
             self.met_in[number] = met
-        batch = make_batch(events, self.size, self.reader.shape)
+        batch = make_batch(events, self.size, self.reader.shape, self.longest)
         return self.prepare(batch) if self.prepare else batch
 
     def read(self, entry: int, met: list[DataError]) -> Event | None:

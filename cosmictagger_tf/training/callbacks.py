@@ -2,21 +2,24 @@
 
 import abc
 import signal
+from collections.abc import Iterable
 
 import keras
+import numpy as np
 
 from cosmictagger_tf.clean_stop import CaughtSignals
 from cosmictagger_tf.errors import NonFiniteError
 from cosmictagger_tf.training.bad_events import BadEvents
 from cosmictagger_tf.training.checkpoints import CheckpointStore
 from cosmictagger_tf.training.evaluation import join
-from cosmictagger_tf.training.model import ELSEWHERE, FINE, LOSS
 from cosmictagger_tf.training.ranks import Ranks
 from cosmictagger_tf.training.speed import Progress, Readings, is_due, speed_between
 
 
 class StepCallback(keras.callbacks.Callback, abc.ABC):
-    """A callback that does something after some of the steps; with steps_per_execution at the ends of stretches.
+    """A callback that acts after some of the steps; with steps_per_execution at the ends of their executions.
+
+    Between them nothing reads the model, which on JAX would bring all of its state to the variables.
 
     Args:
         progress: see Progress.
@@ -28,13 +31,19 @@ class StepCallback(keras.callbacks.Callback, abc.ABC):
         self.last_step = progress.start
 
     def on_train_batch_end(self, batch, logs=None):
-        """Calls after_steps."""
+        """Acts where it is due."""
         before, self.last_step = self.last_step, self.progress.step(batch)
-        self.after_steps(before, self.last_step, logs)
+        if self.due(before, self.last_step):
+            self.model.sync()
+            self.act(self.last_step)
 
     @abc.abstractmethod
-    def after_steps(self, before: int, step: int, logs):
-        """Called after the steps before + 1, ..., step."""
+    def due(self, before: int, step: int) -> bool:
+        """Whether to act after the steps before + 1, ..., step."""
+
+    @abc.abstractmethod
+    def act(self, step: int):
+        """Acts after a step, which is the present one."""
 
 
 class Recorder(StepCallback):
@@ -63,28 +72,31 @@ class Recorder(StepCallback):
         exchanging = exchange.seconds_spent() if exchange else 0.0
         return Readings.now(step, self.progress.paused_seconds, self.waited(), exchanging)
 
-    def after_steps(self, before, step, logs):
-        """Makes a record where one is due."""
-        total = self.progress.total
-        if step != total and not any(is_due(every, before, step) for every in self.intervals):
-            return
+    def due(self, before, step):
+        """At its intervals and at the end."""
+        return step == self.progress.total or any(is_due(every, before, step) for every in self.intervals)
+
+    def act(self, step):
+        """Makes a record."""
         now = self._now(step)
-        speed = speed_between(self.mark, now, total, self.images_per_step)
+        speed = speed_between(self.mark, now, self.progress.total, self.images_per_step)
         speed["learning_rate"] = float(self.learning_rate(step - 1))
-        if self.model.exchange:
-            logs = self.model.collect_metrics()
+        self.model.collect_metrics()
+        metrics = {name: float(value) for name, value in self.model.segmentation.result(np).items()}
         for recorder in self.recorders:
-            recorder.write({"split": "train", "step": step, **logs, **speed})
+            recorder.write({"split": "train", "step": step, **metrics, **speed})
         self.model.reset_metrics()
         self.mark = now
 
 
 class FiniteStop(keras.callbacks.Callback):
-    """Stops the training where the model made no update because a number is not finite; goes before what records.
+    """Stops the training where the guard made no update because a number is not finite; goes before what reads.
 
     Args:
+        progress: see Progress.
         events: function giving the names of this rank's events in a step, counted from 0.
         ranks: stop together; those with the fault say which it is.
+        callbacks: those after it: before one of them reads the model it looks, on JAX too.
     """
 
     ADVICE = (
@@ -92,19 +104,36 @@ class FiniteStop(keras.callbacks.Callback):
         "--learning_rate or with --clip_norm"
     )
 
-    def __init__(self, events, ranks: Ranks):
+    def __init__(self, progress: Progress, events, ranks: Ranks, callbacks: Iterable[keras.callbacks.Callback] = ()):
         super().__init__()
-        self.events, self.ranks = events, ranks
+        self.progress, self.events, self.ranks = progress, events, ranks
+        self.readers = [callback for callback in callbacks if isinstance(callback, StepCallback)]
 
     def on_train_batch_end(self, batch, logs=None):
+        """Looks: at every step, but on JAX, where that costs, only if there is a reason to."""
+        step, jax = self.progress.step(batch), keras.backend.backend() == "jax"
+        wrong = not np.isfinite((logs or {}).get("loss", 0.0))
+        if not jax or wrong or any(reader.due(reader.last_step, step) for reader in self.readers):
+            self.look()
+        if jax and wrong:
+            # The loss scale, which halves, has taken its gradients for its own fault.
+            self.stop(step - 1)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Looks once more."""
+        self.look()
+
+    def look(self):
         """Raises NonFiniteError where it must."""
-        fault = int(self.model.fault.numpy())
-        if fault == FINE:
-            return
-        step = int(self.model.step.numpy())
+        self.model.sync()
+        if int(self.model.guard.fault.numpy()):
+            self.stop(self.progress.start + int(self.model.guard.steps.numpy()))
+
+    def stop(self, step: int):
+        """Raises NonFiniteError for a step, counted from 0."""
         with self.ranks.agreed():
-            if fault != ELSEWHERE:
-                what = "the loss" if fault == LOSS else "a gradient"
+            if self.model.is_to_blame():
+                what = "the loss" if self.model.segmentation.unsound_losses else "a gradient"
                 events = "; ".join(self.events(step))
                 raise NonFiniteError(f"step {step + 1}: {what} is not finite, of the events {events}: {self.ADVICE}")
 
@@ -153,13 +182,15 @@ class Validation(StepCallback):
         super().__init__(progress)
         self.evaluator, self.stream, self.count, self.ranks, self.bad = evaluator, stream, count, ranks, bad
         self.every, self.recorders = every, recorders
-        self.batches, self.used = iter(stream.batches), 0
+        self.batches, self.used = stream.generate(), 0
 
-    def after_steps(self, before, step, logs):
-        """Validates where it is due."""
-        if not is_due(self.every, before, step):
-            return
-        with self.progress.paused(), self.model.averaged_weights(), self.stream.errors_reraised():
+    def due(self, before, step):
+        """At its interval."""
+        return is_due(self.every, before, step)
+
+    def act(self, step):
+        """Validates."""
+        with self.progress.paused(), self.model.averaged_weights():
             self.model.share_statistics()
             mine = [self.evaluator.table(next(self.batches), self.stream.reader) for _ in range(self.count)]
             self.used += self.count
@@ -191,10 +222,13 @@ class Checkpoints(StepCallback):
         self.store, self.every, self.record, self.ranks, self.skipped = store, every, record, ranks, skipped
         self.saved = progress.start
 
-    def after_steps(self, before, step, logs):
-        """Saves where it is due."""
-        if is_due(self.every, before, step):
-            self.save(step)
+    def due(self, before, step):
+        """At its interval."""
+        return is_due(self.every, before, step)
+
+    def act(self, step):
+        """Saves."""
+        self.save(step)
 
     def on_epoch_end(self, epoch, logs=None):
         """Saves what is not saved yet: fit has one epoch, and after it puts the moving average into the weights."""
@@ -216,12 +250,11 @@ class Checkpoints(StepCallback):
         with self.progress.paused():
             model = self.model
             self.skipped.count()
-            if model.exchange:
-                model.collect_metrics()
-                model.share_statistics()
+            model.collect_metrics()
+            model.share_statistics()
             if self.ranks.rank == 0:
                 record = self.record | {"skipped": self.skipped.bad.record, "best": best}
-                self.store.save(step, model.network, model.state_variables, record, model.averaged_weights())
+                self.store.save(step, model.network, model.state, record, model.averaged_weights())
         self.saved = step
 
     def save_if_best(self, step: int, name: str, record: dict):
@@ -250,10 +283,12 @@ class WholeValidation(StepCallback):
         super().__init__(progress)
         self.evaluate, self.every, self.recorders, self.checkpoints = evaluate, every, recorders, checkpoints
 
-    def after_steps(self, before, step, logs):
-        """Validates where it is due."""
-        if step != self.progress.total and not is_due(self.every, before, step):
-            return
+    def due(self, before, step):
+        """At its interval and at the end."""
+        return step == self.progress.total or is_due(self.every, before, step)
+
+    def act(self, step):
+        """Validates."""
         with self.progress.paused(), self.model.averaged_weights():
             self.model.share_statistics()
             table = self.evaluate()
@@ -334,7 +369,7 @@ class RestoredMetrics(keras.callbacks.Callback):
 
     def __init__(self, metrics):
         super().__init__()
-        self.values = [(variable, variable.numpy()) for metric in metrics for variable in metric.variables]
+        self.values = [(v, np.array(v.numpy())) for metric in metrics for v in metric.variables]
 
     def on_epoch_begin(self, epoch, logs=None):
         """Puts the state back."""

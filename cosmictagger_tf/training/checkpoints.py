@@ -2,7 +2,7 @@
 
 <run>/checkpoints/step_00000100/
     network.weights.h5   the network's weights, as Keras saves them (any Keras backend loads them)
-    state.npz            optimizer, metrics and step counter (plain arrays, no pickle)
+    state.npz            optimizer and metrics, by name (plain arrays, no pickle); see SegmentationModel.state
     manifest.json        step, SHA-256 of each file, and what the run recorded about itself
 <run>/checkpoints/best.json names the step with the best validation, which is kept however old it is.
 
@@ -31,7 +31,9 @@ WEIGHTS_FILE, STATE_FILE, MANIFEST_FILE = "network.weights.h5", "state.npz", "ma
 BEST_FILE = "best.json"
 # Asked for instead of a step.
 NEWEST, BEST = -1, -2
-FORMAT = 1
+FORMAT = 2
+# Before it a state's arrays went by their places; on TensorFlow METRICS_BY_PLACE of them were metrics.
+BY_PLACE, METRICS_BY_PLACE = 1, 5
 
 
 class CheckpointError(UserError):
@@ -73,13 +75,13 @@ class CheckpointStore:
             names = [p.name for p in self.folder.iterdir()] if self.folder.is_dir() else []
         return sorted(int(m.group(1)) for m in map(re.compile(r"step_(\d{8,})").fullmatch, names) if m)
 
-    def save(self, step: int, network: keras.Model, state: list, record: dict, averaged=None) -> Path:
+    def save(self, step: int, network: keras.Model, state: dict, record: dict, averaged=None) -> Path:
         """Writes a checkpoint, then removes the oldest beyond `keep`.
 
         Args:
             step: training steps done.
             network: its weights are saved.
-            state: the other variables (Keras variables), in an order that is the same at every start.
+            state: the other Keras variables, by names that are the same at every start.
             record: what the manifest says beside the checksums (JSON values).
             averaged: optional context manager, in which the network holds the weights to save; the state is saved
                 outside it.
@@ -88,7 +90,7 @@ class CheckpointStore:
             NonFiniteError: a weight is not finite; the checkpoints before it stay.
             WriteError: the disk is full.
         """
-        wrong = [weight.path for weight in network.weights if not np.isfinite(np.asarray(weight.value)).all()]
+        wrong = [weight.path for weight in network.weights if not np.isfinite(values_of(weight)).all()]
         if wrong:
             raise NonFiniteError(f"step {step}: {wrong[0]} is not finite: no checkpoint is written")
         with write_errors(self.folder):
@@ -101,8 +103,7 @@ class CheckpointStore:
                 weights = _Memory()
                 network.save_weights(weights)
             (beside / WEIGHTS_FILE).write_bytes(weights.getbuffer())
-            arrays = {f"{i:04d} {v.path}": np.asarray(v.value) for i, v in enumerate(state)}
-            write_arrays(beside / STATE_FILE, arrays)
+            write_arrays(beside / STATE_FILE, {name: values_of(variable) for name, variable in state.items()})
             checksums = {name: sha256(beside / name) for name in (WEIGHTS_FILE, STATE_FILE)}
             manifest = {
                 "format": FORMAT,
@@ -159,10 +160,10 @@ class CheckpointStore:
             checksums = dict(manifest["sha256"])
         except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
             raise CheckpointError(f"checkpoint {folder}: {MANIFEST_FILE} is missing or broken") from None
-        if manifest.get("format") != FORMAT:
+        if manifest.get("format") not in (BY_PLACE, FORMAT):
             raise CheckpointError(
                 f"checkpoint {folder}: format {manifest.get('format')} is of another version of cosmictagger_tf, "
-                f"this one reads {FORMAT}"
+                f"this one reads {BY_PLACE} and {FORMAT}"
             )
         if manifest.get("step") != step:
             raise CheckpointError(
@@ -197,7 +198,7 @@ class CheckpointStore:
                 say(f"skipped: {error}")
         return None
 
-    def restore(self, network: keras.Model, state: list, say=print) -> dict | None:
+    def restore(self, network: keras.Model, state: dict, say=print) -> dict | None:
         """Loads the newest intact checkpoint, with which the training goes on; what is later than it is set aside.
 
         Args:
@@ -219,7 +220,7 @@ class CheckpointStore:
             return None
         step = manifest["step"]
         self.load_network(step, network)
-        self.load_state(step, state)
+        self.load_state(step, state, manifest["format"])
         self.forget_best_after(step)
         for path in self.set_aside_after(step):
             say(f"set aside: {path}")
@@ -241,21 +242,53 @@ class CheckpointStore:
         """Loads a checkpoint's weights into a network."""
         load_weights(self.path(step) / WEIGHTS_FILE, network)
 
-    def load_state(self, step: int, state: list):
-        """Loads the variables given to save, in the same order."""
+    def load_state(self, step: int, state: dict, form: int = FORMAT):
+        """Loads the variables given to save; metrics that it has not, or has otherwise, stay as they are.
+
+        Args:
+            form: the checkpoint's format.
+
+        Raises:
+            CheckpointError: the file is broken, or of another optimizer.
+        """
         file = self.path(step) / STATE_FILE
         try:
-            with read_errors(file), np.load(file, allow_pickle=False) as arrays:
-                found = [arrays[name] for name in sorted(arrays.files)]
+            with read_errors(file), np.load(file, allow_pickle=False) as opened:
+                arrays = {name: opened[name] for name in sorted(opened.files)}
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise CheckpointError(f"checkpoint {file}: holds no plain arrays ({error})") from None
-        shapes = [tuple(v.shape) for v in state]
-        if [a.shape for a in found] != shapes:
-            raise CheckpointError(
-                f"checkpoint {file}: holds the state of another optimizer or metric set, or of another KERAS_BACKEND"
-            )
-        for variable, array in zip(state, found, strict=True):
-            variable.assign(array)
+        if form == BY_PLACE:
+            arrays = named_by_place(arrays, state)
+        needed = {name for name in state if not name.startswith("metrics/")}
+        stored = {name for name in arrays if not name.startswith("metrics/")}
+        fitting = {name for name in state if name in arrays and arrays[name].shape == tuple(state[name].shape)}
+        if needed != stored or not needed <= fitting:
+            other = min(needed.symmetric_difference(stored) or needed - fitting)
+            raise CheckpointError(f"checkpoint {file}: holds the state of another optimizer ({other} differs)")
+        for name in fitting:
+            state[name].assign(arrays[name])
+
+
+def values_of(variable: keras.Variable) -> np.ndarray:
+    """A variable's values on the host."""
+    return keras.ops.convert_to_numpy(variable.value)
+
+
+def named_by_place(arrays: dict, state: dict) -> dict:
+    """The arrays of a checkpoint of format 1 by today's names, without its metrics; nothing where they do not fit.
+
+    There the order of a state was: on TensorFlow the step, the optimizer, the metrics, and the weights beside their
+    moving average; on JAX the optimizer alone.
+    """
+    values, places = list(arrays.values()), list(arrays)
+    weights = [name for name in state if name.startswith("weights/")]
+    optimizer = [name for name in state if not name.startswith(("weights/", "metrics/"))]
+    tensorflow = bool(places) and places[0].endswith("/step")
+    kept = values[tensorflow:]
+    if tensorflow:
+        del kept[len(optimizer) : len(optimizer) + METRICS_BY_PLACE]
+    fits = len(values) - tensorflow * (1 + METRICS_BY_PLACE) == len(optimizer) + len(weights)
+    return dict(zip([*optimizer, *weights], kept, strict=True)) if fits else {}
 
 
 def load_weights(file: Path, network: keras.Model, new_layers: bool = False) -> list[str]:

@@ -4,17 +4,15 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
-from keras import ops
 
 from cosmictagger_tf.data.dataset import Reader
 from cosmictagger_tf.data.sampling import FILLER
 from cosmictagger_tf.detector import CLASS_NAMES
 from cosmictagger_tf.errors import DataError
-from cosmictagger_tf.networks.segmentation import Segmentation, Segmenter
+from cosmictagger_tf.networks.segmentation import Segmenter
 from cosmictagger_tf.text import counted
 from cosmictagger_tf.training.bad_events import BadEvents
-from cosmictagger_tf.training.losses import per_image_loss
-from cosmictagger_tf.training.metrics import METRICS, confusion_counts, metrics_from_counts, plane_key
+from cosmictagger_tf.training.metrics import measures, metrics_from_counts, named_metrics
 from cosmictagger_tf.training.ranks import Ranks
 
 
@@ -35,15 +33,8 @@ class EventTable:
     def summary(self) -> dict[str, float]:
         """The metrics by the names of training.metrics.SegmentationMetrics, and "loss"."""
         headline = {name: value.mean(axis=0) for name, value in metrics_from_counts(self.counts).items()}
-        pooled = metrics_from_counts(self.counts.sum(axis=0))
-        result = {"loss": float(np.mean(self.losses, dtype=np.float64))}
-        for name in METRICS:
-            result[name] = float(headline[name].mean())
-            result[f"pooled/{name}"] = float(pooled[name].mean())
-            for plane, value in enumerate(headline[name]):
-                result[plane_key(name, plane)] = float(value)
-                result[f"pooled/{plane_key(name, plane)}"] = float(pooled[name][plane])
-        return result
+        named = named_metrics(headline, metrics_from_counts(self.counts.sum(axis=0)))
+        return {"loss": float(np.mean(self.losses, dtype=np.float64))} | {n: float(v) for n, v in named.items()}
 
     def absent(self) -> dict[str, list[int]]:
         """The classes that the truth of the whole set lacks on some planes, and those planes.
@@ -61,25 +52,6 @@ class EventTable:
             where = "" if len(planes) == self.counts.shape[1] else f" of plane {', '.join(map(str, planes))}"
             lines.append(f"no {name} pixel in the truth{where}: its metrics there say nothing of the network")
         return lines
-
-
-def measures(found: Segmentation, scheme: str) -> dict:
-    """Of each image the loss and the confusion matrices.
-
-    Args:
-        found: labels and logits of a batch.
-        scheme: the loss's balance scheme.
-
-    Returns:
-        {"losses": float32 [batch], "counts": int32 [batch, planes, true, predicted], "not_finite": int32 [batch,
-        planes]}: the last is the number of elements with a logit that is not finite, where counts mean nothing.
-    """
-    wrong = ops.logical_not(ops.all(ops.isfinite(found.logits), axis=-1))
-    return {
-        "not_finite": ops.sum(ops.cast(wrong, "int32"), axis=tuple(range(2, len(wrong.shape)))),
-        "losses": per_image_loss(found.labels, found.logits, scheme, found.multiplicity),
-        "counts": confusion_counts(found.labels, ops.argmax(found.logits, axis=-1), found.multiplicity),
-    }
 
 
 def without_unscored(found: dict, batch: dict, reader: Reader) -> tuple[dict, list[DataError]]:
@@ -127,12 +99,11 @@ def evaluate_all(evaluator: "Evaluator", stream, ranks: Ranks, bad: BadEvents) -
         UserError: what stopped the reading.
     """
     tables, unscored = [], []
-    with stream.errors_reraised():
-        for batch in stream.batches.as_numpy_iterator():
-            table, errors = evaluator.table(batch, stream.reader)
-            tables.append(table)
-            unscored += errors
-            bad.watch(stream.met(len(tables)))
+    for batch in stream.generate():
+        table, errors = evaluator.table(batch, stream.reader)
+        tables.append(table)
+        unscored += errors
+        bad.watch(stream.met(len(tables)))
     bad.count(stream.met())
     bad.tell_left_out(unscored)
     return join([table for tables in ranks.gather(tables) for table in tables])
@@ -148,8 +119,9 @@ class Evaluator(keras.Model):
     """
 
     def __init__(self, segmenter: Segmenter, scheme: str, xla: bool):
-        super().__init__()
-        self.segmenter, self.scheme = segmenter, scheme
+        super().__init__(dtype="float32")
+        # The network too, so that Keras knows its weights: JAX takes those of an unknown layer for constants.
+        self.segmenter, self.scheme, self.network = segmenter, scheme, segmenter.network
         self.built = True
         self.compile(jit_compile=xla)
 

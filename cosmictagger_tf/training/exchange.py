@@ -4,6 +4,7 @@ Horovod's operations have no XLA kernels on CPUs: what they connect is compiled 
 exchange, the update.
 """
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -24,6 +25,8 @@ class GradientExchange:
             ranks came or went, or where it has met bad events. Set between steps.
         granted: the ranks' mean of the wishes, summed over the steps.
         seconds: float64, time spent in the exchange, waiting for the slowest rank included.
+        fraction: float32, the part of this rank's events that are no fillers, by which its gradients count.
+        shared: float32 variables [] that `apply` gives their mean over the ranks, beside the gradients.
     """
 
     WISHES = ("SIGTERM", "SIGINT", "ranks", "bad events")
@@ -34,31 +37,47 @@ class GradientExchange:
         self.wishes = tf.Variable(tf.zeros(len(self.WISHES)), trainable=False)
         self.granted = tf.Variable(tf.zeros(len(self.WISHES)), trainable=False)
         self.seconds = tf.Variable(0.0, dtype="float64", trainable=False)
+        self.fraction = tf.Variable(1.0, trainable=False)
+        self.shared: list = []
 
-    def __call__(self, gradients: list, fraction, fault=0.0) -> tuple[list, tf.Tensor]:
-        """The averages, and the mean of the faults, on every rank.
+    def install(self, optimizer: keras.optimizers.Optimizer, xla: bool = False):
+        """From now on `optimizer.apply` makes its update of the averages over the ranks.
 
         Args:
-            gradients: of this rank's mean loss; float tensors or None.
-            fraction: float32 scalar: the part of its events that are no fillers, by which this rank counts.
-            fault: float32 scalar: 1 where this rank's gradients must not be used.
+            optimizer: of a model that trains without XLA, whose operations Horovod's cannot be part of.
+            xla: compile the update.
         """
+        apply = optimizer.apply
+
+        def apply_averages(gradients, variables=None):
+            def update(averages):
+                apply(averages, variables)
+
+            (tf.function(update, jit_compile=True) if xla else update)(self(list(gradients)))
+
+        optimizer.apply = apply_averages
+
+    def __call__(self, gradients: list) -> list:
+        """The averages of the gradients of the ranks' mean losses (float tensors or None), on every rank."""
         # Where TensorFlow inlines the function that they come from, what waits for its outputs alone would wait for its
         # side effects only, which come before the backward pass; so the clock waits for copies.
         present = [tf.identity(g) for g in gradients if g is not None]
         with tf.control_dependencies(present):
             began = tf.timestamp()
         with tf.control_dependencies([began]):
-            shared = tf.concat([tf.stack([fraction, fault]), self.wishes], axis=0)
+            flags = [self.fraction, *(variable.value for variable in self.shared)]
+            shared = tf.concat([tf.stack(flags), self.wishes], axis=0)
             shared = self.hvd.allreduce(shared, op=self.hvd.Average, name="shared")
-            weighted = [g * tf.cast(fraction, g.dtype) for g in present]
+            weighted = [g * tf.cast(self.fraction, g.dtype) for g in present]
             averaged = self._average(weighted)
         with tf.control_dependencies(averaged):
             # Of the wall clock, which may be set back meanwhile.
             self.seconds.assign_add(tf.maximum(tf.timestamp() - began, 0.0))
-        self.granted.assign_add(shared[2:])
+        self.granted.assign_add(shared[len(flags) :])
+        for variable, mean in zip(self.shared, tf.unstack(shared[1 : len(flags)]), strict=True):
+            variable.assign(mean)
         averaged = iter([tf.math.divide_no_nan(g, tf.cast(shared[0], g.dtype)) for g in averaged])
-        return [None if g is None else next(averaged) for g in gradients], shared[1]
+        return [None if g is None else next(averaged) for g in gradients]
 
     def seconds_spent(self) -> float:
         """What `seconds` is now."""

@@ -2,7 +2,6 @@
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from cosmictagger_tf.config import DistributedConfig
 from cosmictagger_tf.training.distributed import connect
@@ -53,13 +52,8 @@ class HorovodCallback(keras.callbacks.Callback):
             if isinstance(optimizer._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
                 raise ValueError("HorovodCallback: lr_scaling takes a learning rate that is a number, not a schedule")
             self.rate = float(optimizer.learning_rate)
-        exchange = self.exchange = GradientExchange(self.ranks, self.config)
-        apply = optimizer.apply
-
-        def apply_average(gradients, variables=None):
-            return apply(exchange(list(gradients), tf.constant(1.0))[0], variables)
-
-        optimizer.apply = apply_average
+        self.exchange = GradientExchange(self.ranks, self.config)
+        self.exchange.install(optimizer)
         model.jit_compile = False
         model.train_function = None
 

@@ -60,7 +60,7 @@ def import_run(source: ImportConfig, output: OutputConfig, network: NetworkConfi
     facts = {"image_shape": astuple(shape)} if data.file else {}
     record = facts | {"imported_from": str(Path(source.from_).resolve()), **execution.describe()}
     with folder.locked(say):
-        CheckpointStore(folder.checkpoints, architecture=architecture(network)).save(0, model, [], record)
+        CheckpointStore(folder.checkpoints, architecture=architecture(network)).save(0, model, {}, record)
         folder.write_record(configs, record)
     say(f"network: {network.conv_mode}, {model.count_params():,} weights, from {len(tensors)} tensors")
     return folder.path

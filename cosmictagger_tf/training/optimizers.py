@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from cosmictagger_tf.config import OptimizerConfig
+from cosmictagger_tf.training.guard import GuardedOptimizer
 from cosmictagger_tf.training.orthogonalization import as_matrix, is_matrix, orthogonalize
 
 
@@ -117,8 +118,8 @@ OPTIMIZERS = {
 }
 
 
-def build_optimizer(config: OptimizerConfig, learning_rate, scale_loss: bool = False) -> keras.optimizers.Optimizer:
-    """The Keras optimizer of an OptimizerConfig.
+def build_optimizer(config: OptimizerConfig, learning_rate, scale_loss: bool = False) -> GuardedOptimizer:
+    """The Keras optimizer of an OptimizerConfig, guarded.
 
     Args:
         learning_rate: a rate or a schedule.
@@ -137,12 +138,14 @@ def build_optimizer(config: OptimizerConfig, learning_rate, scale_loss: bool = F
     if config.optimizer == "adamw":
         # The usual exceptions (I. Loshchilov, F. Hutter, arXiv:1711.05101, decay the weights; neither shift nor scale).
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return keras.optimizers.LossScaleOptimizer(optimizer) if scale_loss else optimizer
+    return GuardedOptimizer(keras.optimizers.LossScaleOptimizer(optimizer) if scale_loss else optimizer)
 
 
 def inner_optimizer(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """The optimizer inside the loss scaling, if there is any."""
-    return getattr(optimizer, "inner_optimizer", optimizer)
+    """The optimizer that makes the updates, inside the guard and the loss scaling."""
+    while hasattr(optimizer, "inner_optimizer"):
+        optimizer = optimizer.inner_optimizer
+    return optimizer
 
 
 @contextlib.contextmanager
@@ -158,10 +161,11 @@ def averaged_weights(optimizer: keras.optimizers.Optimizer, variables: list):
         yield
         return
     # Before the first step the average is 0, and the weights themselves are the best guess.
-    own = [variable.numpy() for variable in variables]
+    own = [keras.ops.convert_to_numpy(variable.value).copy() for variable in variables]
     if int(inner._iterations) > 0:
         for variable, average in zip(variables, inner._model_variables_moving_average, strict=True):
-            variable.assign(average)
+            # A copy: on JAX both would be one array, which the next step takes as its own.
+            variable.assign(keras.ops.convert_to_numpy(average.value).copy())
     try:
         yield
     finally:

@@ -79,7 +79,7 @@ class TrainingResult:
 def facts_of(reader: Reader, aux_reader: Reader | None = None, ranks: int = 1) -> dict:
     """What run.json says of the data and the ranks beside the configs."""
     facts = {"events": len(reader), "events_checksum": reader.checksum(), "ranks": ranks}
-    facts["image_shape"] = list(astuple(reader.shape))
+    facts |= {"image_shape": list(astuple(reader.shape)), "backend": keras.backend.backend()}
     return facts | ({"validation_checksum": aux_reader.checksum()} if aux_reader else {})
 
 

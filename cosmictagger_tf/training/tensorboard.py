@@ -119,10 +119,12 @@ class Pictures(StepCallback):
         dense[plane, coordinates[plane, place, 0], coordinates[plane, place, 1]] = values[plane, place]
         return dense
 
-    def after_steps(self, before, step, logs):
-        """Draws the prediction where it is due."""
-        if step != self.progress.total and not is_due(self.every, before, step):
-            return
+    def due(self, before, step):
+        """At its interval and at the end."""
+        return step == self.progress.total or is_due(self.every, before, step)
+
+    def act(self, step):
+        """Draws the prediction."""
         with self.progress.paused():
             with self.model.averaged_weights():
                 scores = self.predictor.predict_on_batch(self.batch)[0]
@@ -152,7 +154,7 @@ def _jax_profiler():
 PROFILERS = {"tensorflow": _tensorflow_profiler, "jax": _jax_profiler}
 
 
-class Profile(StepCallback):
+class Profile(keras.callbacks.Callback):
     """Traces some steps for the Profile tab, with the profiler of a backend that has one in PROFILERS.
 
     Args:
@@ -163,7 +165,8 @@ class Profile(StepCallback):
     """
 
     def __init__(self, progress, folder: Path, first: int, last: int, stretch: int = 1):
-        super().__init__(progress)
+        super().__init__()
+        self.progress = progress
         self.folder, self.first, self.last, self.stretch = folder, first, last, stretch
         self.start, self.stop, self.traced = PROFILERS[keras.backend.backend()]()
         # JAX takes no folder whose name is not UTF-8.
@@ -181,12 +184,12 @@ class Profile(StepCallback):
             self.trace = self.traced("train", step_num=step)
             self.trace.__enter__()
 
-    def after_steps(self, before, step, logs):
+    def on_train_batch_end(self, batch, logs=None):
         """Ends the step in the trace, and after the last one the trace."""
         if self.trace:
             self.trace.__exit__(None, None, None)
             self.trace = None
-        if step >= self.last:
+        if self.progress.step(batch) >= self.last:
             self._finish()
 
     def on_train_end(self, logs=None):

@@ -3,6 +3,8 @@
 import contextlib
 from functools import partial
 
+import keras
+
 from cosmictagger_tf import execution
 from cosmictagger_tf.config import DataConfig, check_image_shape, with_changes
 from cosmictagger_tf.data.dataset import Reader, expand, open_labelled
@@ -15,14 +17,12 @@ from cosmictagger_tf.runs import RunFolder, architecture, flag_lines
 from cosmictagger_tf.text import counted
 from cosmictagger_tf.training import callbacks, distributed, dry_run, recorders, tensorboard
 from cosmictagger_tf.training.agreement import check_data, check_options, tell_devices
+from cosmictagger_tf.training.backend_limits import refuse_limits
 from cosmictagger_tf.training.bad_events import BadEvents
 from cosmictagger_tf.training.checkpoints import CheckpointStore
-from cosmictagger_tf.training.distributed import HorovodRanks
 from cosmictagger_tf.training.evaluation import Evaluator, EventTable, evaluate_all
-from cosmictagger_tf.training.exchange import GradientExchange
 from cosmictagger_tf.training.finetuning import begin_from, freeze_layers
-from cosmictagger_tf.training.losses import BalancedLoss
-from cosmictagger_tf.training.model import SegmentationModel
+from cosmictagger_tf.training.model import SegmentationModel, batches_for_fit
 from cosmictagger_tf.training.optimizers import build_optimizer
 from cosmictagger_tf.training.ranks import Ranks
 from cosmictagger_tf.training.run_config import (
@@ -49,6 +49,7 @@ def train(config: RunConfig, say=print) -> TrainingResult:
     Raises:
         UserError: whatever the user can mend, before or during the training.
     """
+    refuse_limits(config)
     prepare = partial(execution.prepare, config.execution)
     return distributed.run(config.distributed, prepare, lambda ranks: train_as(ranks, config, ranks.teller(say)))
 
@@ -81,32 +82,32 @@ def train_in(folder: RunFolder, ranks: Ranks, config: RunConfig, say) -> Trainin
         total = total_steps(config, reader)
         model = build_model(config, reader, total, ranks, say)
         say(f"network: {config.network.conv_mode}, {model.network.count_params():,} weights, images of {model.shape}")
-        if config.execution.uses_xla and config.network.conv_mode != "sparse" and not execution.accelerators():
+        dense_on_cpu = config.network.conv_mode != "sparse" and not execution.accelerators()
+        if dense_on_cpu and keras.backend.backend() == "tensorflow" and config.execution.uses_xla:
             say("hint: on a CPU the steps of a dense network are quicker with --noxla (docs/networks.md)")
 
         store = CheckpointStore(
             folder.checkpoints, config.train.keep_checkpoints, architecture(config.network), folder.history
         )
-        known: list = []
+        done: tuple[int, list] = 0, []
         if ranks.rank == 0:
-            manifest = store.restore(model.network, model.state_variables, say)
+            manifest = store.restore(model.network, model.state, say)
             if manifest is None and config.train.init_from:
                 begin_from(config, model.segmenter, say)
-            say_unused(config, (manifest or {}).get("step", 0), total, manifest is not None, ranks, say)
-            known = (manifest or {}).get("skipped", [])
+            done = (manifest or {}).get("step", 0), (manifest or {}).get("skipped", [])
+            say_unused(config, done[0], total, manifest is not None, ranks, say)
             facts |= {"parameters": model.network.count_params()} | execution.describe()
             folder.write_record(config.sections, facts)
     model.share_state(ranks)
-    bad = BadEvents(config.skip.skip_bad_events, ranks, say, ranks.gather(known)[0])
-    start = int(model.step.numpy())
+    start, known = ranks.gather(done)[0]
+    bad = BadEvents(config.skip.skip_bad_events, ranks, say, known)
     if start >= total:
         say(f"nothing to do: the run has done {start} of {counted(total, 'step')}")
         return TrainingResult(start, total, None, ranks.rank)
 
-    exit_status = fit(model, reader, aux_reader, store, folder, config, Progress(start, total), ranks, bad)
+    step, exit_status = fit(model, reader, aux_reader, store, folder, config, Progress(start, total), ranks, bad)
     if bad.places:
         say(f"{len(bad.places)} of {counted(len(reader), 'event')} could not be read, and others took their places")
-    step = int(model.step.numpy())
     if step < total and exit_status is None:
         raise RuntimeError(f"training ended at step {step} of {total} without a reason")
     return TrainingResult(step, total, exit_status, ranks.rank)
@@ -122,6 +123,7 @@ def describe(config: RunConfig, say=print):
     Raises:
         UserError: what would stop the training at its beginning.
     """
+    refuse_limits(config)
     execution.prepare(config.execution)
     reader, aux_reader = open_files(config)
     facts = facts_of(reader, aux_reader)
@@ -162,17 +164,24 @@ def build_model(config: RunConfig, reader: Reader, total: int, ranks: Ranks, say
     data, optimizer = config.data, config.optimizer
     check_image_shape(reader.shape, data.downsample, config.network.network_depth)
     shape = reader.shape.downsampled(data.downsample)
-    many = isinstance(ranks, HorovodRanks)
+    many = ranks.size > 1 or ranks.elastic
     # Synchronised statistics are exchanged inside the network, which XLA does not compile.
     synchronised = many and config.distributed.sync_batch_norm
-    xla = config.execution.uses_xla and not synchronised
-    model = SegmentationModel(build_segmenter(config.network, shape, static=xla))
-    freeze_layers(model.network, optimizer.freeze, say)
+    xla = execution.compiles(config.execution) and not synchronised
+    segmenter, scheme = build_segmenter(config.network, shape, static=xla), optimizer.loss_balance_scheme
+    freeze_layers(segmenter.network, optimizer.freeze, say)
+    if many:
+        from cosmictagger_tf.training.exchange import GradientExchange
+        from cosmictagger_tf.training.ranked_model import RankedModel
+
+        exchange = GradientExchange(ranks, config.distributed)
+        model: SegmentationModel = RankedModel(segmenter, scheme, exchange, xla)
+    else:
+        model = SegmentationModel(segmenter, scheme)
     schedule = learning_rate(config, reader, total, ranks.size)
     model.compile(
         optimizer=build_optimizer(optimizer, schedule, scale_loss=config.execution.precision == "mixed"),
-        loss=BalancedLoss(optimizer.loss_balance_scheme),
-        jit_compile=config.execution.uses_xla and not many,
+        jit_compile=xla and not many,
         steps_per_execution=config.train.steps_per_execution,
         auto_scale_loss=False,
     )
@@ -180,19 +189,22 @@ def build_model(config: RunConfig, reader: Reader, total: int, ranks: Ranks, say
     if many:
         if synchronised:
             synchronise_statistics(model.network, ranks.mean, ranks.size)
-        exchange = GradientExchange(ranks, config.distributed)
-        model.distribute(exchange, xla=xla)
+        exchange.install(model.optimizer, xla)
+        exchange.shared = [model.guard.loss_fault]
     return model
 
 
 def fit(
     model, reader, aux_reader, store, folder, config: RunConfig, progress: Progress, ranks: Ranks, bad: BadEvents
-) -> int | None:
-    """Runs model.fit with everything that watches it; returns the exit status that a signal asks for."""
+) -> tuple[int, int | None]:
+    """Runs model.fit with everything that watches it; returns the last step, and the exit status of a signal."""
     with ranks.agreed():
         start, steps, prepare = progress.start, progress.total - progress.start, model.segmenter.prepare
         place, augment, seed = (ranks.rank, ranks.size), config.train.augment, config.execution.seed
         dataset = training_dataset(reader, config.data, seed, start, steps, *place, prepare, augment, bad.most)
+        if keras.backend.backend() == "jax":
+            # Compiling a step anew, for lists of another length, takes it minutes.
+            dataset.longest = reader.most_voxels()
         sinks = open_recorders(folder, config, progress, reader.shape.planes) if ranks.rank == 0 else []
         stop = callbacks.CleanStop()
         skipped = callbacks.SkippedEvents(dataset.met, bad)
@@ -203,24 +215,28 @@ def fit(
             entries = training_entries(seed, step, config.data.minibatch_size, len(reader), *place)
             return [dataset.name(int(entry)) for entry in entries]
 
-        watchers = [
-            callbacks.RestoredMetrics(model.metrics),
-            callbacks.FiniteStop(events, ranks),
-            skipped,
+        readers = [
             *(build_summaries(model, aux_reader or reader, folder, config, progress) if ranks.rank == 0 else []),
             build_recorder(sinks, dataset, reader, config, progress, ranks),
             *build_validation(model, reader, aux_reader, config, sinks, checkpoints, progress, ranks, bad),
             checkpoints,
+        ]
+        watchers = [
+            callbacks.RestoredMetrics(model.metrics),
+            callbacks.FiniteStop(progress, events, ranks, readers),
+            skipped,
+            *readers,
             stop,
             *([callbacks.RanksChange(checkpoints)] if ranks.elastic else []),
         ]
     try:
         with dataset.errors_reraised():
-            model.fit(dataset.batches, epochs=1, steps_per_epoch=steps, callbacks=watchers, shuffle=False, verbose=0)
+            batches = batches_for_fit(dataset)
+            model.fit(batches, steps_per_epoch=steps, callbacks=watchers, shuffle=False, verbose=0)
     finally:
         for sink in sinks:
             sink.close()
-    return stop.exit_status
+    return checkpoints.last_step, stop.exit_status
 
 
 def open_recorders(folder: RunFolder, config: RunConfig, progress, planes: int) -> list[recorders.RecordSink]:
@@ -253,7 +269,9 @@ def build_summaries(
         skip, prepare = config.skip.skip_bad_events, model.segmenter.prepare
         batch = first_batch(evaluation_dataset(reader, data, prepare=prepare, skip=skip))
         every, logs = run.summary_image_iteration, folder.logs / split
-        found.append(tensorboard.Pictures(progress, model.segmenter, batch, logs, every, config.execution.uses_xla))
+        found.append(
+            tensorboard.Pictures(progress, model.segmenter, batch, logs, every, execution.compiles(config.execution))
+        )
     steps = run.profiled_steps()
     if steps:
         found.append(tensorboard.Profile(progress, folder.logs / "train", *steps, run.steps_per_execution))
@@ -262,8 +280,7 @@ def build_summaries(
 
 def first_batch(stream) -> dict:
     """The first Batch of a BatchStream."""
-    with stream.errors_reraised():
-        return next(iter(stream.batches))
+    return next(stream.generate())
 
 
 def aux_data(config: RunConfig) -> DataConfig:
@@ -283,7 +300,7 @@ def build_validation(
     data = aux_data(config)
     ranks.part("aux_minibatch_size", data.minibatch_size)
     prepare, seed, place = model.segmenter.prepare, config.execution.seed + 1, (ranks.rank, ranks.size)
-    evaluator = Evaluator(model.segmenter, model.loss.scheme, config.execution.uses_xla)
+    evaluator = Evaluator(model.segmenter, model.scheme, execution.compiles(config.execution))
     found: list[callbacks.StepCallback] = []
     if run.aux_iterations:
         begin = progress.start // run.aux_iterations * run.aux_iterations_batches

@@ -185,7 +185,7 @@ def run(tmp_path):
 
     def save(step):
         keras.utils.set_random_seed(step)
-        store.save(step, build_segmenter(SMALL, SHAPE).network, [], {})
+        store.save(step, build_segmenter(SMALL, SHAPE).network, {}, {})
 
     save(10)
     save(20)

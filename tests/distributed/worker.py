@@ -19,9 +19,10 @@ from cosmictagger_tf.networks.build import build_segmenter
 from cosmictagger_tf.networks.normalization import synchronise_statistics
 from cosmictagger_tf.training.distributed import connect
 from cosmictagger_tf.training.exchange import GradientExchange
+from cosmictagger_tf.training.guard import GuardedOptimizer
 from cosmictagger_tf.training.horovod_callback import HorovodCallback, StopTogether
-from cosmictagger_tf.training.losses import BalancedLoss
 from cosmictagger_tf.training.model import SegmentationModel
+from cosmictagger_tf.training.ranked_model import RankedModel
 
 READER = SyntheticReader(entries=12, shape=ImageShape(planes=3, height=32, width=64))
 DATA = DataConfig(synthetic=True, downsample=0, minibatch_size=4)
@@ -61,8 +62,8 @@ def check_exchange(ranks):
     for compression, tolerance in tolerances.items():
         for groups in (1, 2, 9):
             exchange = GradientExchange(ranks, DistributedConfig(num_groups=groups, gradient_compression=compression))
-            found, fault = tf.function(lambda gradients, e=exchange: e(gradients, tf.constant(1.0)))([*mine, None])
-            assert found[-1] is None and float(fault) == 0 and exchange.granted_wishes() == []
+            found = tf.function(lambda gradients, e=exchange: e(gradients))([*mine, None])
+            assert found[-1] is None and exchange.granted_wishes() == []
             seconds += exchange.seconds_spent()
             for a, b in zip(found, mean, strict=False):
                 assert a.dtype == tf.float32
@@ -75,12 +76,15 @@ def check_exchange(ranks):
     exchange = GradientExchange(ranks, DistributedConfig())
     if ranks.rank == 1:
         exchange.wish("SIGTERM")
-    found, _ = exchange(mine, tf.constant(1.0 if ranks.rank == 0 else 0.5))
+    exchange.fraction.assign(1.0 if ranks.rank == 0 else 0.5)
+    exchange.shared = [keras.Variable(float(ranks.rank))]
+    found = exchange(mine)
     for a, one, other in zip(found, *both, strict=True):
         np.testing.assert_allclose(a, (one + 0.5 * other) / 1.5, rtol=1e-5, atol=1e-6)
-    assert exchange.granted_wishes() == ["SIGTERM"]
-    _, fault = exchange(mine, tf.constant(1.0), tf.constant(float(ranks.rank)))
-    assert float(fault) == 0.5
+    assert exchange.granted_wishes() == ["SIGTERM"] and float(exchange.shared[0]) == 0.5
+    # What is not finite on one rank is so on all.
+    broken = exchange([tf.fill(g.shape, np.nan if ranks.rank else 1.0) for g in mine])
+    assert not any(np.isfinite(average).any() for average in broken)
 
 
 def check_entries(ranks):
@@ -94,7 +98,7 @@ def check_entries(ranks):
     assert sorted(everything[0] + everything[1]) == list(range(12))
 
 
-def small_model(normalization):
+def small_segmenter(normalization):
     keras.utils.set_random_seed(5)
     config = NetworkConfig(
         n_initial_filters=2,
@@ -105,7 +109,7 @@ def small_model(normalization):
         bottleneck_deepest=4,
         normalization=normalization,
     )
-    return SegmentationModel(build_segmenter(config, READER.shape))
+    return build_segmenter(config, READER.shape)
 
 
 def trained(model, batches):
@@ -117,12 +121,14 @@ def check_synchronised(ranks):
     """Two ranks with half a batch each make the update of one with the whole: normalisation synchronised."""
     results = {}
     for name in ("alone", "together", "apart"):
-        model = small_model("batch")
-        model.compile(keras.optimizers.SGD(0.01, momentum=0.9), BalancedLoss("light"), jit_compile=False)
-        place = (0, 1)
+        model, place, xla = SegmentationModel(small_segmenter("batch"), "light"), (0, 1), name == "apart"
+        exchange = GradientExchange(ranks, DistributedConfig())
         if name != "alone":
-            place = (ranks.rank, ranks.size)
-            model.distribute(GradientExchange(ranks, DistributedConfig()), xla=name == "apart")
+            model, place = RankedModel(model.segmenter, "light", exchange, xla), (ranks.rank, ranks.size)
+        model.compile(GuardedOptimizer(keras.optimizers.SGD(0.01, momentum=0.9)), jit_compile=False)
+        model.optimizer.build(model.network.trainable_variables)
+        if name != "alone":
+            exchange.install(model.optimizer, xla)
         if name == "together":
             synchronise_statistics(model.network, ranks.mean, ranks.size)
         results[name] = trained(model, training_dataset(READER, DATA, 1, 0, 3, *place).batches)

@@ -7,14 +7,6 @@ from tests.commands import TINY, run_module
 
 
 @pytest.fixture(scope="session")
-def simulated_file(tmp_path_factory):
-    """Ten simulated events."""
-    path = tmp_path_factory.mktemp("simulated") / "events.h5"
-    run_module("simulate", f"--output={path}", "--events=10", "--simulation_seed=5")
-    return path
-
-
-@pytest.fixture(scope="session")
 def run(simulated_file, tmp_path_factory):
     """Flags that name a run of a tiny network, trained for a few steps; without XLA, whose compiler takes longer."""
     where = [f"--output_dir={tmp_path_factory.mktemp('runs')}", "--run_id=tiny", "--noxla"]

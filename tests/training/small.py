@@ -7,7 +7,6 @@ from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.event import Event, PlanePixels
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.networks.build import build_segmenter
-from cosmictagger_tf.training.losses import BalancedLoss
 from cosmictagger_tf.training.model import SegmentationModel
 from cosmictagger_tf.training.optimizers import build_optimizer
 
@@ -49,10 +48,10 @@ def make_model(optimizer=None, shape=SHAPE, seed=1, xla=False, scale_loss=False,
 
     keras.utils.set_random_seed(seed)
     config = OptimizerConfig(**{"learning_rate": 0.01, **(optimizer or {})})
-    model = SegmentationModel(build_segmenter(NetworkConfig(**{**NETWORK, **network}), shape))
+    segmenter = build_segmenter(NetworkConfig(**{**NETWORK, **network}), shape)
+    model = SegmentationModel(segmenter, config.loss_balance_scheme)
     model.compile(
         optimizer=build_optimizer(config, schedule or config.learning_rate, scale_loss),
-        loss=BalancedLoss(config.loss_balance_scheme),
         jit_compile=xla,
         auto_scale_loss=False,
     )

@@ -28,11 +28,11 @@ def network(units=3):
 
 def state(seed=0):
     rng = np.random.default_rng(seed)
-    return [
-        keras.Variable(rng.normal(size=(2, 3)), name="slot"),
-        keras.Variable(rng.integers(0, 2**60, size=(3,)), dtype="int64", name="counts", trainable=False),
-        keras.Variable(rng.normal(size=()), dtype="float64", name="sum", trainable=False),
-    ]
+    return {
+        "optimizer/slot": keras.Variable(rng.normal(size=(2, 3))),
+        "optimizer/counts": keras.Variable(rng.integers(0, 2**60, size=(3,)), dtype="int64", trainable=False),
+        "metrics/sum": keras.Variable(rng.normal(size=()), dtype="float64", trainable=False),
+    }
 
 
 @pytest.fixture
@@ -56,8 +56,10 @@ def test_gives_everything_back_bit_for_bit(tmp_path):
     loaded, loaded_state = network(), state(2)
     store.load_network(5, loaded)
     store.load_state(5, loaded_state)
-    for a, b in zip(saved.weights + saved_state, loaded.weights + loaded_state, strict=True):
+    for a, b in zip(saved.weights, loaded.weights, strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
+    for name, variable in saved_state.items():
+        np.testing.assert_array_equal(variable.numpy(), loaded_state[name].numpy())
 
 
 def test_the_history_is_on_the_disk_before_the_checkpoint_that_has_it_behind_it(tmp_path, monkeypatch):
@@ -123,7 +125,7 @@ def test_weights_that_the_disk_does_not_take_are_one_line(tmp_path):
         "from cosmictagger_tf.training.checkpoints import CheckpointStore\n"
         "network = keras.Sequential([keras.Input((100,)), *(keras.layers.Dense(100) for _ in range(20))])\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
-        f"try: CheckpointStore({str(tmp_path)!r}).save(1, network, [], {{}})\n"
+        f"try: CheckpointStore({str(tmp_path)!r}).save(1, network, {{}}, {{}})\n"
         "except WriteError as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
@@ -183,8 +185,23 @@ def test_weights_of_another_network_are_refused_in_one_line(store, tmp_path):
 
 
 def test_state_of_another_optimizer_is_refused(store):
-    with pytest.raises(CheckpointError, match="another optimizer"):
-        store.load_state(30, state()[:2])
+    slot = {"optimizer/slot": state()["optimizer/slot"]}
+    for other in (
+        slot,
+        state() | {"optimizer/more": slot["optimizer/slot"]},
+        {**state(), "optimizer/counts": keras.Variable(0.0)},
+    ):
+        with pytest.raises(CheckpointError, match="another optimizer"):
+            store.load_state(30, other)
+
+
+def test_metrics_that_a_checkpoint_has_not_begin_anew(store):
+    own = state()
+    more = {**own, "metrics/sum": keras.Variable(np.full(2, 7.0)), "metrics/more": keras.Variable(5.0)}
+    store.load_state(30, more)
+    np.testing.assert_array_equal(more["optimizer/slot"].numpy(), state(30)["optimizer/slot"].numpy())
+    np.testing.assert_array_equal(more["metrics/sum"].numpy(), 7.0)
+    assert float(more["metrics/more"]) == 5.0
 
 
 def change_manifest(folder, changes):
@@ -195,7 +212,7 @@ def change_manifest(folder, changes):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"format": 99}, "format 99 is of another version of cosmictagger_tf, this one reads 1"),
+        ({"format": 99}, "format 99 is of another version of cosmictagger_tf, this one reads 1 and 2"),
         ({"step": 31}, "manifest.json is altered: it says step 31"),
         ({"architecture": {"blocks_final": 5, "bias": True}}, r"another architecture \(--blocks_final: 5, not 1\)"),
         ({"sha256": {"../../secret": "0"}}, "network.weights.h5 is missing, cut short or altered"),

@@ -60,7 +60,7 @@ def run(tmp_path):
     """A run of SMALL, and its folder."""
     folder, network = RunFolder(OutputConfig(str(tmp_path), "made")), build_network(SMALL, SHAPE)
     folder.prepare()
-    CheckpointStore(folder.checkpoints).save(0, network, [], {})
+    CheckpointStore(folder.checkpoints).save(0, network, {}, {})
     configs = {"data": DataConfig(), "network": SMALL, "optimizer": OptimizerConfig(), "execution": ExecutionConfig()}
     folder.write_record(configs, {"image_shape": astuple(SHAPE)})
     return folder
@@ -109,7 +109,7 @@ def test_an_export_is_of_the_runs_own_images_unasked(run):
     none = (ExportConfig(export_format="keras"), DataConfig(), NetworkConfig(), ExecutionConfig())
     where = OutputConfig(str(run.path.parent), run.path.name)
     dense = with_changes(SMALL, conv_mode="3D")
-    CheckpointStore(run.checkpoints).save(1, build_network(dense, SHAPE), [], {})
+    CheckpointStore(run.checkpoints).save(1, build_network(dense, SHAPE), {}, {})
     record = json.loads(run.record_file.read_text())
     record["config"]["network"] |= {"conv_mode": "3D"}
     record["config"]["data"] |= {"downsample": 1}

@@ -1,8 +1,5 @@
 """A number that is not finite stops the training before the update, and only then."""
 
-import contextlib
-
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,7 +10,7 @@ from cosmictagger_tf.errors import NonFiniteError, StoppedElsewhere
 from cosmictagger_tf.training.bad_events import BadEvents
 from cosmictagger_tf.training.callbacks import FiniteStop, Validation, WholeValidation
 from cosmictagger_tf.training.evaluation import Evaluator, join
-from cosmictagger_tf.training.model import ELSEWHERE, FINE, GRADIENT, LOSS, LOWEST_SCALE
+from cosmictagger_tf.training.guard import LOWEST_SCALE
 from cosmictagger_tf.training.pictures import class_picture
 from cosmictagger_tf.training.ranks import Ranks
 from cosmictagger_tf.training.speed import Progress
@@ -31,7 +28,11 @@ def poisoned(batch):
 
 
 def state_of(model):
-    return [np.asarray(v.value) for v in [model.step, *model.optimizer.variables]]
+    return [np.asarray(v.value) for v in model.guard.inner_optimizer.variables]
+
+
+def stopped(model):
+    return bool(model.guard.fault.numpy())
 
 
 @pytest.mark.parametrize(
@@ -44,10 +45,10 @@ def test_a_loss_that_is_not_finite_changes_nothing(xla, options):
     train_on(model, [good])
     weights, state = weights_of(model), state_of(model)
     train_on(model, [poisoned(bad)])
-    assert int(model.fault.numpy()) == LOSS
+    assert stopped(model) and model.segmentation.unsound_losses == 1
     # What follows in a stretch of steps does nothing either.
     train_on(model, [after])
-    assert int(model.fault.numpy()) == LOSS and int(model.step.numpy()) == 1
+    assert stopped(model) and int(model.guard.steps.numpy()) == 1
     np.testing.assert_array_equal(weights, weights_of(model))
     for before, now in zip(state, state_of(model), strict=True):
         np.testing.assert_array_equal(before, now)
@@ -58,34 +59,37 @@ def test_the_later_steps_of_a_stretch_do_nothing():
     good, bad, after = make_batches(3, 2)
     model, alone = make_model(**PLAIN), make_model(**PLAIN)
     train_on(alone, [good])
-    model.compile(model.optimizer, model.loss, steps_per_execution=3, jit_compile=False, auto_scale_loss=False)
+    model.compile(model.optimizer, steps_per_execution=3, jit_compile=False, auto_scale_loss=False)
     batches = {name: np.stack([b[name] for b in (good, poisoned(bad), after)]) for name in good}
     model.fit(tf.data.Dataset.from_tensor_slices(batches), verbose=0)
-    assert int(model.step.numpy()) == 1
+    assert int(model.guard.steps.numpy()) == 1
     np.testing.assert_array_equal(weights_of(model), weights_of(alone))
 
 
 def test_a_gradient_that_is_not_finite_stops_where_the_loss_is():
     model = make_model(**PLAIN)
-    finite, broken = [tf.ones(w.shape) for w in model.network.trainable_weights], None
+    variables = model.network.trainable_weights
+    finite = [tf.ones(w.shape) for w in variables]
     broken = [tf.fill(finite[0].shape, np.inf), *finite[1:]]
-    assert int(model._fault_of(finite)) == FINE
-    assert int(model._fault_of(broken)) == GRADIENT
+    assert bool(model.guard.is_sound(finite)) and not bool(model.guard.is_sound(broken))
     before = weights_of(model)
-    model._update(broken, model._fault_of(broken))
-    np.testing.assert_array_equal(before, weights_of(model))
+    for gradients in (broken, finite):
+        model.guard.apply(gradients, variables)
+        assert stopped(model) and model.segmentation.unsound_losses == 0
+        np.testing.assert_array_equal(before, weights_of(model))
 
 
 def test_the_loss_scale_may_fall_but_not_for_ever():
     model = make_model(scale_loss=True, **PLAIN)
-    broken = [tf.fill(w.shape, np.inf) for w in model.network.trainable_weights]
-    before, scale = weights_of(model), float(model.optimizer.dynamic_scale.numpy())
-    model._update(broken, model._fault_of(broken))
-    assert int(model.fault.numpy()) == FINE and int(model.step.numpy()) == 1
-    assert float(model.optimizer.dynamic_scale.numpy()) == scale / 2
+    variables, scaling = model.network.trainable_weights, model.guard.inner_optimizer
+    broken = [tf.fill(w.shape, np.inf) for w in variables]
+    before, scale = weights_of(model), float(scaling.dynamic_scale.numpy())
+    model.guard.apply(broken, variables)
+    assert not stopped(model) and int(model.guard.steps.numpy()) == 1
+    assert float(scaling.dynamic_scale.numpy()) == scale / 2
     np.testing.assert_array_equal(before, weights_of(model))
-    model.optimizer.dynamic_scale.assign(LOWEST_SCALE)
-    assert int(model._fault_of(broken)) == GRADIENT
+    scaling.dynamic_scale.assign(LOWEST_SCALE)
+    assert not bool(model.guard.is_sound(broken))
 
 
 class ManyRanks(Ranks):
@@ -104,17 +108,20 @@ class ManyRanks(Ranks):
         return Agreed()
 
 
-def test_the_stop_names_step_and_events():
+def test_the_stop_names_step_and_events(monkeypatch):
     model = make_model(**PLAIN)
-    stop = FiniteStop(lambda step: [f"a.h5, entry {step}", "b.h5, entry 3"], Ranks())
+    stop = FiniteStop(Progress(0, 9), lambda step: [f"a.h5, entry {step}", "b.h5, entry 3"], Ranks())
     stop.set_model(model)
     stop.on_train_batch_end(0)
-    model.step.assign(7)
-    model.fault.assign(LOSS)
-    with pytest.raises(NonFiniteError, match=r"step 8: the loss is not finite, of the events a.h5, entry 7; b.h5, en"):
+    model.guard.steps.assign(7)
+    model.guard.fault.assign(1)
+    with pytest.raises(NonFiniteError, match=r"step 8: a gradient is not finite, of the events a.h5, entry 7; b.h5, "):
         stop.on_train_batch_end(0)
-    model.fault.assign(ELSEWHERE)
-    elsewhere = FiniteStop(lambda step: [], ManyRanks())
+    model.segmentation.update_from_counts(np.ones((1, 3, 3, 3), np.int32), losses=np.array([np.nan]))
+    with pytest.raises(NonFiniteError, match=r"step 8: the loss is not finite, of the events a.h5, entry 7; b.h5, en"):
+        stop.on_epoch_end(0)
+    monkeypatch.setattr(model, "is_to_blame", lambda: False)
+    elsewhere = FiniteStop(Progress(0, 9), lambda step: [], ManyRanks())
     elsewhere.set_model(model)
     with pytest.raises(StoppedElsewhere):
         elsewhere.on_train_batch_end(0)
@@ -129,13 +136,14 @@ def test_ordinary_steps_are_what_they_were():
 
     @tf.function
     def step(batch):
-        gradients, _ = bare._gradients(batch)
-        bare.optimizer.apply(gradients, bare.network.trainable_weights)
+        with tf.GradientTape() as tape:
+            loss = bare.compute_loss(batch, y_pred=bare(batch, training=True))
+        variables = bare.network.trainable_weights
+        bare.guard.inner_optimizer.apply(tape.gradient(loss, variables), variables)
 
     for batch in batches:
         step({name: tf.constant(array) for name, array in batch.items()})
     np.testing.assert_allclose(weights_of(model), weights_of(bare), rtol=0, atol=0)
-    assert keras.ops.shape(model.fault) == ()
 
 
 READER = SyntheticReader(8, SHAPE)
@@ -165,8 +173,11 @@ class Stream:
     """Of one batch for ever."""
 
     def __init__(self, batch):
-        self.batches, self.reader = (batch for _ in iter(int, 1)), READER
-        self.errors_reraised, self.met = contextlib.nullcontext, lambda used: []
+        self.batch, self.reader, self.met = batch, READER, lambda used: []
+
+    def generate(self):
+        while True:
+            yield self.batch
 
 
 def test_a_validation_says_what_it_leaves_out_and_records_no_metric_of_nothing():
@@ -176,7 +187,7 @@ def test_a_validation_says_what_it_leaves_out_and_records_no_metric_of_nothing()
     for values in (batch, poisoned(batch)):
         each = Validation(Progress(0, 9), evaluator, Stream(values), 5, 1, [sink], Ranks(), bad)
         each.set_model(model)
-        each.after_steps(0, 1, {})
+        each.act(1)
     assert len(sink) == 1 and np.isfinite(sink[0]["loss"])
     assert len(said) == 1 and said[0].startswith("validation leaves out 5 events: (synthetic), entry 0, plane ")
     assert said[0].endswith("; and 2 more")
@@ -184,7 +195,7 @@ def test_a_validation_says_what_it_leaves_out_and_records_no_metric_of_nothing()
     # No checkpoint is the best by nothing.
     whole = WholeValidation(Progress(0, 9), lambda: empty, 1, [sink], checkpoints=None)
     whole.set_model(model)
-    whole.after_steps(0, 1, {})
+    whole.act(1)
     assert len(sink) == 1
 
 
@@ -196,6 +207,6 @@ def test_a_picture_shows_a_pixel_without_scores_as_no_class(tmp_path, monkeypatc
     model, (batch,) = make_model(**PLAIN), make_batches(1, 1)
     pictures = Pictures(Progress(0, 1), model.segmenter, poisoned(batch), tmp_path, 1, xla=False)
     pictures.set_model(model)
-    pictures.after_steps(0, 1, {})
+    pictures.act(1)
     assert (drawn[0] == N_CLASSES).any()
     assert class_picture(np.array([[N_CLASSES]])).tolist() == [[[0, 0, 0]]]

@@ -49,7 +49,10 @@ def stream(labels, logits, size, dtype=np.float32):
         metric.update_state(
             np.concatenate([y, y[:1].repeat(missing, 0)]), np.concatenate([z, -z[:1].repeat(missing, 0)]), weight
         )
-    return {name: float(value) for name, value in metric.result().items()}
+    result = {name: float(value) for name, value in metric.result(np).items()}
+    # In a graph, in the float that the backend has.
+    assert {name: float(value) for name, value in metric.result().items()} == pytest.approx(result, abs=1e-6)
+    return result
 
 
 def test_headline_equals_numpy(images):
@@ -108,16 +111,25 @@ def test_half_precision_logits_give_the_same_counts():
 
 def test_counts_do_not_drift_over_the_full_training_set():
     metric = SegmentationMetrics(1)
-    counts = np.array([[[[2_600_000, 1, 0], [3, 15_000, 2], [0, 7, 1_000]]]], np.int32)
-    many = 43_075
-    metric.counts.assign(counts[0].astype(np.int64) * (many - 1))
-    metric.images.assign(many - 1)
-    metric.sums.assign(np.stack([v[0] for v in metrics_from_counts(counts).values()]) * (many - 1))
-    metric.update_from_counts(counts)
-    assert int(metric.counts[0, 0, 0]) == 2_600_000 * many
+    counts = np.array([[[[7_900_000, 1, 0], [3, 15_000, 2], [0, 7, 1_000]]]], np.int32)
+    many, at_once = 43_075, 1_723
+    for _ in range(many // at_once):
+        metric.update_from_counts(counts.repeat(at_once, 0), losses=np.full(at_once, 0.1, np.float32))
+    assert int(metric.counts[0, 0, 0]) == 7_900_000 * many
     expected = metrics_from_counts(counts)["neutrino_iou"][0, 0]
-    assert float(metric.result()["neutrino_iou"]) == pytest.approx(expected, abs=1e-12)
-    assert float(metric.result()["pooled/neutrino_iou"]) == pytest.approx(expected, abs=1e-12)
+    result = metric.result(np)
+    assert float(result["neutrino_iou"]) == pytest.approx(expected, abs=1e-12)
+    assert float(result["pooled/neutrino_iou"]) == pytest.approx(expected, abs=1e-12)
+    assert float(result["loss"]) == pytest.approx(np.float32(0.1), rel=1e-12)
+
+
+def test_a_loss_that_is_no_number_is_told_and_does_not_spoil_the_sums():
+    metric, counts = SegmentationMetrics(1), np.ones((3, 1, 3, 3), np.int32)
+    metric.update_from_counts(counts, np.array([1.0, 1.0, 0.0], np.float32), np.array([1.0, 2.0, np.nan], np.float32))
+    assert float(metric.result(np)["loss"]) == 1.5 and metric.unsound_losses == 0
+    metric.update_from_counts(counts, losses=np.array([1.0, np.inf, 2.0**41], np.float32))
+    assert np.isnan(metric.result(np)["loss"]) and metric.unsound_losses == 2
+    assert int(metric.counts[0, 0, 0]) == 5
 
 
 def test_an_empty_image_counts_one():

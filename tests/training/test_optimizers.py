@@ -114,7 +114,7 @@ def test_without_an_average_the_weights_stand():
     begin = weights_of(model)
     with model.averaged_weights():
         np.testing.assert_array_equal(weights_of(model), begin)
-    assert len(model.state_variables) < len(make_model({"ema_momentum": 0.9}).state_variables)
+    assert len(model.state) < len(make_model({"ema_momentum": 0.9}).state)
 
 
 @pytest.mark.slow
@@ -137,19 +137,20 @@ def test_xla_changes_nothing_in_20_steps(optimizer, normalization):
 def test_loss_scaling_goes_down_without_an_update_and_up_again(policy):
     policy("mixed_float16")
     model = make_model(scale_loss=True, xla=False)
-    model.optimizer.dynamic_growth_steps = 3
-    model.optimizer.dynamic_scale.assign(2.0**40)
+    scaling = model.guard.inner_optimizer
+    scaling.dynamic_growth_steps = 3
+    scaling.dynamic_scale.assign(2.0**40)
     begin = [v.numpy() for v in model.network.trainable_variables]
     batch = make_batches(1, 2)[0]
     train_on(model, [batch])
-    assert float(model.optimizer.dynamic_scale) == 2.0**39
+    assert float(scaling.dynamic_scale) == 2.0**39
     for variable, value in zip(model.network.trainable_variables, begin, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
-    model.optimizer.dynamic_scale.assign(2.0**8)
+    scaling.dynamic_scale.assign(2.0**8)
     losses = train_on(model, [batch] * 3)
-    assert float(model.optimizer.dynamic_scale) == 2.0**9
+    assert float(scaling.dynamic_scale) == 2.0**9
     assert losses[-1] < losses[0]
-    scale = [v for v in model.state_variables if v is model.optimizer.dynamic_scale]
+    scale = [v for v in model.state.values() if v is scaling.dynamic_scale]
     assert len(scale) == 1, "the loss scale is part of the checkpoint"
 
 
@@ -158,8 +159,8 @@ def test_in_half_precision_logits_loss_and_weights_are_float32(policy, precision
     policy(precision)
     model = make_model(scale_loss=precision == "mixed_float16")
     batch = make_batches(1, 2)[0]
-    loss, found = model.loss_and_segmentation(batch, training=True)
-    assert loss.dtype == "float32" and found.logits.dtype == "float32"
+    loss = model.compute_loss(batch, y_pred=model(batch, training=True))
+    assert loss.dtype == "float32" and model.segmenter(batch, training=True).logits.dtype == "float32"
     assert {v.dtype for v in model.network.weights} == {"float32"}
     hidden = model.network.get_layer("level0_down_0_conv")
     assert hidden.compute_dtype == precision.removeprefix("mixed_")

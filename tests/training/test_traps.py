@@ -31,7 +31,7 @@ def test_every_layer_that_is_built_is_used(conv_mode, connections):
     model = make_model(normalization="none", **options)
     batch = make_batches(1, 2)[0]
     with tf.GradientTape() as tape:
-        loss, _ = model.loss_and_segmentation(batch, training=True)
+        loss = model.compute_loss(batch, y_pred=model(batch, training=True))
     variables = model.network.trainable_variables
     for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True):
         assert gradient is not None and float(tf.norm(gradient)) > 0, variable.path
@@ -107,7 +107,7 @@ def test_without_a_validation_file_nothing_is_validated():
 
 def test_no_checkpoint_holds_a_learning_rate_that_would_overrule_the_flags():
     model = make_model({"optimizer": "adam"}, schedule=Flat(0.5))
-    paths = [variable.path for variable in model.state_variables]
+    paths = list(model.state)
     assert any("momentum" in path for path in paths) and any("iteration" in path for path in paths)
     assert not any("learning_rate" in path for path in paths)
 

@@ -31,7 +31,8 @@ def display_events(given, display, output, weights, data, network, settings) -> 
     data = trained.data if trained else data
     reader = open_reader(data)
     check_image_shape(reader.shape, data.downsample, 0)
-    predictor = Predictor(trained.segmenter(reader.shape, settings.uses_xla), settings.uses_xla) if trained else None
+    xla = execution.compiles(settings)
+    predictor = Predictor(trained.segmenter(reader.shape, xla), xla) if trained else None
     folder = Path(display.display_dir)
     make_folder(folder, "display_dir")
     for entry in map(int, display.entries):

@@ -11,7 +11,8 @@ import numpy as np
 from cosmictagger_tf.detector import NEUTRINO, PADDING_COORDINATE
 from cosmictagger_tf.inference.evaluate.curves import ScoreHistogram
 from cosmictagger_tf.networks.segmentation import scores_of
-from cosmictagger_tf.training.evaluation import Evaluator, measures
+from cosmictagger_tf.training.evaluation import Evaluator
+from cosmictagger_tf.training.metrics import measures
 
 
 @dataclass(frozen=True)

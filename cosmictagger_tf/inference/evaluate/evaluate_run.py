@@ -111,8 +111,8 @@ def evaluate_as(ranks: Ranks, given, options, output, weights, data, network, se
             # The event may be sound, or one of the bad events that are skipped anyway.
             broken = (lambda error: print(f"no true neutrino: {error}")) if skip.skip_bad_events else None
             neutrinos = read_neutrinos(reader, options.producer_particle, broken)
-        segmenter = trained.segmenter(reader.shape, settings.uses_xla, ranks)
-        evaluator = DetailedEvaluator(segmenter, trained.scheme, settings.uses_xla)
+        segmenter = trained.segmenter(reader.shape, execution.compiles(settings), ranks)
+        evaluator = DetailedEvaluator(segmenter, trained.scheme, execution.compiles(settings))
     histogram = ScoreHistogram(reader.shape.planes)
     bad = BadEvents(skip.skip_bad_events, ranks, ranks.teller(print))
     table, details = evaluate_events(evaluator, reader, trained.data, histogram, ranks, bad)

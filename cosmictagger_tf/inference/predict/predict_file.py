@@ -84,13 +84,13 @@ def predict_file(
                 check_data(ranks, "file", reader)
                 tell_devices(ranks, ranks.teller(print))
                 copied = copied_products(reader, producers, ranks.teller(print))
-                segmenter = trained.segmenter(reader.shape, settings.uses_xla, ranks)
+                segmenter = trained.segmenter(reader.shape, execution.compiles(settings), ranks)
                 if ranks.rank == 0:
                     make_folder(path.parent, "output")
                     held.enter_context(work.locked())
                     work.begin(describe_work(reader, trained, settings))
             held.enter_context(signs_of_life(work, ranks))
-            return reader, copied, trained.data, PixelPredictor(segmenter, settings.uses_xla)
+            return reader, copied, trained.data, PixelPredictor(segmenter, execution.compiles(settings))
 
         # Then the ranks part, and meet in the folder: one may need an hour longer than another.
         reader, copied, data, predictor = run_as(ranks, begin)
@@ -129,7 +129,7 @@ def describe_work(reader: FilesReader, trained: TrainedModel, settings: Executio
         "network": trained.network.to_dict(),
         "weights": trained.checksum or sha256(trained.weights),
         "background_shift": trained.background_shift,
-        "execution": {"precision": settings.precision, "xla": settings.uses_xla},
+        "execution": {"precision": settings.precision, "xla": execution.compiles(settings)},
         "versions": execution.describe()["versions"],
     }
 

@@ -23,9 +23,9 @@ def main(data, skip, test, distributed) -> None:
     """Reads and reports."""
     from cosmictagger_tf.benchmarking.throughput import Throughput, read_through
     from cosmictagger_tf.data.dataset import open_reader
-    from cosmictagger_tf.training.agreement import check_data, check_options
     from cosmictagger_tf.training.bad_events import BadEvents
-    from cosmictagger_tf.training.distributed import run
+    from cosmictagger_tf.training.distributed.agreement import check_data, check_options
+    from cosmictagger_tf.training.distributed.jobs import run
 
     def read(ranks) -> None:
         say = ranks.teller(print)

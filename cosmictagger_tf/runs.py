@@ -55,7 +55,7 @@ class RunFolder:
 
     run.flags      every option as a flagfile: --flagfile=<it> asks for the same again
     run.json       configs, versions, command line, git commit
-    checkpoints/   see training/checkpoints.py
+    checkpoints/   see training/checkpoints/store.py
     logs/          TensorBoard: train and validation
     history.csv    one line a record, train and validation
     .lock          locked while a process trains; says which

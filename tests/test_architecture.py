@@ -131,9 +131,9 @@ def test_networks_are_backend_neutral():
         assert not {n.split(".")[0] for n in imports(path)} & {"tensorflow", "jax", "torch", "h5py"}, path
 
 
-def test_only_distributed_knows_horovod():
+def test_one_module_knows_horovod():
     knowing = [p.name for p in MODULES if any(n.split(".")[0] == "horovod" for n in imports(p))]
-    assert set(knowing) <= {"distributed.py"}
+    assert set(knowing) <= {"horovod_ranks.py"}
 
 
 def test_top_level_holds_only_what_the_user_asked_for():

@@ -9,7 +9,7 @@ import pytest
 from cosmictagger_tf.config import DataConfig, ImportConfig, NetworkConfig, OutputConfig
 from cosmictagger_tf.errors import ConfigError, UserError
 from cosmictagger_tf.networks.reference_weights import WeightsDoNotFit, check_taken_over
-from cosmictagger_tf.training.importing import check_architecture, import_run, read_tensors, strip_prefix
+from cosmictagger_tf.training.checkpoints.importing import check_architecture, import_run, read_tensors, strip_prefix
 from tests.commands import refusal, run_module
 
 ARCHITECTURE = ["--n_initial_filters=4", "--network_depth=4", "--bottleneck_deepest=32", "--downsample=3"]

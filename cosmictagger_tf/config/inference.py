@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from cosmictagger_tf.config.base import Config, option
 from cosmictagger_tf.errors import ConfigError
 
-# Trained networks that come with the package (training/shipped.py).
+# Trained networks that come with the package (training/checkpoints/shipped.py).
 SHIPPED_WEIGHTS = ("sparse_small",)
 
 

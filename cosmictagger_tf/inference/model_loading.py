@@ -12,10 +12,11 @@ from cosmictagger_tf.detector import BACKGROUND, N_CLASSES, ImageShape
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import sha256
 from cosmictagger_tf.runs import RunFolder, architecture
-from cosmictagger_tf.training.checkpoints import BEST, WEIGHTS_FILE, CheckpointError, CheckpointStore, load_weights
+from cosmictagger_tf.training.checkpoints.shipped import ShippedModel
+from cosmictagger_tf.training.checkpoints.store import BEST, WEIGHTS_FILE, CheckpointStore
+from cosmictagger_tf.training.checkpoints.weights import CheckpointError, load_weights
+from cosmictagger_tf.training.distributed.ranks import Ranks
 from cosmictagger_tf.training.finetuning import misfits_explained, origin_of
-from cosmictagger_tf.training.ranks import Ranks
-from cosmictagger_tf.training.shipped import ShippedModel
 
 # How a network was trained to see its input: taken from the run unless the user says otherwise.
 INHERITED_DATA = ("downsample", "producer_image", "producer_label")

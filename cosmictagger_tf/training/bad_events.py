@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.text import counted
-from cosmictagger_tf.training.ranks import Ranks
+from cosmictagger_tf.training.distributed.ranks import Ranks
 
 
 class BadEvents:

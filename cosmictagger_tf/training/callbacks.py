@@ -10,9 +10,9 @@ import numpy as np
 from cosmictagger_tf.clean_stop import CaughtSignals
 from cosmictagger_tf.errors import NonFiniteError
 from cosmictagger_tf.training.bad_events import BadEvents
-from cosmictagger_tf.training.checkpoints import CheckpointStore
+from cosmictagger_tf.training.checkpoints.store import CheckpointStore
+from cosmictagger_tf.training.distributed.ranks import Ranks
 from cosmictagger_tf.training.evaluation import join
-from cosmictagger_tf.training.ranks import Ranks
 from cosmictagger_tf.training.speed import Progress, Readings, is_due, speed_between
 
 

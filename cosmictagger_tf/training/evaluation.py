@@ -12,8 +12,8 @@ from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.networks.segmentation import Segmenter
 from cosmictagger_tf.text import counted
 from cosmictagger_tf.training.bad_events import BadEvents
+from cosmictagger_tf.training.distributed.ranks import Ranks
 from cosmictagger_tf.training.metrics import measures, metrics_from_counts, named_metrics
-from cosmictagger_tf.training.ranks import Ranks
 
 
 @dataclass(frozen=True)

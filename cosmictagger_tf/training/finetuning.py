@@ -16,15 +16,10 @@ from cosmictagger_tf.errors import ConfigError, read_errors
 from cosmictagger_tf.networks.segmentation import Segmenter
 from cosmictagger_tf.runs import RunFolder, architecture
 from cosmictagger_tf.text import counted
-from cosmictagger_tf.training.checkpoints import (
-    WEIGHTS_FILE,
-    CheckpointError,
-    CheckpointStore,
-    WeightsDoNotFit,
-    load_weights,
-)
+from cosmictagger_tf.training.checkpoints.shipped import FOLDER, ShippedModel
+from cosmictagger_tf.training.checkpoints.store import WEIGHTS_FILE, CheckpointStore
+from cosmictagger_tf.training.checkpoints.weights import CheckpointError, WeightsDoNotFit, load_weights
 from cosmictagger_tf.training.run_config import RunConfig
-from cosmictagger_tf.training.shipped import FOLDER, ShippedModel
 
 
 def find_weights(source: str, say=print) -> Path:

@@ -9,12 +9,12 @@ from keras import ops
 from cosmictagger_tf.data.pipeline import BatchStream
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.networks.segmentation import Segmenter
+from cosmictagger_tf.training.distributed.ranks import Ranks
 from cosmictagger_tf.training.exact_sums import LARGEST_COUNT
 from cosmictagger_tf.training.guard import GuardedOptimizer
 from cosmictagger_tf.training.losses import mean_over_images
 from cosmictagger_tf.training.metrics import SegmentationMetrics, measures
 from cosmictagger_tf.training.optimizers import averaged_weights, inner_optimizer
-from cosmictagger_tf.training.ranks import Ranks
 
 
 @keras.saving.register_keras_serializable(package="cosmictagger_tf")

@@ -23,7 +23,7 @@ from cosmictagger_tf.data.dataset import Reader
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.text import counted
-from cosmictagger_tf.training.ranks import Ranks
+from cosmictagger_tf.training.distributed.ranks import Ranks
 from cosmictagger_tf.training.schedules import Scaled, build_schedule, scaling_factor
 
 

@@ -15,16 +15,17 @@ from cosmictagger_tf.networks.build import build_segmenter
 from cosmictagger_tf.networks.normalization import synchronise_statistics
 from cosmictagger_tf.runs import RunFolder, architecture, flag_lines
 from cosmictagger_tf.text import counted
-from cosmictagger_tf.training import callbacks, distributed, dry_run, recorders, tensorboard
-from cosmictagger_tf.training.agreement import check_data, check_options, tell_devices
+from cosmictagger_tf.training import callbacks, dry_run, recorders, tensorboard
 from cosmictagger_tf.training.backend_limits import refuse_limits
 from cosmictagger_tf.training.bad_events import BadEvents
-from cosmictagger_tf.training.checkpoints import CheckpointStore
+from cosmictagger_tf.training.checkpoints.store import CheckpointStore
+from cosmictagger_tf.training.distributed import jobs
+from cosmictagger_tf.training.distributed.agreement import check_data, check_options, tell_devices
+from cosmictagger_tf.training.distributed.ranks import Ranks
 from cosmictagger_tf.training.evaluation import Evaluator, EventTable, evaluate_all
 from cosmictagger_tf.training.finetuning import begin_from, freeze_layers
 from cosmictagger_tf.training.model import SegmentationModel, batches_for_fit
 from cosmictagger_tf.training.optimizers import build_optimizer
-from cosmictagger_tf.training.ranks import Ranks
 from cosmictagger_tf.training.run_config import (
     RunConfig,
     TrainingResult,
@@ -51,7 +52,7 @@ def train(config: RunConfig, say=print) -> TrainingResult:
     """
     refuse_limits(config)
     prepare = partial(execution.prepare, config.execution)
-    return distributed.run(config.distributed, prepare, lambda ranks: train_as(ranks, config, ranks.teller(say)))
+    return jobs.run(config.distributed, prepare, lambda ranks: train_as(ranks, config, ranks.teller(say)))
 
 
 def train_as(ranks: Ranks, config: RunConfig, say) -> TrainingResult:
@@ -171,8 +172,8 @@ def build_model(config: RunConfig, reader: Reader, total: int, ranks: Ranks, say
     segmenter, scheme = build_segmenter(config.network, shape, static=xla), optimizer.loss_balance_scheme
     freeze_layers(segmenter.network, optimizer.freeze, say)
     if many:
-        from cosmictagger_tf.training.exchange import GradientExchange
-        from cosmictagger_tf.training.ranked_model import RankedModel
+        from cosmictagger_tf.training.distributed.exchange import GradientExchange
+        from cosmictagger_tf.training.distributed.ranked_model import RankedModel
 
         exchange = GradientExchange(ranks, config.distributed)
         model: SegmentationModel = RankedModel(segmenter, scheme, exchange, xla)

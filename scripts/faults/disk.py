@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from cosmictagger_tf.training.checkpoints import CheckpointStore
+from cosmictagger_tf.training.checkpoints.store import CheckpointStore
 from scripts.faults.kills import EVERYTHING, SMALL, STEPS, Trainer, import_trainer
 from scripts.faults.outcome import differences, outcome
 from tests.data.bad_files import sound_file

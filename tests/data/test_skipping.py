@@ -11,7 +11,7 @@ from cosmictagger_tf.data.pipeline import evaluation_dataset, training_dataset
 from cosmictagger_tf.data.sampling import training_entries
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.training.bad_events import BadEvents
-from cosmictagger_tf.training.ranks import Ranks
+from cosmictagger_tf.training.distributed.ranks import Ranks
 from tests.data.bad_files import ENTRY, FAULTS, sound_file, table
 
 ENTRIES = 6

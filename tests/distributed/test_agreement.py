@@ -18,9 +18,10 @@ from cosmictagger_tf.files import sha256
 from cosmictagger_tf.inference import model_loading
 from cosmictagger_tf.networks.build import build_segmenter
 from cosmictagger_tf.runs import RunFolder, architecture
-from cosmictagger_tf.training.agreement import check_data, check_options, tell_devices
-from cosmictagger_tf.training.checkpoints import CheckpointError, CheckpointStore
-from cosmictagger_tf.training.ranks import Ranks
+from cosmictagger_tf.training.checkpoints.store import CheckpointStore
+from cosmictagger_tf.training.checkpoints.weights import CheckpointError
+from cosmictagger_tf.training.distributed.agreement import check_data, check_options, tell_devices
+from cosmictagger_tf.training.distributed.ranks import Ranks
 from tests.distributed.threads import together
 
 SMALL = NetworkConfig(

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from cosmictagger_tf.training.heartbeat import Heartbeat
+from cosmictagger_tf.training.distributed.heartbeat import Heartbeat
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from cosmictagger_tf.cli import command
 from cosmictagger_tf.config import RanksConfig
 from cosmictagger_tf.errors import ConfigError, DataError, StoppedElsewhere
 from cosmictagger_tf.launch import Launch, launched, usable_cores
-from cosmictagger_tf.training.distributed import is_distributed, is_lost
-from cosmictagger_tf.training.ranks import Ranks
+from cosmictagger_tf.training.distributed.horovod_ranks import is_lost
+from cosmictagger_tf.training.distributed.jobs import is_distributed
+from cosmictagger_tf.training.distributed.ranks import Ranks
 from cosmictagger_tf.training.schedules import Flat, Scaled, scaling_factor
 from tests.commands import ROOT, TINY, run_module
 from tests.distributed.launching import MPI, needs_mpi, run_ranks, said

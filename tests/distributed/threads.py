@@ -3,7 +3,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from cosmictagger_tf.training.ranks import Ranks
+from cosmictagger_tf.training.distributed.ranks import Ranks
 
 
 class ThreadRanks(Ranks):

@@ -17,12 +17,12 @@ from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import DataError, StoppedElsewhere
 from cosmictagger_tf.networks.build import build_segmenter
 from cosmictagger_tf.networks.normalization import synchronise_statistics
-from cosmictagger_tf.training.distributed import connect
-from cosmictagger_tf.training.exchange import GradientExchange
+from cosmictagger_tf.training.distributed.exchange import GradientExchange
+from cosmictagger_tf.training.distributed.horovod_callback import HorovodCallback, StopTogether
+from cosmictagger_tf.training.distributed.jobs import connect
+from cosmictagger_tf.training.distributed.ranked_model import RankedModel
 from cosmictagger_tf.training.guard import GuardedOptimizer
-from cosmictagger_tf.training.horovod_callback import HorovodCallback, StopTogether
 from cosmictagger_tf.training.model import SegmentationModel
-from cosmictagger_tf.training.ranked_model import RankedModel
 
 READER = SyntheticReader(entries=12, shape=ImageShape(planes=3, height=32, width=64))
 DATA = DataConfig(synthetic=True, downsample=0, minibatch_size=4)

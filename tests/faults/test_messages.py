@@ -7,7 +7,7 @@ import pytest
 
 from cosmictagger_tf.config import OutputConfig
 from cosmictagger_tf.runs import RunFolder
-from cosmictagger_tf.training.checkpoints import CheckpointStore
+from cosmictagger_tf.training.checkpoints.store import CheckpointStore
 from scripts.faults.kills import SMALL
 from tests.commands import run_module
 from tests.data.bad_files import ENTRY, FAULTS, HERE, IMAGE, sound_file

@@ -13,7 +13,7 @@ from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.data.larcv_products import ProductFile
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.inference.export.saved_model import ServedNetwork
-from cosmictagger_tf.training.checkpoints import CheckpointError, load_weights
+from cosmictagger_tf.training.checkpoints.weights import CheckpointError, load_weights
 from tests.data.bad_files import IMAGE, VOXELS, sound_file
 from tests.test_architecture import MODULES, PACKAGE, imports
 
@@ -23,8 +23,8 @@ def test_nothing_is_unpickled():
     users = {
         p.relative_to(PACKAGE) for p in MODULES if imports(p) & {"pickle", "cloudpickle", "dill", "joblib", "shelve"}
     }
-    assert users == {Path("training/importing.py")}
-    text = (PACKAGE / "training/importing.py").read_text()
+    assert users == {Path("training/checkpoints/importing.py")}
+    text = (PACKAGE / "training/checkpoints/importing.py").read_text()
     assert set(re.findall(r"pickle\.\w+", text)) == {"pickle.UnpicklingError"} and "weights_only=True" in text
     for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text())):

@@ -23,8 +23,8 @@ from cosmictagger_tf.inference.evaluate.evaluation_files import report_place
 from cosmictagger_tf.inference.model_loading import find_model, shift_background
 from cosmictagger_tf.networks.build import build_network
 from cosmictagger_tf.runs import RunFolder
-from cosmictagger_tf.training import shipped
-from cosmictagger_tf.training.checkpoints import CheckpointError
+from cosmictagger_tf.training.checkpoints.store import shipped
+from cosmictagger_tf.training.checkpoints.weights import CheckpointError
 from tests.commands import ROOT, TINY, refusal, run_module
 from tests.networks.sparse.examples import SHAPE, SMALL
 

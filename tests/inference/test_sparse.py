@@ -9,7 +9,7 @@ from cosmictagger_tf.data.larcv_h5 import LarcvFile
 from cosmictagger_tf.data.transforms import downsample_event
 from cosmictagger_tf.inference.model_loading import as_it_computes
 from cosmictagger_tf.networks.build import build_segmenter
-from cosmictagger_tf.training.checkpoints import load_weights
+from cosmictagger_tf.training.checkpoints.weights import load_weights
 
 CONFIG = NetworkConfig(
     conv_mode="sparse",

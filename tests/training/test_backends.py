@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.networks.build import build_network
-from cosmictagger_tf.training.checkpoints import CheckpointStore
+from cosmictagger_tf.training.checkpoints.store import CheckpointStore
 from tests.commands import ROOT, run_module
 from tests.training.backend_worker import SMALL, run_config
 

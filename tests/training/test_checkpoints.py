@@ -17,7 +17,8 @@ from cosmictagger_tf.errors import ReadError
 from cosmictagger_tf.files import replaced_file, replaced_folder
 from cosmictagger_tf.inference.model_loading import find_checkpoint
 from cosmictagger_tf.runs import architecture
-from cosmictagger_tf.training.checkpoints import NEWEST, CheckpointError, CheckpointStore, load_weights
+from cosmictagger_tf.training.checkpoints.store import NEWEST, CheckpointStore
+from cosmictagger_tf.training.checkpoints.weights import CheckpointError, load_weights
 from cosmictagger_tf.training.recorders import CsvHistory
 from tests.commands import ROOT
 
@@ -122,7 +123,7 @@ def test_weights_that_the_disk_does_not_take_are_one_line(tmp_path):
     code = (
         "import resource, keras\n"
         "from cosmictagger_tf.errors import WriteError\n"
-        "from cosmictagger_tf.training.checkpoints import CheckpointStore\n"
+        "from cosmictagger_tf.training.checkpoints.store import CheckpointStore\n"
         "network = keras.Sequential([keras.Input((100,)), *(keras.layers.Dense(100) for _ in range(20))])\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
         f"try: CheckpointStore({str(tmp_path)!r}).save(1, network, {{}}, {{}})\n"

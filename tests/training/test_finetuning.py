@@ -23,9 +23,10 @@ from cosmictagger_tf.errors import ConfigError, UserError
 from cosmictagger_tf.inference.export.export_run import export_run
 from cosmictagger_tf.networks.build import build_network
 from cosmictagger_tf.runs import RunFolder
-from cosmictagger_tf.training.checkpoints import CheckpointError, CheckpointStore, load_weights
+from cosmictagger_tf.training.checkpoints.shipped import ShippedModel
+from cosmictagger_tf.training.checkpoints.store import CheckpointStore
+from cosmictagger_tf.training.checkpoints.weights import CheckpointError, load_weights
 from cosmictagger_tf.training.finetuning import init_from, misfits_explained
-from cosmictagger_tf.training.shipped import ShippedModel
 from tests.networks.sparse.examples import SHAPE, SMALL, dense_images, random_batch, randomise, rulebook, site_logits
 
 

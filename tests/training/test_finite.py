@@ -9,10 +9,10 @@ from cosmictagger_tf.detector import N_CLASSES
 from cosmictagger_tf.errors import NonFiniteError, StoppedElsewhere
 from cosmictagger_tf.training.bad_events import BadEvents
 from cosmictagger_tf.training.callbacks import FiniteStop, Validation, WholeValidation
+from cosmictagger_tf.training.distributed.ranks import Ranks
 from cosmictagger_tf.training.evaluation import Evaluator, join
 from cosmictagger_tf.training.guard import LOWEST_SCALE
 from cosmictagger_tf.training.pictures import class_picture
-from cosmictagger_tf.training.ranks import Ranks
 from cosmictagger_tf.training.speed import Progress
 from cosmictagger_tf.training.tensorboard import Pictures
 from tests.training.small import SHAPE, make_batches, make_model, train_on, weights_of

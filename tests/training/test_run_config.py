@@ -10,7 +10,7 @@ from cosmictagger_tf.config import (
     OutputConfig,
     TrainConfig,
 )
-from cosmictagger_tf.training.ranks import Ranks
+from cosmictagger_tf.training.distributed.ranks import Ranks
 from cosmictagger_tf.training.run_config import RunConfig, say_unused
 
 

@@ -14,8 +14,8 @@ from cosmictagger_tf.config import (
 )
 from cosmictagger_tf.data.pipeline import training_dataset
 from cosmictagger_tf.detector import ImageShape
+from cosmictagger_tf.training.distributed.ranks import Ranks
 from cosmictagger_tf.training.losses import per_image_loss
-from cosmictagger_tf.training.ranks import Ranks
 from cosmictagger_tf.training.run_config import RunConfig
 from cosmictagger_tf.training.schedules import Flat
 from cosmictagger_tf.training.speed import Progress, is_due

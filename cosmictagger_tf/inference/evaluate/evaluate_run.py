@@ -29,11 +29,11 @@ from cosmictagger_tf.inference.evaluate.intervals import bootstrap_intervals
 from cosmictagger_tf.inference.model_loading import TrainedModel, agreed_model
 from cosmictagger_tf.inference.progress import Progress
 from cosmictagger_tf.runs import RunFolder
-from cosmictagger_tf.training.agreement import check_data, check_options, tell_devices
 from cosmictagger_tf.training.bad_events import BadEvents
-from cosmictagger_tf.training.distributed import run
+from cosmictagger_tf.training.distributed.agreement import check_data, check_options, tell_devices
+from cosmictagger_tf.training.distributed.jobs import run
+from cosmictagger_tf.training.distributed.ranks import Ranks
 from cosmictagger_tf.training.evaluation import EventTable, join, without_unscored
-from cosmictagger_tf.training.ranks import Ranks
 
 
 @dataclass(frozen=True)

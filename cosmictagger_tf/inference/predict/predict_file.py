@@ -39,10 +39,10 @@ from cosmictagger_tf.inference.progress import Progress
 from cosmictagger_tf.networks.predictor import PixelPredictor
 from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.text import counted
-from cosmictagger_tf.training.agreement import check_data, check_options, tell_devices
-from cosmictagger_tf.training.distributed import connect, run_as
+from cosmictagger_tf.training.distributed.agreement import check_data, check_options, tell_devices
+from cosmictagger_tf.training.distributed.jobs import connect, run_as
+from cosmictagger_tf.training.distributed.ranks import Ranks
 from cosmictagger_tf.training.evaluation import not_finite
-from cosmictagger_tf.training.ranks import Ranks
 
 
 def predict_file(

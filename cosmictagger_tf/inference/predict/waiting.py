@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 from cosmictagger_tf.errors import ConfigError, RankLost
 from cosmictagger_tf.inference.predict.scores_file import Part, WorkFolder
-from cosmictagger_tf.training.ranks import Ranks
+from cosmictagger_tf.training.distributed.ranks import Ranks
 
 # Seconds between two signs of life of a rank, and of silence after which rank 0 waits for it no more.
 INTERVAL, LIMIT = 5.0, 180.0

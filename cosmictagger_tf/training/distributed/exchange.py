@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from cosmictagger_tf.config import DistributedConfig
-from cosmictagger_tf.training.distributed import HorovodRanks
-from cosmictagger_tf.training.ranks import Ranks
+from cosmictagger_tf.training.distributed.horovod_ranks import HorovodRanks
+from cosmictagger_tf.training.distributed.ranks import Ranks
 
 
 class GradientExchange:

@@ -4,9 +4,9 @@ import tensorflow as tf
 from keras import ops
 
 from cosmictagger_tf.networks.segmentation import Segmenter
-from cosmictagger_tf.training.exchange import GradientExchange
+from cosmictagger_tf.training.distributed.exchange import GradientExchange
+from cosmictagger_tf.training.distributed.ranks import Ranks
 from cosmictagger_tf.training.model import SegmentationModel
-from cosmictagger_tf.training.ranks import Ranks
 
 
 class RankedModel(SegmentationModel):

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 
 from cosmictagger_tf.config import DistributedConfig
-from cosmictagger_tf.training.distributed import connect
-from cosmictagger_tf.training.exchange import GradientExchange
-from cosmictagger_tf.training.ranks import Ranks
+from cosmictagger_tf.training.distributed.exchange import GradientExchange
+from cosmictagger_tf.training.distributed.jobs import connect
+from cosmictagger_tf.training.distributed.ranks import Ranks
 from cosmictagger_tf.training.schedules import scaling_factor
 
 

@@ -24,7 +24,7 @@ from cosmictagger_tf.errors import ConfigError, MissingPackageError, raise_unrea
 from cosmictagger_tf.networks.build import build_network
 from cosmictagger_tf.networks.reference_weights import assign_reference_weights
 from cosmictagger_tf.runs import RunFolder, architecture
-from cosmictagger_tf.training.checkpoints import CheckpointStore
+from cosmictagger_tf.training.checkpoints.store import CheckpointStore
 
 # A tensor of every network of the reference: what stands before it is the file's prefix.
 LANDMARK = "initial_convolution.conv.weight"

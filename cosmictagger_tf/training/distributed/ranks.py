@@ -1,6 +1,6 @@
 """The ranks of a job as one of them sees it; this is the job of one rank, which needs neither Horovod nor TensorFlow.
 
-Those that Horovod connects: distributed.py.
+Those that Horovod connects: horovod_ranks.py.
 """
 
 import contextlib
@@ -22,12 +22,13 @@ class Ranks:
     Attributes:
         rank, size: this rank's number, and how many there are.
         local_rank: its number among the ranks of its node.
+        connected: whether there is a connection, even where there is one rank.
         elastic: whether ranks may come and go.
         stopped: whether all ranks know already that one of them met an error.
     """
 
     rank, size, local_rank = 0, 1, 0
-    elastic = stopped = False
+    connected = elastic = stopped = False
 
     def part(self, name: str, events: int) -> int:
         """The events of a global batch that are this rank's; raises ConfigError where the ranks do not divide it."""

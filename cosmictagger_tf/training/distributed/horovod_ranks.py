@@ -1,7 +1,4 @@
-"""Many processes, one model: what the ranks of a job tell one another. The only file that knows Horovod.
-
-One process alone is the case of one rank, and needs no Horovod (ranks.py).
-"""
+"""The ranks that Horovod connects, on TensorFlow. The only module that imports Horovod."""
 
 import os
 import re
@@ -15,12 +12,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cosmictagger_tf.config import RanksConfig
 from cosmictagger_tf.errors import ConfigError, MissingPackageError, RankLost, StoppedElsewhere, UserError
-from cosmictagger_tf.execution import pin_gpu
 from cosmictagger_tf.launch import Launch, launched
-from cosmictagger_tf.training.heartbeat import LIMIT, Heartbeat
-from cosmictagger_tf.training.ranks import Ranks
+from cosmictagger_tf.training.distributed.heartbeat import LIMIT, Heartbeat
+from cosmictagger_tf.training.distributed.ranks import Ranks
 
 Result = TypeVar("Result")
 INSTALL = "scripts/install_horovod"
@@ -46,6 +41,8 @@ SEARCH = 3.0
 
 class HorovodRanks(Ranks):
     """The ranks that Horovod connects; Horovod is initialised."""
+
+    connected = True
 
     def __init__(self, hvd, state=None):
         self.hvd, self.state, self.elastic = hvd, state, state is not None
@@ -132,32 +129,8 @@ RESUME = (
 )
 
 
-Prepare = Callable[[int | None], None]
-
-
-def run(config: RanksConfig, prepare: Prepare, job: Callable[[Ranks], Result]) -> Result:
-    """Runs a job as the process was launched: alone, or as one of the ranks that horovodrun or mpirun started.
-
-    Args:
-        config: whether a launcher is expected.
-        prepare: sets the process up before TensorFlow looks for its devices; takes the local rank, or None.
-        job: takes the Ranks; called again, with other Ranks, where ranks come and go.
-
-    Raises:
-        ConfigError: --distributed contradicts the launcher.
-        MissingPackageError: there is a launcher, but no Horovod.
-        RankLost: another rank is gone.
-        StoppedElsewhere: another rank stopped, and says why.
-    """
-    if launched().elastic and is_distributed(config, launched()):
-        return _run_elastic(prepare, job)
-    return run_as(connect(config, prepare), job)
-
-
-def run_as(ranks: Ranks, job: Callable[[Ranks], Result]) -> Result:
-    """Runs a job as one of the connected ranks, which part when all have done it; raises what `run` does."""
-    if not isinstance(ranks, HorovodRanks):
-        return job(ranks)
+def run_connected(ranks: HorovodRanks, job: Callable[[Ranks], Result]) -> Result:
+    """What jobs.run_as does with ranks that are connected."""
     try:
         result = job(ranks)
     except StoppedElsewhere:
@@ -174,23 +147,11 @@ def run_as(ranks: Ranks, job: Callable[[Ranks], Result]) -> Result:
     return result
 
 
-def connect(config: RanksConfig | None = None, prepare: Prepare = pin_gpu) -> Ranks:
-    """The Ranks of this process, Horovod initialised where there are several; for scripts with their own model.fit.
-
-    Args:
-        config: whether a launcher is expected; by default whatever the case is.
-        prepare: see run; by default the process gets its GPU and nothing else.
-
-    Raises:
-        UserError: as `run` does.
-    """
-    launch = launched()
-    if not is_distributed(config or RanksConfig(), launch):
-        prepare(None)
-        return Ranks()
+def connect_horovod(launch: Launch, prepare: Callable[[int | None], None]) -> HorovodRanks:
+    """What jobs.connect does where there are several ranks."""
     hvd = import_horovod(launch)
     os.environ.setdefault("HOROVOD_STALL_SHUTDOWN_TIME_SECONDS", STALL_LIMIT)
-    _init(hvd)
+    initialise(hvd)
     if hvd.size() != launch.size:
         raise ConfigError(
             f"{launch.launcher} started {launch.size} ranks, but Horovod sees {hvd.size()}: it was built without what "
@@ -206,21 +167,6 @@ def connect(config: RanksConfig | None = None, prepare: Prepare = pin_gpu) -> Ra
         if error:
             raise error
     return ranks
-
-
-def is_distributed(config: RanksConfig, launch: Launch) -> bool:
-    """Whether this process is one of several ranks; raises ConfigError where --distributed contradicts the launcher."""
-    if config.distributed == "false" and launch.many:
-        raise ConfigError(
-            f"--distributed=false: {launch.launcher} started {launch.size} ranks, which would all do the same; start "
-            "the command without it"
-        )
-    if config.distributed == "true" and not launch.launcher:
-        raise ConfigError(
-            "--distributed=true: start the command with a launcher, as in `horovodrun -np 2 python -m ...` or "
-            "`mpirun -np 2 python -m ...`"
-        )
-    return launch.many or config.distributed == "true"
 
 
 def import_horovod(launch: Launch):
@@ -242,7 +188,7 @@ def import_horovod(launch: Launch):
     return hvd
 
 
-def _init(hvd):
+def initialise(hvd):
     if not tf.config.list_physical_devices("GPU"):
         os.environ.setdefault("HOROVOD_CYCLE_TIME", CPU_CYCLE)
     launch = launched()
@@ -267,9 +213,9 @@ def is_lost(error: BaseException) -> bool:
     return isinstance(error, BROKEN_EXCHANGE) and HOROVOD_OPERATION.search(str(error)) is not None
 
 
-def _run_elastic(prepare, job):
+def run_elastic(prepare, job):
     hvd = import_horovod(launched())
-    _init(hvd)
+    initialise(hvd)
     prepare(hvd.local_rank())
     from horovod.common.elastic import State
     from horovod.common.exceptions import HorovodInternalError

@@ -10,7 +10,8 @@ from cosmictagger_tf.config import SHIPPED_WEIGHTS
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.files import read_json, replaced_file, sha256, write_json
 from cosmictagger_tf.runs import SECTIONS, AnyConfig, RunFolder, shape_in
-from cosmictagger_tf.training.checkpoints import WEIGHTS_FILE, CheckpointError, CheckpointStore
+from cosmictagger_tf.training.checkpoints.store import WEIGHTS_FILE, CheckpointStore
+from cosmictagger_tf.training.checkpoints.weights import CheckpointError
 
 FOLDER = Path(__file__).parents[1] / "weights"
 

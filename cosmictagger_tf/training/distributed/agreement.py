@@ -9,7 +9,7 @@ import keras
 from cosmictagger_tf import execution
 from cosmictagger_tf.config import Config, flag_name
 from cosmictagger_tf.data.dataset import Reader
-from cosmictagger_tf.training.ranks import Ranks
+from cosmictagger_tf.training.distributed.ranks import Ranks
 
 # Options that may differ: where things lie on a node, since what lies there is compared, and by which means a rank
 # computes the same.

@@ -1,0 +1,1 @@
+"""Many processes, one model: what the ranks of a job tell one another."""

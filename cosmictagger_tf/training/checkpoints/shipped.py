@@ -13,7 +13,7 @@ from cosmictagger_tf.runs import SECTIONS, AnyConfig, RunFolder, shape_in
 from cosmictagger_tf.training.checkpoints.store import WEIGHTS_FILE, CheckpointStore
 from cosmictagger_tf.training.checkpoints.weights import CheckpointError
 
-FOLDER = Path(__file__).parents[1] / "weights"
+FOLDER = Path(__file__).parents[2] / "weights"
 
 
 class ShippedModel:

@@ -29,7 +29,7 @@ python -m cosmictagger_tf.benchmark --preset=sparse --file=sample.h5 --downsampl
 GROUPS = (BenchmarkConfig, DataConfig, NetworkConfig, OptimizerConfig, ExecutionConfig)
 
 
-def main(benchmark, data, network, optimizer, settings) -> None:
+def main(benchmark, data, network, optimizer, execution) -> None:
     """Measures, prints as it goes, and writes the file."""
     from cosmictagger_tf.benchmarking.network_benchmark import measure
     from cosmictagger_tf.files import make_place, write_json
@@ -37,7 +37,7 @@ def main(benchmark, data, network, optimizer, settings) -> None:
     if benchmark.json:
         # Before the minutes of measuring, not after.
         make_place(Path(benchmark.json), "json")
-    found = measure(benchmark, data, network, optimizer, settings, say=lambda line: print(line, flush=True))
+    found = measure(benchmark, data, network, optimizer, execution, say=lambda line: print(line, flush=True))
     if benchmark.json:
         write_json(Path(benchmark.json), found)
         print(f"written: {benchmark.json}")

@@ -12,6 +12,7 @@ from cosmictagger_tf.config import (
     OutputConfig,
     WeightsConfig,
 )
+from cosmictagger_tf.inference.inference_config import InferenceConfig
 
 DESCRIPTION = """
 Draws chosen events of --file: the image, its truth where the file has labels, and a run's prediction, on all planes.
@@ -24,13 +25,13 @@ python -m cosmictagger_tf.display --nopredict --file=test.h5 --downsample=0
 GROUPS = (DisplayConfig, OutputConfig, WeightsConfig, DataConfig, NetworkConfig, ExecutionConfig)
 
 
-def main(given, display, output, weights, data, network, settings) -> None:
-    """Draws and says where the pictures are."""
+def main(explicit, display, output, weights, data, _, execution) -> None:
+    """Draws, and prints where the pictures are."""
     from cosmictagger_tf.inference.display.display_events import display_events
 
-    for path in display_events(given, display, output, weights, data, network, settings):
+    for path in display_events(display, InferenceConfig(output, weights, data, execution, explicit=explicit)):
         print(f"drawn: {path}")
 
 
 if __name__ == "__main__":
-    sys.exit(run_command("display", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN, takes="given"))
+    sys.exit(run_command("display", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN, takes="explicit"))

@@ -14,6 +14,7 @@ from cosmictagger_tf.config import (
     SkipConfig,
     WeightsConfig,
 )
+from cosmictagger_tf.inference.inference_config import InferenceConfig
 from cosmictagger_tf.launch import launched
 
 DESCRIPTION = """
@@ -38,24 +39,25 @@ GROUPS = (
 )
 
 
-def main(given, options, output, weights, data, skip, network, settings, ranks) -> None:
+def main(explicit, evaluate, output, weights, data, skip, _, execution, distributed) -> None:
     """Evaluates, prints the tables and writes the files."""
-    from cosmictagger_tf.inference.evaluate.evaluate_run import evaluate
+    from cosmictagger_tf.inference.evaluate.evaluate_run import evaluate_run
     from cosmictagger_tf.inference.evaluate.evaluation_files import report_place, write_evaluation
     from cosmictagger_tf.inference.evaluate.report import report_text
 
+    config = InferenceConfig(output, weights, data, execution, distributed, skip, explicit)
     # Rank 0 alone writes.
-    place = report_place(options, output, weights) if launched().rank == 0 else None
-    found = evaluate(given, options, output, weights, data, network, settings, ranks, skip)
-    if found is None:
+    place = report_place(evaluate, config) if launched().rank == 0 else None
+    evaluation = evaluate_run(evaluate, config)
+    if evaluation is None:
         return
-    print(report_text(found))
+    print(report_text(evaluation))
     if place is None:
-        print("nothing is written: these weights are of no run; --report=NAME.html says where to")
+        print("nothing is written: these weights are of no run; --report=NAME.html names the file")
         return
-    for path in write_evaluation(found, options, place):
+    for path in write_evaluation(evaluation, evaluate, place):
         print(f"written: {path}")
 
 
 if __name__ == "__main__":
-    sys.exit(run_command("evaluate", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN, takes="given"))
+    sys.exit(run_command("evaluate", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN, takes="explicit"))

@@ -12,6 +12,7 @@ from cosmictagger_tf.config import (
     OutputConfig,
     WeightsConfig,
 )
+from cosmictagger_tf.inference.inference_config import InferenceConfig
 
 DESCRIPTION = """
 Writes a trained network as a SavedModel (tag `serve`) that runs without this package, in Python, C, C++ and LArSoft:
@@ -28,12 +29,13 @@ saved_model_cli show --dir output/first/saved_model --tag_set serve --signature_
 GROUPS = (OutputConfig, WeightsConfig, ExportConfig, DataConfig, NetworkConfig, ExecutionConfig)
 
 
-def main(given, output, weights, export, data, network, settings) -> None:
-    """Exports and says where to."""
+def main(explicit, output, weights, export, data, _, execution) -> None:
+    """Exports, and prints where to."""
     from cosmictagger_tf.inference.export.export_run import export_run
 
-    print(f"exported to {export_run(given, output, weights, export, data, network, settings)}")
+    path = export_run(export, InferenceConfig(output, weights, data, execution, explicit=explicit))
+    print(f"exported to {path}")
 
 
 if __name__ == "__main__":
-    sys.exit(run_command("export", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN, takes="given"))
+    sys.exit(run_command("export", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN, takes="explicit"))

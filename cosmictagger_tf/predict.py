@@ -13,6 +13,7 @@ from cosmictagger_tf.config import (
     RanksConfig,
     WeightsConfig,
 )
+from cosmictagger_tf.inference.inference_config import InferenceConfig
 from cosmictagger_tf.launch import launched
 from cosmictagger_tf.text import counted
 
@@ -31,14 +32,15 @@ horovodrun -np 4 python -m cosmictagger_tf.predict --run_id=first --file=test.h5
 GROUPS = (PredictConfig, OutputConfig, WeightsConfig, DataConfig, NetworkConfig, ExecutionConfig, RanksConfig)
 
 
-def main(given, predict, output, weights, data, network, settings, distributed) -> None:
-    """Predicts, and says where the file is."""
+def main(explicit, predict, output, weights, data, _, execution, distributed) -> None:
+    """Predicts, and prints where the file is."""
     from cosmictagger_tf.inference.predict.predict_file import predict_file
 
-    events = predict_file(given, predict, output, weights, data, network, settings, distributed)
+    config = InferenceConfig(output, weights, data, execution, distributed, explicit=explicit)
+    events = predict_file(predict, config)
     if launched().rank == 0:
         print(f"written: {predict.output} ({counted(events, 'event')})")
 
 
 if __name__ == "__main__":
-    sys.exit(run_command("predict", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN, takes="given"))
+    sys.exit(run_command("predict", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN, takes="explicit"))

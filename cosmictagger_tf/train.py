@@ -41,15 +41,15 @@ GROUPS = (
 )
 
 
-def main(chosen, output, data, skip, run, network, optimizer, settings, ranks) -> int | None:
+def main(chosen, output, data, skip, train, network, optimizer, execution, distributed) -> int | None:
     """Trains; the exit status is 0, or 128 + a signal's number."""
+    from cosmictagger_tf.training import trainer
     from cosmictagger_tf.training.run_config import RunConfig
-    from cosmictagger_tf.training.trainer import describe, train
 
-    config = RunConfig(data, network, optimizer, settings, output, run, ranks, skip, chosen)
-    if run.dry_run:
-        return describe(config) if launched().rank == 0 else 0
-    result = train(config)
+    config = RunConfig(data, network, optimizer, execution, output, train, distributed, skip, chosen)
+    if train.dry_run:
+        return trainer.describe(config) if launched().rank == 0 else 0
+    result = trainer.train(config)
     if result.rank == 0:
         print(f"result: run={output.output_dir}/{output.run_id} step={result.step} of={result.total}")
     return result.exit_status or 0

@@ -67,10 +67,10 @@ def test_polaris_is_for_full_resolution():
     assert network == PRESETS["polaris"] and data.downsample == 0
 
 
-def test_given_holds_what_was_set():
+def test_explicit_options_are_those_that_were_set():
     parsed = parse(["--downsample=1", "--preset=a21"], (DataConfig, NetworkConfig))
-    assert "downsample" in parsed.given and "connections" in parsed.given
-    assert "minibatch_size" not in parsed.given
+    assert parsed.explicit["downsample"] == 1 and "connections" in parsed.explicit
+    assert "minibatch_size" not in parsed.explicit
 
 
 def test_a_jobs_flagfile_serves_a_door_that_needs_a_part_of_it(tmp_path):

@@ -179,16 +179,16 @@ loaded = tf.saved_model.load(model)
 assert not any(name.startswith(("cosmictagger_tf", "keras")) and name in ("cosmictagger_tf",) for name in sys.modules)
 sys.path.insert(0, root)
 from pathlib import Path
-from cosmictagger_tf.config import DataConfig, NetworkConfig, OutputConfig, WeightsConfig
+from cosmictagger_tf.config import DataConfig, OutputConfig
 from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.data.transforms import downsample_event
 from cosmictagger_tf.networks.predictor import Predictor
+from cosmictagger_tf.inference.inference_config import InferenceConfig
 from cosmictagger_tf.inference.model_loading import find_model
-from cosmictagger_tf.runs import RunFolder
 
 data = DataConfig(file=(sample,))
-trained = find_model(frozenset(), RunFolder(OutputConfig(folder, "straight")), data, NetworkConfig(), WeightsConfig())
+trained = find_model(InferenceConfig(OutputConfig(folder, "straight"), data=data))
 reader = open_reader(trained.data)
 event = downsample_event(reader.read(1), trained.data.downsample)
 batch = make_batch([event], 1, event.shape)

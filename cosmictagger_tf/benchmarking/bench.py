@@ -5,9 +5,9 @@ from itertools import pairwise
 
 import keras
 
-from cosmictagger_tf import execution
 from cosmictagger_tf.benchmarking.clock import Timing, timed, timing_of
 from cosmictagger_tf.config import ExecutionConfig, NetworkConfig, OptimizerConfig
+from cosmictagger_tf.execution import compiles
 from cosmictagger_tf.networks.build import build_segmenter
 from cosmictagger_tf.networks.predictor import PixelPredictor
 from cosmictagger_tf.training.model import SegmentationModel
@@ -43,17 +43,17 @@ class Bench:
     """One network and its training step, ready to be timed.
 
     Args:
-        network, optimizer, settings: as a training takes them.
+        network, optimizer, execution: as a training takes them.
         shape: of the images.
     """
 
-    def __init__(self, network: NetworkConfig, optimizer: OptimizerConfig, settings: ExecutionConfig, shape):
-        xla = execution.compiles(settings)
+    def __init__(self, network: NetworkConfig, optimizer: OptimizerConfig, execution: ExecutionConfig, shape):
+        xla = compiles(execution)
         self.segmenter = build_segmenter(network, shape, static=xla)
         self.predictor = PixelPredictor(self.segmenter, xla)
         self.model = SegmentationModel(self.segmenter, optimizer.loss_balance_scheme)
         self.model.compile(
-            optimizer=build_optimizer(optimizer, optimizer.learning_rate, scale_loss=settings.precision == "mixed"),
+            optimizer=build_optimizer(optimizer, optimizer.learning_rate, scale_loss=execution.precision == "mixed"),
             jit_compile=xla,
             auto_scale_loss=False,
         )

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import keras
 
-from cosmictagger_tf import execution
 from cosmictagger_tf.benchmarking.bench import Bench
 from cosmictagger_tf.benchmarking.clock import Timing, peak_memory
 from cosmictagger_tf.benchmarking.compiled import peak_device_memory
@@ -24,6 +23,7 @@ from cosmictagger_tf.data.dataset import Reader, open_reader
 from cosmictagger_tf.data.event import Event, PlanePixels
 from cosmictagger_tf.data.pipeline import training_dataset
 from cosmictagger_tf.data.transforms import downsample_event
+from cosmictagger_tf.execution import accelerators, prepare
 from cosmictagger_tf.text import counted
 from cosmictagger_tf.training.model import batches_for_fit
 
@@ -72,7 +72,7 @@ def measure(
     data: DataConfig,
     network: NetworkConfig,
     optimizer: OptimizerConfig,
-    settings: ExecutionConfig,
+    execution: ExecutionConfig,
     say=print,
 ) -> dict:
     """Measures the network on the first event of the data; says each line.
@@ -83,7 +83,7 @@ def measure(
     Raises:
         UserError: the data cannot be read, or an architecture does not fit.
     """
-    execution.prepare(settings)
+    prepare(execution)
     reader, records = open_reader(data), Records(say)
     check_image_shape(reader.shape, data.downsample, network.network_depth)
     if benchmark.dense_modes:
@@ -91,7 +91,7 @@ def measure(
     event = downsample_event(reader.read(0), data.downsample)
     machine = describe()
     say(", ".join(f"{name} {value}" for name, value in machine.items() if value))
-    bench = Bench(network, optimizer, settings, event.shape)
+    bench = Bench(network, optimizer, execution, event.shape)
     ones = {}
     for size in map(int, benchmark.batch_sizes):
         ones[size] = _network_rows(bench, event, size, network, benchmark.repeats, records)
@@ -102,7 +102,7 @@ def measure(
     one = min(ones)
     small = downsample_event(reader.read(0), benchmark.dense_downsample)
     for mode in benchmark.dense_modes:
-        dense = Bench(replace(network, conv_mode=mode, descend_charge=0.0), optimizer, settings, small.shape)
+        dense = Bench(replace(network, conv_mode=mode, descend_charge=0.0), optimizer, execution, small.shape)
         batch = dense.prepared(make_batch([small], 1, small.shape))
         scale = event.shape.pixels / small.shape.pixels
         for name, found, own in zip(("forward", "training step"), (dense.forward, dense.step), ones[one], strict=True):
@@ -112,7 +112,7 @@ def measure(
             records.add(what, 1, timing, scaled_by_pixels=scale, times_as_long=times)
     limits = measure_limits()
     say(f"limits: {limits}")
-    configs = {"data": data, "network": network, "optimizer": optimizer, "execution": settings}
+    configs = {"data": data, "network": network, "optimizer": optimizer, "execution": execution}
     configuration = {name: config.to_dict() for name, config in configs.items()}
     return {"machine": machine, "limits": limits._asdict(), "configuration": configuration, "rows": records.rows}
 
@@ -130,13 +130,13 @@ def _network_rows(
     records.add("forward", size, forward, images_per_second=size / forward.median)
     records.add("training step", size, step, images_per_second=size / step.median)
     records.add("peak memory", size, gigabytes=round(memory, 2))
-    if execution.accelerators():
+    if accelerators():
         records.add("peak memory of the GPU", size, gigabytes=round(peak_device_memory(), 2))
     if network.conv_mode == "sparse":
         sites = [len(prepared[f"images_{level}"]) for level in range(network.network_depth)]
         sites.append(len(prepared[f"children_{network.network_depth - 1}"]))
         records.add("sites of each level", size, sites=sites)
-    if network.conv_mode == "sparse" and not execution.accelerators():
+    if network.conv_mode == "sparse" and not accelerators():
         # On a GPU, timed one by one, they would tell how long it takes to start them.
         bare = time_products(products_of(bench.segmenter.network, sites, size), repeats)
         for name, whole, products in zip(("forward", "training step"), (forward, step), bare, strict=True):

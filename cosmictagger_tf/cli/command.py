@@ -42,7 +42,7 @@ def run_command(
         argv: the arguments; None = the process's.
         in_flagfiles: config classes whose flags a flagfile may have as well, without effect (flags.parse).
         uses_keras: import Keras and its backend, quietly, before main.
-        takes: what of flags.Parsed main takes first: "given"; or "chosen", and then main names those without effect.
+        takes: what of flags.Parsed main takes first: "explicit"; or "chosen", and then main names those without effect.
 
     Returns:
         The exit status: what main returns (None counts as 0), 2 for a mistake of the user, 130 for Ctrl-C.
@@ -99,6 +99,6 @@ def run_command(
 
 def _name_unused(module, parsed):
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-    line = describe_unused(module, parsed.chosen, parsed.configs, given=parsed.given, backend=backend)
+    line = describe_unused(module, parsed.chosen, parsed.configs, explicit=parsed.explicit, backend=backend)
     if line:
         print(line, flush=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from absl import flags as absl_flags
 
@@ -32,13 +32,13 @@ class Parsed(NamedTuple):
 
     Attributes:
         configs: one config of each class that the command named, in its order.
-        given: names of the options that were set, by a flag, a flagfile or a preset, and are no mere defaults.
+        explicit: the options that were set, by a flag, a flagfile or a preset, and their values, by name.
         chosen: names of the options that stand on the command line, or, with another value than the default, in a
             flagfile that is for this command alone (without `in_flagfiles`).
     """
 
     configs: tuple[Config, ...]
-    given: frozenset[str]
+    explicit: dict[str, Any]
     chosen: frozenset[str]
 
 
@@ -65,17 +65,17 @@ def parse(argv: list[str], groups: tuple[type[Config], ...], in_flagfiles: tuple
     if values["help"].value:
         raise HelpRequested
     assert len(rest) == 1, "every word is a flag"
-    given = frozenset(name for name in values if values[name].present)
+    given = {name for name in values if values[name].present}
     if "preset" in given:
         given |= {f.name for f in fields(NetworkConfig)}
     configs = tuple(_build(group, values) for group in groups)
+    options = [(flag_name(f.name), f.default, getattr(config, f.name)) for config in configs for f in fields(config)]
+    explicit = {name: value for name, _, value in options if name in given}
     chosen = {argument.name for argument in arguments if not argument.place}
     if not in_flagfiles:
-        changed = {
-            flag_name(f.name) for config in configs for f in fields(config) if getattr(config, f.name) != f.default
-        }
+        changed = {name for name, default, value in options if value != default}
         chosen |= changed & {argument.name for argument in arguments}
-    return Parsed(configs, given, frozenset(chosen))
+    return Parsed(configs, explicit, frozenset(chosen))
 
 
 def _define(groups):

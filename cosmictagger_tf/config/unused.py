@@ -114,7 +114,7 @@ TRAINED = (
     Rule(
         "output_dir run_id",
         "--weights_location and the network's flags say all",
-        lambda o: o.weights_location and o.given & {f.name for f in fields(NetworkConfig)},
+        lambda o: o.weights_location and o.explicit.keys() & {f.name for f in fields(NetworkConfig)},
     ),
 )
 RULES: dict[str, tuple[Rule, ...]] = {
@@ -185,7 +185,7 @@ def describe_unused(command: str, chosen: frozenset[str], configs: Iterable[Conf
         command: a key of RULES.
         chosen: names of options (flags.Parsed.chosen).
         configs: all of the command.
-        facts: backend; given (flags.Parsed.given), but of train start and total (steps), resumed, many_ranks.
+        facts: backend; explicit (flags.Parsed.explicit), but of train start and total (steps), resumed, many_ranks.
     """
     values = {flag_name(f.name): getattr(config, f.name) for config in configs for f in fields(config)}
     options = SimpleNamespace(**values, **facts)

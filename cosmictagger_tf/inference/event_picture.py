@@ -60,7 +60,7 @@ class EventPicture:
     """One event.
 
     Attributes:
-        title: says which.
+        title: names it.
         planes: one PlanePicture each.
         shape: at full resolution.
         downsample: a pixel spans 2**downsample rows and columns.
@@ -96,7 +96,7 @@ def take_picture(title: str, event: Event, predictor: Predictor | None, downsamp
     """The picture of an event.
 
     Args:
-        title: says which.
+        title: names it.
         event: at full resolution.
         predictor: what makes the scores, None for a picture without.
         downsample: of the network.

@@ -1,16 +1,17 @@
-"""Model loading: a trained network's architecture and weights, found from its run's folder or where the flags say."""
+"""Model loading: a trained network's architecture and weights, from its run's folder or where the options name them."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
 import numpy as np
 from keras import ops
 
-from cosmictagger_tf.config import DataConfig, NetworkConfig, OptimizerConfig, WeightsConfig, check_image_shape
+from cosmictagger_tf.config import DataConfig, NetworkConfig, OptimizerConfig, check_image_shape
 from cosmictagger_tf.detector import BACKGROUND, N_CLASSES, ImageShape
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import sha256
+from cosmictagger_tf.inference.inference_config import InferenceConfig
 from cosmictagger_tf.runs import RunFolder, architecture
 from cosmictagger_tf.training.checkpoints.shipped import ShippedModel
 from cosmictagger_tf.training.checkpoints.store import BEST, WEIGHTS_FILE, CheckpointStore
@@ -18,7 +19,7 @@ from cosmictagger_tf.training.checkpoints.weights import CheckpointError, load_w
 from cosmictagger_tf.training.distributed.ranks import Ranks
 from cosmictagger_tf.training.finetuning import misfits_explained, origin_of
 
-# How a network was trained to see its input: taken from the run unless the user says otherwise.
+# How a network was trained to see its input: taken from the run unless the option is explicit.
 INHERITED_DATA = ("downsample", "producer_image", "producer_label")
 # Of the network's options, those that the trained weights know nothing of.
 HOW_IT_COMPUTES = ("data_format", "remat", "weight_decay")
@@ -48,7 +49,7 @@ class TrainedModel:
 
     @property
     def image_shape(self) -> ImageShape | None:
-        """The full-resolution shape of the images that it was trained on; None where nothing says it."""
+        """The full-resolution shape of the images that it was trained on; None where no record has it."""
         origin = origin_of(self.weights)
         return origin.shape if origin else None
 
@@ -105,71 +106,81 @@ def shift_background(network: keras.Model, shift: float):
     layer.bias.assign(ops.convert_to_numpy(layer.bias) + shift * np.eye(N_CLASSES, dtype="float32")[BACKGROUND])
 
 
-def agreed_model(ranks: Ranks, given: frozenset, folder: RunFolder, data: DataConfig, *configs) -> TrainedModel:
+def agreed_model(ranks: Ranks, config: InferenceConfig) -> TrainedModel:
     """The trained model that rank 0 finds (see find_model), on all ranks; each has its own names of the data's files.
 
     A training that saves meanwhile would give ranks that look for themselves different networks.
     """
-    trained = ranks.decided(lambda: find_model(given, folder, data, *configs))
-    return replace(trained, data=replace(trained.data, file=data.file, reader=data.reader))
+    trained = ranks.decided(lambda: find_model(config))
+    return replace(trained, data=replace(trained.data, file=config.data.file, reader=config.data.reader))
 
 
-def find_model(
-    given: frozenset, folder: RunFolder, data: DataConfig, network: NetworkConfig, weights: WeightsConfig, say=print
-) -> TrainedModel:
-    """The trained model that the flags mean.
+def find_model(config: InferenceConfig, say=print) -> TrainedModel:
+    """The trained model that the options mean.
 
-    Architecture and resolution are the trained one's own, and network flags that contradict the architecture are
-    refused. With --weights_location they are what the flags say, or, where no network flag is given, those of the run
-    that --run_id names.
-    How the same network computes (--data_format, --remat) is the flags' alone: it may have been trained elsewhere. A
+    Architecture and resolution are the trained one's own, and explicit options that contradict the architecture are
+    refused. With --weights_location they are what the options give, or, where none of the network is explicit, those
+    of the run that --run_id names.
+    How the same network computes (--data_format, --remat) is the options' alone: it may have been trained elsewhere. A
     sparse network may be computed as the dense one that it equals (--conv_mode=3D --submanifold), and the reverse.
 
-    Args:
-        given: names of the options that the user set.
+    Raises:
+        UserError: there is no such run or checkpoint, or its architecture is another.
     """
-    shift = weights.background_shift
-    asked = [f.name for f in fields(NetworkConfig) if f.name in given]
-    if weights.weights_location and ("run_id" not in given or set(asked) - set(HOW_IT_COMPUTES)):
-        scheme = OptimizerConfig().loss_balance_scheme
-        return TrainedModel(network, data, scheme, Path(weights.weights_location), None, shift)
+    weights, explicit = config.weights, config.explicit
+    location, shift = Path(weights.weights_location), weights.background_shift
+    if weights.weights_location and ("run_id" not in explicit or set(config.network_options) - set(HOW_IT_COMPUTES)):
+        return TrainedModel(config.network, config.data, OptimizerConfig().loss_balance_scheme, location, None, shift)
+    folder = RunFolder(config.output)
     shipped = ShippedModel(weights.weights) if weights.weights != "run" else None
     source = shipped or folder
     trained = source.config(NetworkConfig)
-    recorded = as_it_computes(trained, network)
-    wrong = [n for n in asked if getattr(network, n) != getattr(recorded, n)]
-    if wrong:
-        shown = "; ".join(f"--{n}={getattr(network, n)}, but {getattr(recorded, n)} there" for n in wrong)
-        hint = " (it can be computed as --conv_mode=sparse or as --conv_mode=3D --submanifold)"
-        wrong_form = trained.is_sparse_3d and set(wrong) <= {"conv_mode", "submanifold"}
-        raise ConfigError(f"{source.path} was trained with another architecture: {shown}{hint if wrong_form else ''}")
+    network = as_it_computes(trained, config.network)
+    check_architecture(config.network_options, network, trained, source.path)
     run_data = source.config(DataConfig)
-    data = replace(data, **{n: getattr(run_data, n) for n in INHERITED_DATA if n not in given})
+    data = replace(config.data, **{n: getattr(run_data, n) for n in INHERITED_DATA if n not in explicit})
     scheme = source.config(OptimizerConfig).loss_balance_scheme
     if shipped:
-        shift = shift if "background_shift" in given else shipped.background_shift
-        return TrainedModel(recorded, data, scheme, shipped.path, shipped.step, shift, shipped.record["sha256"])
+        shift = explicit.get("background_shift", shipped.background_shift)
+        return TrainedModel(network, data, scheme, shipped.path, shipped.step, shift, shipped.record["sha256"])
     if weights.weights_location:
-        return TrainedModel(recorded, data, scheme, Path(weights.weights_location), None, shift)
+        return TrainedModel(network, data, scheme, location, None, shift)
     store = CheckpointStore(folder.checkpoints, architecture=architecture(trained))
     manifest = find_checkpoint(store, weights.checkpoint_step, say)
     path, checksum = store.path(manifest["step"]) / WEIGHTS_FILE, manifest["sha256"][WEIGHTS_FILE]
-    return TrainedModel(recorded, data, scheme, path, manifest["step"], shift, checksum)
+    return TrainedModel(network, data, scheme, path, manifest["step"], shift, checksum)
+
+
+def check_architecture(options: dict, network: NetworkConfig, trained: NetworkConfig, path: Path):
+    """Raises ConfigError where explicit options contradict the architecture that was trained.
+
+    Args:
+        options: of the network, by name.
+        network: the architecture, computed as they ask, as far as it can be.
+        trained: the architecture as it was trained.
+        path: of its run.
+    """
+    wrong = {name: value for name, value in options.items() if value != getattr(network, name)}
+    if wrong:
+        shown = "; ".join(f"--{name}={value}, but {getattr(network, name)} there" for name, value in wrong.items())
+        hint = " (it can be computed as --conv_mode=sparse or as --conv_mode=3D --submanifold)"
+        wrong_form = trained.is_sparse_3d and set(wrong) <= {"conv_mode", "submanifold"}
+        raise ConfigError(f"{path} was trained with another architecture: {shown}{hint if wrong_form else ''}")
 
 
 def as_it_computes(trained: NetworkConfig, asked: NetworkConfig) -> NetworkConfig:
     """A trained architecture, computed as `asked`, as far as it stays the same function of the same weights."""
-    found = replace(trained, **{name: getattr(asked, name) for name in HOW_IT_COMPUTES})
+    network = replace(trained, **{name: getattr(asked, name) for name in HOW_IT_COMPUTES})
     if trained.is_sparse_3d and asked.is_sparse_3d:
-        found = replace(found, conv_mode=asked.conv_mode, submanifold=asked.submanifold)
-    return found
+        network = replace(network, conv_mode=asked.conv_mode, submanifold=asked.submanifold)
+    return network
 
 
 def find_checkpoint(store: CheckpointStore, wanted: int, say=print) -> dict:
     """The manifest of the checkpoint to use: the wanted one, verified; NEWEST: the newest intact one; BEST: the best.
 
     Raises:
-        CheckpointError: there is none; the message says which there are.
+        CheckpointError: there is none; the message names those that there are.
     """
     if wanted >= 0:
         if wanted not in store.steps():

@@ -24,7 +24,7 @@ class Predictor(keras.Model):
         self.compile(jit_compile=xla)
 
     def call(self, batch):
-        """The scores of a Batch, prepared by the segmenter where it says so."""
+        """The scores of a Batch, prepared by the segmenter where it asks for it."""
         return scores_of(self.segmenter.logits(batch))
 
 
@@ -35,5 +35,5 @@ class PixelPredictor(Predictor):
     """
 
     def call(self, batch):
-        """The scores of a Batch, prepared by the segmenter where it says so."""
+        """The scores of a Batch, prepared by the segmenter where it asks for it."""
         return scores_of(self.segmenter.pixel_logits(batch))

@@ -30,7 +30,7 @@ def call_command(name: str, *flags) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         argv = [str(flag) for flag in flags]
-        takes = {"train": "chosen", "evaluate": "given"}.get(name, "")
+        takes = {"train": "chosen", "evaluate": "explicit"}.get(name, "")
         status = run_command(name, command.main, command.GROUPS, "", "", argv, takes=takes)
     return status, out.getvalue(), err.getvalue()
 

@@ -18,7 +18,7 @@ def unused(command: str, *flags: str, **facts) -> str | None:
     groups = importlib.import_module(f"cosmictagger_tf.{command}").GROUPS
     needed = {"train": ["--iterations=3"], "import_weights": ["--from=a.npz"]}.get(command, [])
     parsed = parse([*needed, *flags], groups, () if command in ("train", "simulate") else RUN)
-    return describe_unused(command, parsed.chosen, parsed.configs, given=parsed.given, **{**FACTS, **facts})
+    return describe_unused(command, parsed.chosen, parsed.configs, explicit=parsed.explicit, **{**FACTS, **facts})
 
 
 def test_rules_name_options_that_there_are():

@@ -16,6 +16,7 @@ from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError, DataError, StoppedElsewhere
 from cosmictagger_tf.files import sha256
 from cosmictagger_tf.inference import model_loading
+from cosmictagger_tf.inference.inference_config import InferenceConfig
 from cosmictagger_tf.networks.build import build_segmenter
 from cosmictagger_tf.runs import RunFolder, architecture
 from cosmictagger_tf.training.checkpoints.store import CheckpointStore
@@ -194,10 +195,9 @@ def run(tmp_path):
 
 
 def find(ranks, folder, step=-1):
+    where = OutputConfig(str(folder.path.parent), folder.path.name)
     data = DataConfig(file=(f"of_rank_{ranks.rank}.h5",))
-    return model_loading.agreed_model(
-        ranks, frozenset(), folder, data, NetworkConfig(), WeightsConfig(checkpoint_step=step)
-    )
+    return model_loading.agreed_model(ranks, InferenceConfig(where, WeightsConfig(checkpoint_step=step), data))
 
 
 def test_a_training_that_saves_meanwhile_gives_all_ranks_one_network(run, monkeypatch):

@@ -15,17 +15,17 @@ from tests.inference.conftest import scores_of
 def test_predict_evaluate_and_export_give_the_same_scores(run, which, request, tmp_path):
     import tensorflow as tf
 
-    from cosmictagger_tf.config import DataConfig, NetworkConfig, OutputConfig, WeightsConfig
+    from cosmictagger_tf.config import OutputConfig
     from cosmictagger_tf.inference.evaluate.details import DetailedEvaluator
+    from cosmictagger_tf.inference.inference_config import InferenceConfig
     from cosmictagger_tf.inference.model_loading import find_model
-    from cosmictagger_tf.runs import RunFolder
 
     path = request.getfixturevalue(which)
     run_module("predict", *run, "--xla", f"--file={path}", f"--output={tmp_path}/scored.h5", "--max_entries=3")
     run_module("export", *run, f"--export_dir={tmp_path}/model")
     exported = tf.saved_model.load(str(tmp_path / "model")).signatures["pixels"]
     where = OutputConfig(*(flag.partition("=")[2] for flag in run[:2]))
-    found = find_model(frozenset(), RunFolder(where), DataConfig(), NetworkConfig(), WeightsConfig())
+    found = find_model(InferenceConfig(where))
     file = LarcvFile(str(path), "sbndwire", "sbnd_cosmicseg")
     evaluator = DetailedEvaluator(found.segmenter(file.shape, True), found.scheme, True)
     for entry in range(3):

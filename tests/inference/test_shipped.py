@@ -10,7 +10,6 @@ import pytest
 from cosmictagger_tf import evaluate
 from cosmictagger_tf.config import (
     SHIPPED_WEIGHTS,
-    DataConfig,
     EvaluateConfig,
     NetworkConfig,
     OutputConfig,
@@ -20,10 +19,11 @@ from cosmictagger_tf.config import (
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import sha256
 from cosmictagger_tf.inference.evaluate.evaluation_files import report_place
+from cosmictagger_tf.inference.inference_config import InferenceConfig
 from cosmictagger_tf.inference.model_loading import find_model, shift_background
 from cosmictagger_tf.networks.build import build_network
 from cosmictagger_tf.runs import RunFolder
-from cosmictagger_tf.training.checkpoints.store import shipped
+from cosmictagger_tf.training.checkpoints import shipped
 from cosmictagger_tf.training.checkpoints.weights import CheckpointError
 from tests.commands import ROOT, TINY, refusal, run_module
 from tests.networks.sparse.examples import SHAPE, SMALL
@@ -61,20 +61,18 @@ def test_their_working_point_is_theirs_unless_another_is_given(tmp_path, monkeyp
     (tmp_path / "sparse_small.json").write_text(json.dumps(record | {"background_shift": -0.25}))
     monkeypatch.setattr(shipped, "FOLDER", tmp_path)
 
-    def shift(given, **weights):
-        others = (RunFolder(OutputConfig()), DataConfig(synthetic=True), NetworkConfig())
-        options = WeightsConfig(weights="sparse_small", **weights)
-        return find_model(frozenset(given), *others, options).background_shift
+    def shift(**explicit):
+        shipped = WeightsConfig(weights="sparse_small", **explicit)
+        return find_model(InferenceConfig(weights=shipped, explicit=explicit)).background_shift
 
-    assert shift([]) == -0.25
-    assert shift(["background_shift"], background_shift=0.0) == 0.0
-    assert shift(["background_shift"], background_shift=-1.0) == -1.0
+    assert shift() == -0.25
+    assert shift(background_shift=0.0) == 0.0
+    assert shift(background_shift=-1.0) == -1.0
 
 
 def test_how_a_network_computes_is_not_what_it_was_trained_with():
-    asked = NetworkConfig(remat=True, weight_decay=0.5)
-    given, weights = frozenset({"remat", "weight_decay"}), WeightsConfig(weights="sparse_small")
-    found = find_model(given, RunFolder(OutputConfig()), DataConfig(), asked, weights).network
+    explicit, weights = {"remat": True, "weight_decay": 0.5}, WeightsConfig(weights="sparse_small")
+    found = find_model(InferenceConfig(weights=weights, explicit=explicit)).network
     assert found.remat and found.weight_decay == 0.5 and found.conv_mode == "sparse"
 
 
@@ -82,9 +80,9 @@ def test_what_is_made_of_other_weights_is_not_put_into_a_runs_folder(tmp_path):
     folder = RunFolder(OutputConfig(str(tmp_path), "mine"))
     folder.prepare()
     where = OutputConfig(str(tmp_path), "mine")
-    assert report_place(EvaluateConfig(), where, WeightsConfig()) == folder.path / "evaluation.html"
+    assert report_place(EvaluateConfig(), InferenceConfig(where)) == folder.path / "evaluation.html"
     for other in ({"weights": "sparse_small"}, {"weights_location": "a.weights.h5"}):
-        assert report_place(EvaluateConfig(), where, WeightsConfig(**other)) is None
+        assert report_place(EvaluateConfig(), InferenceConfig(where, WeightsConfig(**other))) is None
         assert "--export_dir: say where to" in refusal("export", *(f"--{k}={v}" for k, v in other.items()))
 
 
@@ -100,8 +98,7 @@ def test_a_run_with_a_penalty_on_its_weights_is_found(tmp_path):
     run_module(
         "train", *TINY, "--synthetic", "--weight_decay=0.001", "--iterations=1", f"--output_dir={tmp_path}", "--noxla"
     )
-    folder = RunFolder(OutputConfig(str(tmp_path), "test"))
-    found = find_model(frozenset(), folder, DataConfig(), NetworkConfig(), WeightsConfig())
+    found = find_model(InferenceConfig(OutputConfig(str(tmp_path), "test")))
     assert found.step == 1 and found.weights.exists()
 
 
@@ -154,8 +151,8 @@ def test_weights_outside_a_run_are_of_the_run_that_is_named_or_of_what_the_flags
 
 
 def test_evaluate_says_that_nothing_is_written(monkeypatch, capsys):
-    monkeypatch.setattr("cosmictagger_tf.inference.evaluate.evaluate_run.evaluate", lambda *_: object())
-    monkeypatch.setattr("cosmictagger_tf.inference.evaluate.report.report_text", lambda found: "the tables")
-    evaluate.main(frozenset(), EvaluateConfig(), OutputConfig(), WeightsConfig(weights="sparse_small"), *5 * [None])
+    monkeypatch.setattr("cosmictagger_tf.inference.evaluate.evaluate_run.evaluate_run", lambda *_: object())
+    monkeypatch.setattr("cosmictagger_tf.inference.evaluate.report.report_text", lambda evaluation: "the tables")
+    evaluate.main({}, EvaluateConfig(), OutputConfig(), WeightsConfig(weights="sparse_small"), *5 * [None])
     tables, said = capsys.readouterr().out.splitlines()
     assert tables == "the tables" and said.startswith("nothing is written: ") and "--report=NAME.html" in said

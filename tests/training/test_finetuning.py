@@ -15,12 +15,12 @@ from cosmictagger_tf.config import (
     NetworkConfig,
     OptimizerConfig,
     OutputConfig,
-    WeightsConfig,
     with_changes,
 )
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError, UserError
 from cosmictagger_tf.inference.export.export_run import export_run
+from cosmictagger_tf.inference.inference_config import InferenceConfig
 from cosmictagger_tf.networks.build import build_network
 from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.training.checkpoints.shipped import ShippedModel
@@ -107,17 +107,16 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
 
 
 def test_an_export_is_of_the_runs_own_images_unasked(run):
-    none = (ExportConfig(export_format="keras"), DataConfig(), NetworkConfig(), ExecutionConfig())
-    where = OutputConfig(str(run.path.parent), run.path.name)
+    options = ExportConfig(export_format="keras"), InferenceConfig(OutputConfig(str(run.path.parent), run.path.name))
     dense = with_changes(SMALL, conv_mode="3D")
     CheckpointStore(run.checkpoints).save(1, build_network(dense, SHAPE), {}, {})
     record = json.loads(run.record_file.read_text())
     record["config"]["network"] |= {"conv_mode": "3D"}
     record["config"]["data"] |= {"downsample": 1}
     run.record_file.write_text(json.dumps(record | {"image_shape": [3, 2 * SHAPE.height, 2 * SHAPE.width]}))
-    path = export_run(frozenset(), where, WeightsConfig(), *none)
+    path = export_run(*options)
     assert keras.saving.load_model(path).input.shape == (None, *astuple(SHAPE))
     del record["image_shape"]
     run.record_file.write_text(json.dumps(record))
     with pytest.raises(ConfigError, match="--file: give a file of the images that the model is for"):
-        export_run(frozenset(), where, WeightsConfig(), *none)
+        export_run(*options)

@@ -4,34 +4,30 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cosmictagger_tf import execution
-from cosmictagger_tf.config import check_image_shape
+from cosmictagger_tf.config import DisplayConfig, check_image_shape
 from cosmictagger_tf.config.quoting import readable
 from cosmictagger_tf.data.dataset import FilesReader, open_reader
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import make_folder
 from cosmictagger_tf.inference.event_figure import draw_event, save_figure
 from cosmictagger_tf.inference.event_picture import event_name, take_picture
+from cosmictagger_tf.inference.inference_config import InferenceConfig
 from cosmictagger_tf.inference.model_loading import find_model
 from cosmictagger_tf.networks.predictor import Predictor
-from cosmictagger_tf.runs import RunFolder
 
 
-def display_events(given, display, output, weights, data, network, settings) -> Iterator[Path]:
+def display_events(display: DisplayConfig, config: InferenceConfig) -> Iterator[Path]:
     """Draws the chosen events, one picture each; yields each path when it is written.
-
-    Args:
-        given: names of the options that the user set.
-        display, output, weights, data, network, settings: the configs of those names.
 
     Raises:
         UserError: no such entry or run, weights that do not fit, a bad entry.
     """
-    execution.prepare(settings)
-    trained = find_model(given, RunFolder(output), data, network, weights) if display.predict else None
-    data = trained.data if trained else data
+    execution.prepare(config.execution)
+    trained = find_model(config) if display.predict else None
+    data = trained.data if trained else config.data
     reader = open_reader(data)
     check_image_shape(reader.shape, data.downsample, 0)
-    xla = execution.compiles(settings)
+    xla = execution.compiles(config.execution)
     predictor = Predictor(trained.segmenter(reader.shape, xla), xla) if trained else None
     folder = Path(display.display_dir)
     make_folder(folder, "display_dir")

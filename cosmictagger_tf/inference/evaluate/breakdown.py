@@ -41,7 +41,7 @@ def breakdowns(table: EventTable, neutrinos: list[Neutrino | None] | None, passe
 
     Args:
         table: of the evaluation.
-        neutrinos: of each event, None where it has none; None where the file does not say.
+        neutrinos: of each event, None where it has none; None where the file has no such product.
         passed: bool [events], the event cut.
     """
     values = {n: v.mean(axis=1) for n, v in metrics_from_counts(table.counts).items() if n in SHOWN}
@@ -49,19 +49,19 @@ def breakdowns(table: EventTable, neutrinos: list[Neutrino | None] | None, passe
     def bins(quantity, groups):
         return [_bin(name, chosen, quantity, values, passed) for name, chosen in groups if chosen.any()]
 
-    found = {}
+    breakdown = {}
     if neutrinos is not None and any(neutrinos):
         energy = np.array([n.energy if n else np.nan for n in neutrinos])
-        found["neutrino energy (GeV)"] = bins(energy, _between(energy, ENERGY_EDGES))
+        breakdown["neutrino energy (GeV)"] = bins(energy, _between(energy, ENERGY_EDGES))
         flavour = np.array([n.flavour if n else "none" for n in neutrinos])
-        found["flavour"] = bins(energy, [(name, flavour == name) for name in sorted(set(flavour))])
+        breakdown["flavour"] = bins(energy, [(name, flavour == name) for name in sorted(set(flavour))])
     for name, which in (("neutrino", NEUTRINO), ("cosmic", COSMIC)):
         pixels = table.counts[:, :, which].sum(axis=(1, 2)).astype(np.float64)
         edges = np.unique(np.quantile(pixels, np.linspace(0, 1, PIXEL_BINS + 1)))
         edges[-1] += 1
         groups = _between(pixels, edges if len(edges) > 1 else [edges[0] - 1, edges[0]])
-        found[f"{name} pixels, all planes"] = bins(pixels, groups)
-    return found
+        breakdown[f"{name} pixels, all planes"] = bins(pixels, groups)
+    return breakdown
 
 
 def _between(quantity, edges):

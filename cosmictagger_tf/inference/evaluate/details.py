@@ -45,9 +45,9 @@ class DetailedEvaluator(Evaluator):
 
     def call(self, batch):
         """See the class, and Evaluator.call."""
-        found = self.segmenter(batch, training=False)
-        logits = self.segmenter.at_listed_pixels(found, batch)
-        return {**measures(found, self.scheme), "pixel_scores": scores_of(logits)}
+        segmentation = self.segmenter(batch, training=False)
+        logits = self.segmenter.at_listed_pixels(segmentation, batch)
+        return {**measures(segmentation, self.scheme), "pixel_scores": scores_of(logits)}
 
 
 def details_of(batch: dict, scores: np.ndarray, downsample: int, histogram: ScoreHistogram) -> EventDetails:
@@ -61,7 +61,7 @@ def details_of(batch: dict, scores: np.ndarray, downsample: int, histogram: Scor
     """
     coordinates, labels = np.asarray(batch["image_coordinates"]), np.asarray(batch["labels"])
     events, planes = np.flatnonzero(np.asarray(batch["entries"]) >= 0), coordinates.shape[1]
-    found = EventDetails(
+    details = EventDetails(
         np.zeros((len(events), planes), np.int64), *(np.full((len(events), planes), np.nan) for _ in range(2))
     )
     for i, event in enumerate(events):
@@ -72,7 +72,7 @@ def details_of(batch: dict, scores: np.ndarray, downsample: int, histogram: Scor
             chosen = np.argmax(here, axis=-1) == NEUTRINO
             # The middle of a block of 2**downsample rows.
             rows = (coordinates[event, plane, real, 0][chosen] + 0.5) * 2**downsample - 0.5
-            found.neutrino_pixels[i, plane] = len(rows)
+            details.neutrino_pixels[i, plane] = len(rows)
             if len(rows):
-                found.mean_rows[i, plane], found.spread_rows[i, plane] = rows.mean(), rows.std()
-    return found
+                details.mean_rows[i, plane], details.spread_rows[i, plane] = rows.mean(), rows.std()
+    return details

@@ -6,29 +6,19 @@ from functools import partial
 import numpy as np
 
 from cosmictagger_tf import execution
-from cosmictagger_tf.config import (
-    DataConfig,
-    EvaluateConfig,
-    ExecutionConfig,
-    NetworkConfig,
-    OutputConfig,
-    RanksConfig,
-    SkipConfig,
-    WeightsConfig,
-)
+from cosmictagger_tf.config import DataConfig, EvaluateConfig
 from cosmictagger_tf.data.dataset import FilesReader, Reader, open_labelled
 from cosmictagger_tf.data.neutrino import Neutrino, read_neutrinos
 from cosmictagger_tf.data.pipeline import evaluation_dataset
 from cosmictagger_tf.errors import DataError
-from cosmictagger_tf.inference.batches import prepared_batches
 from cosmictagger_tf.inference.evaluate.breakdown import Bin, breakdowns
 from cosmictagger_tf.inference.evaluate.curves import ScoreHistogram
 from cosmictagger_tf.inference.evaluate.details import DetailedEvaluator, EventDetails, details_of
 from cosmictagger_tf.inference.evaluate.event_cut import EventCut, apply_cut
 from cosmictagger_tf.inference.evaluate.intervals import bootstrap_intervals
+from cosmictagger_tf.inference.inference_config import InferenceConfig
 from cosmictagger_tf.inference.model_loading import TrainedModel, agreed_model
 from cosmictagger_tf.inference.progress import Progress
-from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.training.bad_events import BadEvents
 from cosmictagger_tf.training.distributed.agreement import check_data, check_options, tell_devices
 from cosmictagger_tf.training.distributed.jobs import run
@@ -38,7 +28,7 @@ from cosmictagger_tf.training.evaluation import EventTable, join, without_unscor
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that was found; every array is in the order of the entries.
+    """The results; every array is in the order of the entries.
 
     Attributes:
         trained: which network.
@@ -49,7 +39,7 @@ class Evaluation:
         details: predicted neutrino pixels of each event.
         histogram: of the neutrino scores.
         event_ids: (run, subrun, event) of each event.
-        neutrinos: the true neutrinos; None where the file does not say.
+        neutrinos: the true neutrinos; None where the file has no such product.
         cut: which events pass the event cut.
         bins: the metrics by what the events are.
     """
@@ -67,68 +57,52 @@ class Evaluation:
     bins: dict[str, list[Bin]]
 
 
-def evaluate(
-    given: frozenset,
-    options: EvaluateConfig,
-    output: OutputConfig,
-    weights: WeightsConfig,
-    data: DataConfig,
-    network: NetworkConfig,
-    settings: ExecutionConfig,
-    distributed: RanksConfig | None = None,
-    skip: SkipConfig | None = None,
-) -> Evaluation | None:
+def evaluate_run(evaluate: EvaluateConfig, config: InferenceConfig) -> Evaluation | None:
     """Runs the network over every event; where a launcher started several ranks, they share the events.
 
-    Args:
-        given: names of the options that the user set.
-        options, output, weights, data, network, settings, distributed, skip: the configs of those names.
-
     Returns:
-        What was found; None on all ranks but 0.
+        The evaluation; None on all ranks but 0.
 
     Raises:
         UserError: no such run, weights that do not fit, a file without labels, a bad entry.
     """
-
-    def job(ranks: Ranks) -> Evaluation | None:
-        return evaluate_as(ranks, given, options, output, weights, data, network, settings, skip or SkipConfig())
-
-    return run(distributed or RanksConfig(), partial(execution.prepare, settings), job)
+    prepare = partial(execution.prepare, config.execution)
+    return run(config.distributed, prepare, lambda ranks: evaluate_as(ranks, evaluate, config))
 
 
-def evaluate_as(ranks: Ranks, given, options, output, weights, data, network, settings, skip) -> Evaluation | None:
-    """What `evaluate` does, as one of the ranks; see there."""
+def evaluate_as(ranks: Ranks, evaluate: EvaluateConfig, config: InferenceConfig) -> Evaluation | None:
+    """What `evaluate_run` does, as one of the ranks; see there."""
+    tell, most = ranks.teller(print), config.skip.skip_bad_events
     with ranks.agreed():
-        check_options(ranks, options, output, weights, data, network, settings, skip)
-        ranks.part("minibatch_size", data.minibatch_size)
-        trained = agreed_model(ranks, given, RunFolder(output), data, network, weights)
+        compared = (config.output, config.weights, config.data, config.network, config.execution, config.skip)
+        check_options(ranks, evaluate, *compared)
+        ranks.part("minibatch_size", config.data.minibatch_size)
+        trained = agreed_model(ranks, config)
         reader = open_labelled(trained.data)
         check_data(ranks, "file", reader)
-        tell_devices(ranks, ranks.teller(print))
+        tell_devices(ranks, tell)
         neutrinos = None
         if isinstance(reader, FilesReader) and ranks.rank == 0:
             # The event may be sound, or one of the bad events that are skipped anyway.
-            broken = (lambda error: print(f"no true neutrino: {error}")) if skip.skip_bad_events else None
-            neutrinos = read_neutrinos(reader, options.producer_particle, broken)
-        segmenter = trained.segmenter(reader.shape, execution.compiles(settings), ranks)
-        evaluator = DetailedEvaluator(segmenter, trained.scheme, execution.compiles(settings))
+            broken = (lambda error: print(f"no true neutrino: {error}")) if most else None
+            neutrinos = read_neutrinos(reader, evaluate.producer_particle, broken)
+        xla = execution.compiles(config.execution)
+        evaluator = DetailedEvaluator(trained.segmenter(reader.shape, xla, ranks), trained.scheme, xla)
     histogram = ScoreHistogram(reader.shape.planes)
-    bad = BadEvents(skip.skip_bad_events, ranks, ranks.teller(print))
-    table, details = evaluate_events(evaluator, reader, trained.data, histogram, ranks, bad)
+    table, details = evaluate_events(evaluator, reader, trained.data, histogram, ranks, BadEvents(most, ranks, tell))
     with ranks.agreed():
         reader.check_unchanged()
     if ranks.rank:
         return None
     if neutrinos is not None:
         neutrinos = [neutrinos[int(entry)] for entry in table.entries]
-    cut = apply_cut(details, options.event_cut_pixels, options.event_cut_rows)
+    cut = apply_cut(details, evaluate.event_cut_pixels, evaluate.event_cut_rows)
     return Evaluation(
         trained,
         reader,
         evaluator.segmenter,
         table,
-        bootstrap_intervals(table, options.bootstrap, options.bootstrap_seed),
+        bootstrap_intervals(table, evaluate.bootstrap, evaluate.bootstrap_seed),
         details,
         histogram,
         [reader.event_id(int(entry)) for entry in table.entries],
@@ -156,13 +130,13 @@ def evaluate_events(
     )
     progress = Progress(len(reader), "evaluated")
     tables, details, unscored = [], [], []
-    for batch in prepared_batches(stream):
-        found = evaluator.predict_on_batch(batch)
-        batch, errors = without_unscored(found, batch, reader)
+    for batch in stream.generate():
+        results = evaluator.predict_on_batch(batch)
+        batch, errors = without_unscored(results, batch, reader)
         unscored += errors
-        tables.append(evaluator.table_of(found, batch))
+        tables.append(evaluator.table_of(results, batch))
         bad.watch(stream.met(len(tables)) + unscored)
-        details.append(details_of(batch, np.asarray(found["pixel_scores"]), data.downsample, histogram))
+        details.append(details_of(batch, np.asarray(results["pixel_scores"]), data.downsample, histogram))
         # Rank 0 speaks for all: they get on at the same pace.
         if ranks.rank == 0:
             progress.advance(len(tables[-1].entries) * ranks.size)

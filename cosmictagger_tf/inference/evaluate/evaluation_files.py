@@ -8,28 +8,29 @@ from typing import Any
 import numpy as np
 
 from cosmictagger_tf import execution
-from cosmictagger_tf.config import EvaluateConfig, OutputConfig, WeightsConfig
+from cosmictagger_tf.config import EvaluateConfig
 from cosmictagger_tf.config.quoting import readable
 from cosmictagger_tf.detector import CLASS_NAMES
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import make_place, replaced_file, write_json
 from cosmictagger_tf.inference.evaluate.evaluate_run import Evaluation
 from cosmictagger_tf.inference.evaluate.event_cut import pass_rates
+from cosmictagger_tf.inference.inference_config import InferenceConfig
 from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.training.metrics import METRICS, metrics_from_counts, plane_key
 
 
-def report_place(options: EvaluateConfig, output: OutputConfig, weights: WeightsConfig) -> Path | None:
-    """Where the HTML file goes: where --report says, or into the folder of the run whose weights they are; None
-    where there is no such folder.
+def report_place(evaluate: EvaluateConfig, config: InferenceConfig) -> Path | None:
+    """Where the HTML file goes: to --report, or into the folder of the run whose weights they are; None where there
+    is no such folder.
 
     Raises:
         ConfigError: it cannot be written there.
     """
-    folder = RunFolder(output).path
-    if not options.report and not (weights.of_run and folder.is_dir()):
+    folder = RunFolder(config.output).path
+    if not evaluate.report and not (config.weights.of_run and folder.is_dir()):
         return None
-    place = Path(options.report) if options.report else folder / "evaluation.html"
+    place = Path(evaluate.report) if evaluate.report else folder / "evaluation.html"
     if place.stem in ("run", "history") and (place.parent / "run.json").exists():
         raise ConfigError(f"--report={place}: its tables would replace the run's own files; give another name")
     for path in (place, place.with_suffix(".json"), place.with_suffix(".csv")):
@@ -37,72 +38,75 @@ def report_place(options: EvaluateConfig, output: OutputConfig, weights: Weights
     return place
 
 
-def write_evaluation(found: Evaluation, options: EvaluateConfig, base: Path) -> list[Path]:
+def write_evaluation(evaluation: Evaluation, evaluate: EvaluateConfig, base: Path) -> list[Path]:
     """Writes the HTML file at `base`, and JSON and CSV beside it; returns their paths."""
     paths = [base.with_suffix(".json"), base.with_suffix(".csv")]
-    write_json(paths[0], describe(found, options))
-    write_events(found, paths[1])
-    if options.html:
+    write_json(paths[0], describe(evaluation, evaluate))
+    write_events(evaluation, paths[1])
+    if evaluate.html:
         from cosmictagger_tf.inference.evaluate.report_page import write_report
 
         paths.append(base)
-        write_report(found, options, base)
+        write_report(evaluation, evaluate, base)
     return paths
 
 
-def describe(found: Evaluation, options: EvaluateConfig) -> dict:
+def describe(evaluation: Evaluation, evaluate: EvaluateConfig) -> dict:
     """Every number of an evaluation, for JSON; what there is no number for is null, and named beside it."""
-    curves = {"all": found.histogram.curve()}
-    curves |= {f"plane{p}": found.histogram.curve(p) for p in range(found.histogram.planes)}
+    curves = {"all": evaluation.histogram.curve()}
+    curves |= {f"plane{p}": evaluation.histogram.curve(p) for p in range(evaluation.histogram.planes)}
     record = {
-        "files": [readable(file) for file in found.reader.files],
-        "events": len(found.table.entries),
-        "weights": readable(str(found.trained.weights)),
-        "step": found.trained.step,
-        "background_shift": found.trained.background_shift,
-        "downsample": found.trained.data.downsample,
-        "metrics": found.table.summary(),
-        "absent_in_truth": found.table.absent(),
-        "intervals_95": {name: list(ends) for name, ends in found.intervals.items()},
-        "bootstrap": options.bootstrap,
-        "confusion": found.table.counts.sum(axis=0).tolist(),
+        "files": [readable(file) for file in evaluation.reader.files],
+        "events": len(evaluation.table.entries),
+        "weights": readable(str(evaluation.trained.weights)),
+        "step": evaluation.trained.step,
+        "background_shift": evaluation.trained.background_shift,
+        "downsample": evaluation.trained.data.downsample,
+        "metrics": evaluation.table.summary(),
+        "absent_in_truth": evaluation.table.absent(),
+        "intervals_95": {name: list(ends) for name, ends in evaluation.intervals.items()},
+        "bootstrap": evaluate.bootstrap,
+        "confusion": evaluation.table.counts.sum(axis=0).tolist(),
         "neutrino_score": {
             name: {"auc": c.auc, "auc_error": c.auc_error, "average_precision": c.average_precision, "lacks": c.lacks}
             for name, c in curves.items()
         },
-        "event_cut": pass_rates(found.cut, found.neutrinos),
-        "bins": {title: [asdict(bin) for bin in bins] for title, bins in found.bins.items()},
+        "event_cut": pass_rates(evaluation.cut, evaluation.neutrinos),
+        "bins": {title: [asdict(bin) for bin in bins] for title, bins in evaluation.bins.items()},
         **execution.describe(),
     }
     return _without_nan(record)
 
 
-def write_events(found: Evaluation, path: Path):
+def write_events(evaluation: Evaluation, path: Path):
     """The CSV file: ids, truth, event cut, loss, absent classes, metrics by plane and averaged, confusion counts."""
-    planes = range(found.histogram.planes)
-    metrics = metrics_from_counts(found.table.counts)
+    table, cut, planes = evaluation.table, evaluation.cut, range(evaluation.histogram.planes)
+    metrics = metrics_from_counts(table.counts)
     with replaced_file(path) as beside, open(beside, "w", encoding="utf-8", newline="") as file:
         writer = None
-        for i, entry in enumerate(found.table.entries):
-            run, subrun, event = found.event_ids[i]
-            neutrino = found.neutrinos[i] if found.neutrinos is not None else None
+        for i, entry in enumerate(table.entries):
+            run, subrun, event = evaluation.event_ids[i]
+            neutrino = evaluation.neutrinos[i] if evaluation.neutrinos is not None else None
             line: dict[str, Any] = {"entry": int(entry), "run": run, "subrun": subrun, "event": event}
             line |= {"neutrino_energy_gev": neutrino.energy if neutrino else ""}
             line |= {
                 "neutrino_flavour": neutrino.flavour if neutrino else "",
                 "neutrino_pdg": neutrino.pdg if neutrino else "",
             }
-            line |= {"passes_cut": int(found.cut.passed[i]), "drift_difference": _number(found.cut.difference[i])}
-            line |= {"loss": _number(found.table.losses[i])}
-            absent = found.table.counts[i].sum(axis=-1) == 0
+            line |= {
+                "passes_cut": int(cut.passed[i]),
+                "drift_difference": _number(cut.difference[i]),
+            }
+            line |= {"loss": _number(table.losses[i])}
+            absent = table.counts[i].sum(axis=-1) == 0
             line["absent_in_truth"] = " ".join(plane_key(CLASS_NAMES[c], p) for p, c in np.argwhere(absent))
             line |= {name: _number(metrics[name][i].mean()) for name in METRICS}
             line |= {plane_key(name, p): _number(metrics[name][i, p]) for name in METRICS for p in planes}
             for p in planes:
-                line[f"predicted_neutrino_pixels/plane{p}"] = int(found.details.neutrino_pixels[i, p])
-                line[f"mean_row/plane{p}"] = _number(found.details.mean_rows[i, p])
+                line[f"predicted_neutrino_pixels/plane{p}"] = int(evaluation.details.neutrino_pixels[i, p])
+                line[f"mean_row/plane{p}"] = _number(evaluation.details.mean_rows[i, p])
                 line |= {
-                    f"{true}_as_{called}/plane{p}": int(found.table.counts[i, p, t, c])
+                    f"{true}_as_{called}/plane{p}": int(table.counts[i, p, t, c])
                     for t, true in enumerate(CLASS_NAMES)
                     for c, called in enumerate(CLASS_NAMES)
                 }

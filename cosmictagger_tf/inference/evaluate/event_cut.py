@@ -45,7 +45,7 @@ def pass_rates(cut: EventCut, neutrinos: list[Neutrino | None] | None) -> dict[s
     """The pass rates with their intervals: of each condition, of both, and of both by flavour or absence of one.
 
     Args:
-        neutrinos: the true one of each event; None where the file does not say.
+        neutrinos: the true one of each event; None where the file has no such product.
     """
     groups = {
         "enough pixels": (cut.enough, slice(None)),

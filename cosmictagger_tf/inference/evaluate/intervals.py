@@ -26,12 +26,12 @@ def bootstrap_intervals(table: EventTable, drawings: int, seed: int) -> dict[str
     # One event drawn again is the same: its intervals would have no width.
     if not drawings or len(table.entries) < 2:
         return {}
-    found: dict[str, list[np.ndarray]] = {}
+    drawn: dict[str, list[np.ndarray]] = {}
     for weights in _drawn(len(table.entries), drawings, np.random.default_rng(seed)):
         for name, values in _weighted_summary(table, weights).items():
-            found.setdefault(name, []).append(values)
+            drawn.setdefault(name, []).append(values)
     ends = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
-    quantiles = {name: np.quantile(np.concatenate(values), ends) for name, values in found.items()}
+    quantiles = {name: np.quantile(np.concatenate(values), ends) for name, values in drawn.items()}
     return {name: (float(low), float(high)) for name, (low, high) in quantiles.items()}
 
 

@@ -7,18 +7,18 @@ from cosmictagger_tf.training.evaluation import EventTable
 from cosmictagger_tf.training.metrics import HEADLINE_METRICS, plane_key
 
 
-def report_text(found: Evaluation) -> str:
+def report_text(evaluation: Evaluation) -> str:
     """What evaluate prints: the metrics, the neutrino score's curves, the event cut."""
-    curve = found.histogram.curve()
-    lines = [metrics_table(found.table, found.intervals), ""]
+    curve = evaluation.histogram.curve()
+    lines = [metrics_table(evaluation.table, evaluation.intervals), ""]
     areas = (
         f"area under the ROC curve {curve.auc:.5f} (binning: +-{curve.auc_error:.0e}), "
         f"average precision {curve.average_precision:.5f}"
     )
     lines += [f"neutrino score of the stored pixels: {f'{curve.lacks} in the truth' if curve.lacks else areas}"]
-    rates = pass_rates(found.cut, found.neutrinos)["both"]
+    rates = pass_rates(evaluation.cut, evaluation.neutrinos)["both"]
     lines += [
-        f"event cut: {found.cut.passed.sum()} of {counted(rates['events'], 'event')} pass "
+        f"event cut: {evaluation.cut.passed.sum()} of {counted(rates['events'], 'event')} pass "
         f"({rates['rate']:.1%}, 95 % interval {rates['low']:.1%} to {rates['high']:.1%})"
     ]
     return "\n".join(lines)

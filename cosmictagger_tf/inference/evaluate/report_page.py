@@ -29,17 +29,17 @@ tr:nth-child(even) td { background: #f6f6f6; } small, .note { color: #666; } svg
 """
 
 
-def write_report(found: Evaluation, options: EvaluateConfig, path: Path):
+def write_report(evaluation: Evaluation, evaluate: EvaluateConfig, path: Path):
     """Writes the page to a file that is complete or absent."""
     sections = [
-        ("", _head(found)),
-        ("Metrics", _metrics(found, options)),
-        ("Confusion matrices", _confusion(found)),
-        ("Neutrino score", _score(found)),
-        ("Events", _events(found)),
-        *((f"By {title}", _breakdown(title, bins)) for title, bins in found.bins.items()),
-        ("Event cut", _cut(found, options)),
-        ("Best, median and worst events", _gallery(found)),
+        ("", _head(evaluation)),
+        ("Metrics", _metrics(evaluation, evaluate)),
+        ("Confusion matrices", _confusion(evaluation)),
+        ("Neutrino score", _score(evaluation)),
+        ("Events", _events(evaluation)),
+        *((f"By {title}", _breakdown(title, bins)) for title, bins in evaluation.bins.items()),
+        ("Event cut", _cut(evaluation, evaluate)),
+        ("Best, median and worst events", _gallery(evaluation)),
     ]
     body = "\n".join(
         f"<section>{f'<h2>{title}</h2>' if title else ''}{content}</section>" for title, content in sections
@@ -50,17 +50,17 @@ def write_report(found: Evaluation, options: EvaluateConfig, path: Path):
         beside.write_text(text, encoding="utf-8")
 
 
-def _head(found):
+def _head(evaluation):
     versions = execution.describe()["versions"]
-    trained, data = found.trained, found.trained.data
+    trained, data = evaluation.trained, evaluation.trained.data
     rows = [
-        ("files", ", ".join(found.reader.files)),
-        ("events", f"{len(found.table.entries)}"),
+        ("files", ", ".join(evaluation.reader.files)),
+        ("events", f"{len(evaluation.table.entries)}"),
         ("weights", f"{trained.weights}" + (f" (step {trained.step})" if trained.step is not None else "")),
         ("shift of the background's logit", f"{trained.background_shift:g}"),
         (
             "network",
-            f"{trained.network.conv_mode}, depth {trained.network.network_depth}, input {found.segmenter.shape}",
+            f"{trained.network.conv_mode}, depth {trained.network.network_depth}, input {evaluation.segmenter.shape}",
         ),
         (
             "downsample",
@@ -74,24 +74,24 @@ def _head(found):
     return f"<table>{cells}</table>"
 
 
-def _metrics(found, options):
-    summary, planes = found.table.summary(), range(found.histogram.planes)
+def _metrics(evaluation, evaluate):
+    summary, planes = evaluation.table.summary(), range(evaluation.histogram.planes)
     parts = []
     for title, prefix in (("Mean over events (headline)", ""), ("Pooled over the set", "pooled/")):
         rows = []
         for name in METRICS:
             keys = [prefix + name, *(prefix + plane_key(name, p) for p in planes)]
-            cells = "".join(f"<td>{_with_interval(summary[key], found.intervals.get(key))}</td>" for key in keys)
+            cells = "".join(f"<td>{_with_interval(summary[key], evaluation.intervals.get(key))}</td>" for key in keys)
             rows.append(f"<tr><td>{name.replace('_', ' ').replace('iou', 'IoU')}</td>{cells}</tr>")
         head = "".join(f"<th>{name}</th>" for name in (title, "mean of planes", *(f"plane {p}" for p in planes)))
         parts.append(f"<table><tr>{head}</tr>{''.join(rows)}</table>")
-    if found.intervals:
+    if evaluation.intervals:
         parts.append(
-            f"<p class=note>In small print: 95 % intervals, from {options.bootstrap} drawings of the events with "
-            f"replacement (seed {options.bootstrap_seed}).</p>"
+            f"<p class=note>In small print: 95 % intervals, from {evaluate.bootstrap} drawings of the events with "
+            f"replacement (seed {evaluate.bootstrap_seed}).</p>"
         )
-    parts += [f"<p class=note>{line}.</p>" for line in found.table.absent_lines()]
-    return "".join(parts) + f"<p>Loss: {_with_interval(summary['loss'], found.intervals.get('loss'))}</p>"
+    parts += [f"<p class=note>{line}.</p>" for line in evaluation.table.absent_lines()]
+    return "".join(parts) + f"<p>Loss: {_with_interval(summary['loss'], evaluation.intervals.get('loss'))}</p>"
 
 
 def _with_interval(value, interval):
@@ -100,14 +100,14 @@ def _with_interval(value, interval):
     return f"{value:.5f}<br><small>{interval[0]:.5f} to {interval[1]:.5f}</small>"
 
 
-def _confusion(found):
-    planes = found.histogram.planes
+def _confusion(evaluation):
+    planes = evaluation.histogram.planes
     note = "<p class=note>Share of each true class's pixels, empty ones included, and their number; pooled.</p>"
-    return report_plots.svg(report_plots.confusion, 3.7 * planes, 3.7, planes, table=found.table) + note
+    return report_plots.svg(report_plots.confusion, 3.7 * planes, 3.7, planes, table=evaluation.table) + note
 
 
-def _score(found):
-    curve = found.histogram.curve()
+def _score(evaluation):
+    curve = evaluation.histogram.curve()
     binning = f"binning moves the area under the ROC curve by at most {curve.auc_error:.1e}"
     binning = f"there is no area: {curve.lacks} in the truth" if curve.lacks else binning
     note = (
@@ -115,12 +115,12 @@ def _score(found):
         f"from -{LIMIT} to {LIMIT}; {binning}. The "
         "horizontal axis of the ROC plot is linear below 10<sup>-4</sup> and logarithmic above.</p>"
     )
-    curves = report_plots.svg(report_plots.curves, 11, 4.4, 2, histogram=found.histogram)
-    return curves + report_plots.svg(report_plots.scores, 7, 3.6, histogram=found.histogram) + note
+    curves = report_plots.svg(report_plots.curves, 11, 4.4, 2, histogram=evaluation.histogram)
+    return curves + report_plots.svg(report_plots.scores, 7, 3.6, histogram=evaluation.histogram) + note
 
 
-def _events(found):
-    return report_plots.svg(report_plots.event_spread, 10, 3.4, 2, table=found.table)
+def _events(evaluation):
+    return report_plots.svg(report_plots.event_spread, 10, 3.4, 2, table=evaluation.table)
 
 
 def _breakdown(title, bins):
@@ -142,44 +142,44 @@ def _breakdown(title, bins):
     return f"{plot}<table><tr>{head}</tr>{''.join(rows)}</table>{note}"
 
 
-def _cut(found, options):
+def _cut(evaluation, evaluate):
     rows = "".join(
         f"<tr><td>{name}</td><td>{r['events']}</td><td>{r['rate']:.1%}</td>"
         f"<td>{r['low']:.1%} to {r['high']:.1%}</td></tr>"
-        for name, r in pass_rates(found.cut, found.neutrinos).items()
+        for name, r in pass_rates(evaluation.cut, evaluation.neutrinos).items()
     )
     text = (
-        f"<p>An event passes with more than {options.event_cut_pixels} stored pixels predicted as neutrino in "
-        f"every plane and mean drift times that agree between the planes within {options.event_cut_rows:g} ticks.</p>"
+        f"<p>An event passes with more than {evaluate.event_cut_pixels} stored pixels predicted as neutrino in "
+        f"every plane and mean drift times that agree between the planes within {evaluate.event_cut_rows:g} ticks.</p>"
     )
     head = "<tr><th>condition</th><th>events</th><th>pass</th><th>95 % interval</th></tr>"
     table = f"{text}<table>{head}{rows}</table>"
-    if not np.isfinite(found.cut.difference).any():
+    if not np.isfinite(evaluation.cut.difference).any():
         return f"{table}<p class=note>No event has predicted neutrino pixels in every plane.</p>"
     plot = report_plots.svg(
         report_plots.cut_plane,
         7,
         4,
-        neutrino_pixels=found.details.neutrino_pixels,
-        cut=found.cut,
-        pixels=options.event_cut_pixels,
-        rows=options.event_cut_rows,
+        neutrino_pixels=evaluation.details.neutrino_pixels,
+        cut=evaluation.cut,
+        pixels=evaluate.event_cut_pixels,
+        rows=evaluate.event_cut_rows,
     )
     return table + plot
 
 
-def _gallery(found):
-    values = metrics_from_counts(found.table.counts)["neutrino_iou"].mean(axis=1)
+def _gallery(evaluation):
+    values = metrics_from_counts(evaluation.table.counts)["neutrino_iou"].mean(axis=1)
     order = np.argsort(values, kind="stable")
     chosen = {"best": order[-1], "median": order[len(order) // 2], "worst": order[0]}
-    predictor = Predictor(found.segmenter, xla=False)
+    predictor = Predictor(evaluation.segmenter, xla=False)
     parts = ["<p class=note>By neutrino IoU, mean over planes.</p>"]
     for name, i in chosen.items():
-        entry = int(found.table.entries[i])
-        title = f"{name}: {event_name(entry, found.event_ids[i])}, neutrino IoU {values[i]:.3f}"
-        neutrino = found.neutrinos[i] if found.neutrinos is not None else None
+        entry = int(evaluation.table.entries[i])
+        title = f"{name}: {event_name(entry, evaluation.event_ids[i])}, neutrino IoU {values[i]:.3f}"
+        neutrino = evaluation.neutrinos[i] if evaluation.neutrinos is not None else None
         if neutrino:
             title += f", {neutrino.flavour}, {neutrino.energy:.2f} GeV"
-        picture = take_picture(title, found.reader.read(entry), predictor, found.trained.data.downsample)
+        picture = take_picture(title, evaluation.reader.read(entry), predictor, evaluation.trained.data.downsample)
         parts.append(report_plots.figure_svg(draw_event(picture, SMALLEST_DOT)))
     return "".join(parts)

@@ -35,8 +35,8 @@ def figure_svg(figure: Figure) -> str:
     """The <svg> element of a figure."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None}, dpi=110)
-    found = text.getvalue()
-    return found[found.index("<svg") :]
+    page = text.getvalue()
+    return page[page.index("<svg") :]
 
 
 def confusion(axes, table: EventTable):

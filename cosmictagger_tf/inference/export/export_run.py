@@ -7,56 +7,38 @@ from pathlib import Path
 import keras
 
 from cosmictagger_tf import execution
-from cosmictagger_tf.config import (
-    DataConfig,
-    ExecutionConfig,
-    ExportConfig,
-    NetworkConfig,
-    OutputConfig,
-    WeightsConfig,
-)
+from cosmictagger_tf.config import ExportConfig
 from cosmictagger_tf.config.quoting import readable
 from cosmictagger_tf.data.augmentation import knows_cathode
 from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import make_folder, replaced_file, tidy
 from cosmictagger_tf.inference.export.saved_model import GEOMETRY, ServedNetwork, export_saved_model
+from cosmictagger_tf.inference.inference_config import InferenceConfig
 from cosmictagger_tf.inference.model_loading import find_model
 from cosmictagger_tf.runs import RunFolder
 
 DEFAULT_NAMES = {"saved_model": "saved_model", "keras": "model.keras"}
 
 
-def export_run(
-    given: frozenset,
-    output: OutputConfig,
-    weights: WeightsConfig,
-    export: ExportConfig,
-    data: DataConfig,
-    network: NetworkConfig,
-    settings: ExecutionConfig,
-) -> Path:
+def export_run(export: ExportConfig, config: InferenceConfig) -> Path:
     """Exports; returns the folder or file.
-
-    Args:
-        given: names of the options that the user set.
-        output, weights, export, data, network, settings: the configs of those names.
 
     Raises:
         UserError: no such run, weights that do not fit, another Keras backend than TensorFlow's.
     """
     if keras.backend.backend() != "tensorflow":
         raise ConfigError(f"KERAS_BACKEND={keras.backend.backend()}: export needs the TensorFlow backend: unset it")
-    execution.prepare(replace(settings, precision="float32"))
-    folder = RunFolder(output)
-    if not export.export_dir and not weights.of_run:
+    execution.prepare(replace(config.execution, precision="float32"))
+    if not export.export_dir and not config.weights.of_run:
         raise ConfigError("--export_dir: say where to; these weights are of no run, in whose folder the model would be")
-    path = Path(export.export_dir) if export.export_dir else folder.path / DEFAULT_NAMES[export.export_format]
+    default = RunFolder(config.output).path / DEFAULT_NAMES[export.export_format]
+    path = Path(export.export_dir) if export.export_dir else default
     check_place(path, export.export_format)
-    trained = find_model(given, folder, data, network, weights)
-    shape = open_reader(trained.data).shape if data.file or data.synthetic else trained.image_shape
+    trained = find_model(config)
+    shape = open_reader(trained.data).shape if config.data.file or config.data.synthetic else trained.image_shape
     if shape is None:
-        raise ConfigError(f"--file: give a file of the images that the model is for: {trained.weights} says no size")
+        raise ConfigError(f"--file: give a file of the images that the model is for: {trained.weights} has no size")
     segmenter = trained.segmenter(shape)
     make_folder(path.parent, "export_dir")
     # What an export that was killed left beside it.
@@ -82,7 +64,7 @@ def export_run(
 def check_place(path: Path, export_format: str):
     """Raises ConfigError where an export would take the place of something else than an export, or cannot be loaded."""
     if not path.name:
-        raise ConfigError(f"--export_dir={path}: give a folder of its own, such as {path / 'model'}")
+        raise ConfigError(f"--export_dir={path}: give a folder for it alone, such as {path / 'model'}")
     if path.is_symlink():
         raise ConfigError(f"--export_dir={path}: is a symbolic link, which is not replaced; give another name")
     if export_format == "keras":

@@ -91,7 +91,7 @@ def export_saved_model(served: ServedNetwork, path: Path, record: dict):
     Args:
         served: what the signatures do.
         path: the folder.
-        record: what metadata.json says beside classes, geometry, signatures and versions.
+        record: what metadata.json has beside classes, geometry, signatures and versions.
     """
     archive = keras.export.ExportArchive()
     archive.track(served.segmenter.network)
@@ -173,11 +173,11 @@ def _signatures(served: ServedNetwork):
     views = [tf.TensorSpec((None, shape.height, shape.width, 1), tf.float32, name=f"plane{p}") for p in range(planes)]
     coordinates = tf.TensorSpec((None, planes, None, 2), tf.int32, name="coordinates")
     values = tf.TensorSpec((None, planes, None), tf.float32, name="values")
-    found = {
+    signatures = {
         "dense": (dense, [images]),
         "flat": (flat, [images]),
         "per_view": (per_view, views),
         "per_view_flat": (per_view_flat, views),
         "pixels": (pixels, [coordinates, values]),
     }
-    return {"serving_default": found[served.default], **found}
+    return {"serving_default": signatures[served.default], **signatures}

@@ -4,27 +4,19 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from cosmictagger_tf import execution
 from cosmictagger_tf.clean_stop import exit_on_signals
-from cosmictagger_tf.config import (
-    DataConfig,
-    ExecutionConfig,
-    NetworkConfig,
-    OutputConfig,
-    PredictConfig,
-    RanksConfig,
-    WeightsConfig,
-    with_changes,
-)
+from cosmictagger_tf.config import DataConfig, ExecutionConfig, PredictConfig, with_changes
 from cosmictagger_tf.data.dataset import FilesReader, Reader, expand, open_reader
 from cosmictagger_tf.data.pipeline import BatchStream
 from cosmictagger_tf.data.sampling import FILLER
 from cosmictagger_tf.errors import ConfigError, DataError
 from cosmictagger_tf.files import check_output, make_folder, sha256
-from cosmictagger_tf.inference.batches import prepared_batches
+from cosmictagger_tf.inference.inference_config import InferenceConfig
 from cosmictagger_tf.inference.model_loading import TrainedModel, agreed_model
 from cosmictagger_tf.inference.predict.scores_file import (
     SCORED,
@@ -37,7 +29,6 @@ from cosmictagger_tf.inference.predict.scores_file import (
 from cosmictagger_tf.inference.predict.waiting import signs_of_life, wait_for_parts
 from cosmictagger_tf.inference.progress import Progress
 from cosmictagger_tf.networks.predictor import PixelPredictor
-from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.text import counted
 from cosmictagger_tf.training.distributed.agreement import check_data, check_options, tell_devices
 from cosmictagger_tf.training.distributed.jobs import connect, run_as
@@ -45,68 +36,81 @@ from cosmictagger_tf.training.distributed.ranks import Ranks
 from cosmictagger_tf.training.evaluation import not_finite
 
 
-def predict_file(
-    given: frozenset,
-    predict: PredictConfig,
-    output: OutputConfig,
-    weights: WeightsConfig,
-    data: DataConfig,
-    network: NetworkConfig,
-    settings: ExecutionConfig,
-    distributed: RanksConfig | None = None,
-) -> int:
+def predict_file(predict: PredictConfig, config: InferenceConfig) -> int:
     """Writes the file of scores, going on with what an earlier, stopped call left; returns its number of events.
 
     Started by horovodrun or mpirun, each rank computes its share of the parts, and rank 0 joins them.
-
-    Args:
-        given: names of the options that the user set.
-        predict, output, weights, data, network, settings, distributed: the configs of those names.
 
     Raises:
         UserError: the file exists, there is no such run, the weights do not fit, an entry is bad.
     """
     path = Path(predict.output)
     work = WorkFolder(path)
-    producers = (predict.producer_neutrino_score, predict.producer_cosmic_score)
-    ranks = connect(distributed, lambda local_rank: execution.prepare(settings, local_rank))
+    ranks = connect(config.distributed, lambda local_rank: execution.prepare(config.execution, local_rank))
     with ExitStack() as held:
-
-        def begin(ranks: Ranks) -> tuple[FilesReader, list[str], DataConfig, PixelPredictor]:
-            # When all ranks have come out of this block, the folder is there.
-            with ranks.agreed():
-                check_options(ranks, predict, output, weights, data, network, settings)
-                check_place(path, predict.overwrite, data)
-                trained = agreed_model(ranks, given, RunFolder(output), data, network, weights)
-                # Labels are carried over as they are: a bad one is no reason not to predict.
-                reader = open_reader(with_changes(trained.data, producer_label=""))
-                assert isinstance(reader, FilesReader)
-                check_data(ranks, "file", reader)
-                tell_devices(ranks, ranks.teller(print))
-                copied = copied_products(reader, producers, ranks.teller(print))
-                segmenter = trained.segmenter(reader.shape, execution.compiles(settings), ranks)
-                if ranks.rank == 0:
-                    make_folder(path.parent, "output")
-                    held.enter_context(work.locked())
-                    work.begin(describe_work(reader, trained, settings))
-            held.enter_context(signs_of_life(work, ranks))
-            return reader, copied, trained.data, PixelPredictor(segmenter, execution.compiles(settings))
-
-        # Then the ranks part, and meet in the folder: one may need an hour longer than another.
-        reader, copied, data, predictor = run_as(ranks, begin)
+        # After it the ranks part, and meet in the folder: one may need an hour longer than another.
+        begun = run_as(ranks, lambda ranks: begin(ranks, predict, config, work, held))
+        reader, data = begun.reader, begun.data
         with exit_on_signals("" if ranks.rank else "the same command goes on from here"):
             parts = plan_parts(len(reader), data.minibatch_size)
             mine = parts[ranks.rank :: ranks.size]
             missing = [part for part in mine if not work.has(part)]
             report_resumption(mine, missing, ranks.teller(print))
-            predict_parts(reader, data, predictor, missing, work)
+            predict_parts(reader, data, begun.predictor, missing, work)
             if ranks.rank == 0:
                 wait_for_parts(work, parts, ranks.size)
                 joined = Progress(len(reader), "written")
-                join_parts(reader, work, parts, producers, copied, data, path, joined.advance)
+                join_parts(reader, work, parts, producers(predict), begun.copied, data, path, joined.advance)
                 work.remove()
     reader.close()
     return len(reader)
+
+
+class Prediction(NamedTuple):
+    """A prediction on one of its ranks, ready to compute.
+
+    Attributes:
+        reader: of the input, without its labels.
+        copied: names of the input's products that are carried over.
+        data: with the trained network's resolution.
+        predictor: the network.
+    """
+
+    reader: FilesReader
+    copied: list[str]
+    data: DataConfig
+    predictor: PixelPredictor
+
+
+def begin(ranks: Ranks, predict: PredictConfig, config: InferenceConfig, work: WorkFolder, held: ExitStack):
+    """The Prediction, when all ranks agree on it and the folder of its parts is there.
+
+    Args:
+        held: gets the folder's lock, on rank 0, and the signs of life.
+    """
+    xla = execution.compiles(config.execution)
+    with ranks.agreed():
+        check_options(ranks, predict, config.output, config.weights, config.data, config.network, config.execution)
+        check_place(work.output, predict.overwrite, config.data)
+        trained = agreed_model(ranks, config)
+        # Labels are carried over as they are: a bad one is no reason not to predict.
+        reader = open_reader(with_changes(trained.data, producer_label=""))
+        assert isinstance(reader, FilesReader)
+        check_data(ranks, "file", reader)
+        tell_devices(ranks, ranks.teller(print))
+        copied = copied_products(reader, producers(predict), ranks.teller(print))
+        segmenter = trained.segmenter(reader.shape, xla, ranks)
+        if ranks.rank == 0:
+            make_folder(work.output.parent, "output")
+            held.enter_context(work.locked())
+            work.begin(describe_work(reader, trained, config.execution))
+    held.enter_context(signs_of_life(work, ranks))
+    return Prediction(reader, copied, trained.data, PixelPredictor(segmenter, xla))
+
+
+def producers(predict: PredictConfig) -> tuple[str, str]:
+    """The producers of the scores, in the order of SCORED."""
+    return predict.producer_neutrino_score, predict.producer_cosmic_score
 
 
 def check_place(path: Path, overwrite: bool, data: DataConfig):
@@ -119,7 +123,7 @@ def check_place(path: Path, overwrite: bool, data: DataConfig):
     check_output(path, "output", overwrite)
 
 
-def describe_work(reader: FilesReader, trained: TrainedModel, settings: ExecutionConfig) -> dict:
+def describe_work(reader: FilesReader, trained: TrainedModel, config: ExecutionConfig) -> dict:
     """What the scores depend on: an earlier call's parts are used only where all of it is the same."""
     files = [(str(Path(part.path).resolve()), part.identity) for part in reader.parts]
     return {
@@ -129,13 +133,13 @@ def describe_work(reader: FilesReader, trained: TrainedModel, settings: Executio
         "network": trained.network.to_dict(),
         "weights": trained.checksum or sha256(trained.weights),
         "background_shift": trained.background_shift,
-        "execution": {"precision": settings.precision, "xla": execution.compiles(settings)},
+        "execution": {"precision": config.precision, "xla": execution.compiles(config)},
         "versions": execution.describe()["versions"],
     }
 
 
 def report_resumption(parts: list[Part], missing: list[Part], say=print):
-    """Says how much an earlier call left done, if any."""
+    """Reports how much an earlier call left done, if any."""
     total, left = (sum(part.last - part.first for part in some) for some in (parts, missing))
     if left < total:
         say(f"going on: {total - left} of {counted(total, 'event')} predicted before")
@@ -155,9 +159,9 @@ def predict_parts(
 
     progress = Progress(sum(part.last - part.first for part in parts), "predicted")
     stream = BatchStream(reader, data, size, entries, predictor.segmenter.prepare)
-    found = chain.from_iterable(score_events(predictor, stream, progress.advance))
+    scores = chain.from_iterable(score_events(predictor, stream, progress.advance))
     for part in parts:
-        work.save(part, [next(found) for _ in range(part.first, part.last)])
+        work.save(part, [next(scores) for _ in range(part.first, part.last)])
 
 
 def score_events(
@@ -168,7 +172,7 @@ def score_events(
     Raises:
         DataError: an event's scores are not finite.
     """
-    for batch in prepared_batches(stream):
+    for batch in stream.generate():
         scores = np.asarray(predictor.predict_on_batch(batch), np.float32)[..., SCORED]
         lengths = (np.asarray(batch["image_coordinates"])[..., 0] >= 0).sum(axis=-1)
         events = [

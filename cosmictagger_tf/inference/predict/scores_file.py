@@ -79,13 +79,13 @@ class WorkFolder:
         """Keeps what is in the folder if it is of the same work, as `record` describes it, or else clears it."""
         record = json.loads(json.dumps(record))
         try:
-            found = read_json(self.record_file)
+            before = read_json(self.record_file)
         except (FileNotFoundError, ValueError):
-            found = None
-        if found is not None and found != record:
-            changed = sorted(k for k in record.keys() | found.keys() if record.get(k) != found.get(k))
+            before = None
+        if before is not None and before != record:
+            changed = sorted(k for k in record.keys() | before.keys() if record.get(k) != before.get(k))
             say(f"begun anew: {', '.join(changed)} changed since {self.path} was begun")
-        if found != record:
+        if before != record:
             self.path.mkdir(parents=True, exist_ok=True)
             for left in self.path.iterdir():
                 if left.name != ".lock":
@@ -160,11 +160,11 @@ def join_parts(
                 for entry, scores in enumerate(work.load(part), start=part.first):
                     event = reader.read(entry)
                     spread = [
-                        at_stored_pixels(pixels, found, data.downsample, reader.shape)
-                        for pixels, found in zip(event.image, scores, strict=True)
+                        at_stored_pixels(pixels, listed_scores, data.downsample, reader.shape)
+                        for pixels, listed_scores in zip(event.image, scores, strict=True)
                     ]
                     planes = {
-                        producer: tuple(found[index] for found in spread) for index, producer in enumerate(producers)
+                        producer: tuple(plane[index] for plane in spread) for index, producer in enumerate(producers)
                     }
                     carried = products.read(entry)
                     meta = image_meta(carried.get(f"sparse2d_{data.producer_image}"))
@@ -196,7 +196,7 @@ def copied_products(reader: FilesReader, producers: tuple[str, str], say=print) 
     Args:
         reader: of the input.
         producers: of the scores.
-        say: is told what is left out for being empty.
+        say: takes a line of what is left out for being empty.
 
     Raises:
         DataError: a product cannot be carried over, or the files differ in them.

@@ -30,7 +30,7 @@ def say_aside(line: str):
 
 @contextlib.contextmanager
 def signs_of_life(work: WorkFolder, ranks: Ranks, say: Callable[[str], None] = say_aside) -> Iterator[None]:
-    """Within it each rank writes a file of its own anew, again and again, from a thread.
+    """Within it each rank rewrites its file, again and again, from a thread.
 
     Args:
         work: the folder of the parts.

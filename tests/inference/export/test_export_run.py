@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from cosmictagger_tf.config import DataConfig, NetworkConfig, OutputConfig, WeightsConfig
+from cosmictagger_tf.config import NetworkConfig, OutputConfig
 from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.larcv_h5 import LarcvFile
 from cosmictagger_tf.data.transforms import downsample_event
@@ -20,7 +20,6 @@ from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.inference.export.export_run import check_place
 from cosmictagger_tf.inference.export.saved_model import ServedNetwork, keep_others
 from cosmictagger_tf.networks.build import build_segmenter
-from cosmictagger_tf.runs import RunFolder
 from tests.commands import refusal, run_module
 
 SERVE = Path(__file__).parent / "serve.c"
@@ -53,11 +52,12 @@ def event(simulated_file):
 def expected(run, event):
     """float32 [planes, height, width, classes], by the package itself, and the images that it saw."""
     from cosmictagger_tf.inference.event_picture import predict_scores
+    from cosmictagger_tf.inference.inference_config import InferenceConfig
     from cosmictagger_tf.inference.model_loading import find_model
     from cosmictagger_tf.networks.predictor import Predictor
 
     where = OutputConfig(*(flag.partition("=")[2] for flag in run[:2]))
-    trained = find_model(frozenset(), RunFolder(where), DataConfig(), NetworkConfig(), WeightsConfig())
+    trained = find_model(InferenceConfig(where))
     small = downsample_event(event, trained.data.downsample)
     scores = predict_scores(Predictor(trained.segmenter(event.shape), xla=False), small)
     assert np.ptp(scores) > 1e-2

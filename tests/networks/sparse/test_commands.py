@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cosmictagger_tf.config import DataConfig, NetworkConfig, OutputConfig, WeightsConfig
+from cosmictagger_tf.config import DataConfig, OutputConfig
 from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.data.transforms import downsample_event
+from cosmictagger_tf.inference.inference_config import InferenceConfig
 from cosmictagger_tf.inference.model_loading import find_model
 from cosmictagger_tf.networks.predictor import Predictor
-from cosmictagger_tf.runs import RunFolder
 from tests.commands import TINY, checkpoint_arrays, run_module
 
 pytestmark = pytest.mark.slow
@@ -50,9 +50,7 @@ def test_evaluation_depends_neither_on_xla_nor_on_the_batch_size(folder, sample_
 def test_the_export_scores_bare_pixel_lists_and_dense_images_alike(folder, sample_file, tmp_path):
     run_module("export", f"--output_dir={folder}", "--run_id=straight", f"--export_dir={tmp_path}/model")
     loaded = tf.saved_model.load(tmp_path / "model")
-    trained = find_model(
-        frozenset(), RunFolder(OutputConfig(str(folder), "straight")), DataConfig(), NetworkConfig(), WeightsConfig()
-    )
+    trained = find_model(InferenceConfig(OutputConfig(str(folder), "straight")))
     reader = open_reader(DataConfig(file=(str(sample_file),)))
     events = [downsample_event(reader.read(entry), trained.data.downsample) for entry in (0, 1)]
     shape = events[0].shape

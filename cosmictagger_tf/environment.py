@@ -7,7 +7,6 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from importlib.util import find_spec
 
 from cosmictagger_tf.errors import ConfigError
 
@@ -67,8 +66,7 @@ def import_backend():
         with _quiet():
             import keras  # noqa: F401
 
-            # The networks run without it, on another backend.
-            if find_spec("tensorflow"):
+            if os.environ["KERAS_BACKEND"] == "tensorflow":
                 import tensorflow
 
                 tensorflow.config.list_physical_devices()

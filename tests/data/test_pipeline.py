@@ -7,7 +7,7 @@ from cosmictagger_tf.config import DataConfig
 from cosmictagger_tf.data.dataset import SyntheticReader
 from cosmictagger_tf.data.pipeline import evaluation_dataset, training_dataset
 from cosmictagger_tf.data.sampling import training_entries
-from cosmictagger_tf.detector import ImageShape
+from cosmictagger_tf.detector import PADDING_COORDINATE, ImageShape
 from cosmictagger_tf.errors import DataError
 
 CONFIG = DataConfig(synthetic=True, downsample=1, minibatch_size=4)
@@ -60,3 +60,15 @@ def test_the_users_error_comes_through(reader, monkeypatch):
     stream = evaluation_dataset(reader, CONFIG)
     with pytest.raises(DataError, match=r"x.h5, entry 5, plane 1: is broken"), stream.errors_reraised():
         list(stream.batches.as_numpy_iterator())
+
+
+def test_lists_are_as_long_as_the_longest_of_the_file_where_they_must_be_of_one_length(reader):
+    stream = training_dataset(reader, CONFIG, seed=3, steps=3)
+    stream.longest = 3000
+    plain = training_dataset(reader, CONFIG, seed=3, steps=3)
+    for batch, other in zip(stream.generate(), plain.generate(), strict=True):
+        length = other["image_values"].shape[2]
+        assert batch["image_values"].shape[2] == batch["labels"].shape[2] == batch["label_coordinates"].shape[2] == 4096
+        np.testing.assert_array_equal(batch["image_coordinates"][:, :, :length], other["image_coordinates"])
+        assert (batch["image_coordinates"][:, :, length:] == PADDING_COORDINATE).all()
+        assert not batch["image_values"][:, :, length:].any() and not batch["labels"][:, :, length:].any()

@@ -1,5 +1,6 @@
 """Two readers, one result: through h5py and through the larcv library; and downsampling as larcv3 does it."""
 
+import contextlib
 import sys
 import types
 from pathlib import Path
@@ -125,3 +126,12 @@ def test_brackets_are_a_pattern_or_a_part_of_a_name(tmp_path):
     assert expanded("set_[1].h5") == ["set_[1].h5"], "a file of that name"
     assert expanded("set_[12].h5") == ["set_1.h5"]
     assert expanded("run[1]/*.h5") == ["run[1]/a.h5", "run[1]/b.h5"]
+
+
+def test_the_most_voxels_are_those_of_the_longest_list(any_file):
+    with contextlib.closing(open_reader(DataConfig(file=(str(any_file),)))) as reader:
+        longest = max(len(plane) for i in range(len(reader)) for plane in reader.read(i).image + reader.read(i).label)
+        assert reader.most_voxels() == longest
+    with contextlib.closing(open_reader(DataConfig(file=(str(any_file),), first_entry=1, max_entries=1))) as one:
+        event = one.read(0)
+        assert one.most_voxels() == max(len(plane) for plane in event.image + event.label)

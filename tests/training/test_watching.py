@@ -24,10 +24,12 @@ from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.runs import flag_lines
 from cosmictagger_tf.train import GROUPS
 from cosmictagger_tf.training import tensorboard
+from cosmictagger_tf.training.callbacks import FiniteStop, StepCallback
+from cosmictagger_tf.training.distributed.ranks import Ranks
 from cosmictagger_tf.training.dry_run import layer_names, network_table
 from cosmictagger_tf.training.pictures import charge_picture, class_picture
 from cosmictagger_tf.training.recorders import SHOWN, CsvHistory, Terminal
-from cosmictagger_tf.training.speed import Progress
+from cosmictagger_tf.training.speed import Progress, is_due
 from cosmictagger_tf.training.step_cost import step_cost
 from tests.commands import ROOT, TINY, refusal, run_module
 from tests.training.small import make_batches, make_model
@@ -334,3 +336,52 @@ def test_steps_at_a_stretch_make_the_same_weights(sample_file, tmp_path):
             states.append({name.split()[0]: arrays[name] for name in arrays.files})
     for name, array in states[0].items():
         np.testing.assert_allclose(array, states[1][name], rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+class CountingModel:
+    """Counts how often its state is asked for."""
+
+    exchange = None
+
+    def __init__(self):
+        self.synced = 0
+
+    def sync(self):
+        self.synced += 1
+
+
+class DueAtFive(StepCallback):
+    acted = 0
+
+    def due(self, before, step):
+        return is_due(5, before, step)
+
+    def act(self, step):
+        self.acted += 1
+
+
+def test_nothing_reads_the_model_between_the_steps_that_are_due(monkeypatch):
+    """On JAX, where a look brings the whole state to the variables."""
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    model, progress = CountingModel(), Progress(0, 20)
+    due = DueAtFive(progress)
+    stop = FiniteStop(progress, lambda step: [], Ranks(), [due])
+    for callback in (stop, due):
+        callback.set_model(model)
+    monkeypatch.setattr(stop, "look", lambda: model.sync())
+    for batch in range(20):
+        for callback in (stop, due):
+            callback.on_train_batch_end(batch, {"loss": 1.0})
+    assert due.acted == 4 and model.synced == 2 * due.acted
+    stop.on_train_batch_end(20, {"loss": 1.0})
+    assert model.synced == 8
+    # A loss that is not finite is a reason to look, at any step; the guard has seen it, or nothing would be wrong.
+    monkeypatch.setattr(stop, "stop", lambda step: None)
+    stop.on_train_batch_end(21, {"loss": np.nan})
+    assert model.synced == 9
+
+
+def test_the_logs_of_a_step_are_its_loss_alone():
+    model, (batch,) = make_model(), make_batches(1, 2)
+    logs = model.train_on_batch(batch, return_dict=True)
+    assert list(logs) == ["loss"] and np.isfinite(logs["loss"])

@@ -215,6 +215,8 @@ class CheckpointStore:
             say(f"set aside: {path}")
         self.remember_best(manifest)
         say(f"resumed from {self.path(step)}")
+        if manifest["format"] == BY_PLACE:
+            say("it is of an older version: the first record counts the steps from here on alone")
         return manifest
 
     def set_aside_after(self, step: int) -> list[Path]:

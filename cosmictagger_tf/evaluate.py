@@ -21,7 +21,7 @@ DESCRIPTION = """
 Runs a trained network over every event of --file, in file order, and prints its metrics per plane and averaged, with
 95 % intervals: the mean over events (the paper's headline) and pooled over the set. Architecture, downsampling and
 producers are the run's own. Writes evaluation.html (plots, best and worst events; opens without a network),
-evaluation.json (every number) and evaluation.csv (a line an event) into the run's folder, or where --report says.
+evaluation.json (every number) and evaluation.csv (a line an event) into the run's folder, or to --report.
 """
 EXAMPLES = """
 python -m cosmictagger_tf.evaluate --run_id=first --file=test.h5

@@ -106,8 +106,8 @@ def take_picture(title: str, event: Event, predictor: Predictor | None, downsamp
     """
     small = downsample_event(event, downsample)
     scores = predict_scores(predictor, small) if predictor else None
-    for plane, there in enumerate(scores if scores is not None else ()):
-        if wrong := int((~np.isfinite(there)).any(axis=-1).sum()):
+    for plane, values in enumerate(scores if scores is not None else ()):
+        if wrong := int((~np.isfinite(values)).any(axis=-1).sum()):
             raise DataError(title, not_finite(wrong), plane=plane)
     planes = tuple(
         _plane(small, plane, scores[plane] if scores is not None else None) for plane in range(event.shape.planes)

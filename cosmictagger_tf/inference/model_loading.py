@@ -184,8 +184,8 @@ def find_checkpoint(store: CheckpointStore, wanted: int, say=print) -> dict:
     """
     if wanted >= 0:
         if wanted not in store.steps():
-            there = ", ".join(map(str, store.steps())) or "none"
-            raise CheckpointError(f"--checkpoint_step={wanted}: {store.folder} has the steps {there}")
+            steps = ", ".join(map(str, store.steps())) or "none"
+            raise CheckpointError(f"--checkpoint_step={wanted}: {store.folder} has the steps {steps}")
         return store.verify(wanted)
     if wanted == BEST:
         best = store.best()

@@ -67,9 +67,9 @@ def details_of(batch: dict, scores: np.ndarray, downsample: int, histogram: Scor
     for i, event in enumerate(events):
         for plane in range(planes):
             real = coordinates[event, plane, :, 0] != PADDING_COORDINATE
-            here = scores[event, plane][real]
-            histogram.fill(plane, here[:, NEUTRINO], labels[event, plane][real])
-            chosen = np.argmax(here, axis=-1) == NEUTRINO
+            listed = scores[event, plane][real]
+            histogram.fill(plane, listed[:, NEUTRINO], labels[event, plane][real])
+            chosen = np.argmax(listed, axis=-1) == NEUTRINO
             # The middle of a block of 2**downsample rows.
             rows = (coordinates[event, plane, real, 0][chosen] + 0.5) * 2**downsample - 0.5
             details.neutrino_pixels[i, plane] = len(rows)

@@ -137,7 +137,7 @@ def evaluate_events(
         tables.append(evaluator.table_of(results, batch))
         bad.watch(stream.met(len(tables)) + unscored)
         details.append(details_of(batch, np.asarray(results["pixel_scores"]), data.downsample, histogram))
-        # Rank 0 speaks for all: they get on at the same pace.
+        # Rank 0 shows it for all: they advance at the same pace.
         if ranks.rank == 0:
             progress.advance(len(tables[-1].entries) * ranks.size)
     bad.count(stream.met() + unscored)

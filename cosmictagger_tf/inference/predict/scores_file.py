@@ -207,12 +207,14 @@ def copied_products(reader: FilesReader, producers: tuple[str, str], say=print) 
         path = part.path
         with contextlib.closing(ProductFile(path, without=without, same_as=part.identity)) as file:
             file.check()
-            here = {name: [table.dtype for tables in parts for table in tables] for name, parts in file.tables.items()}
+            dtypes = {
+                name: [table.dtype for tables in parts for table in tables] for name, parts in file.tables.items()
+            }
         if file.empty:
             say(f"left out: {path}: nothing but its group is there of {listed(file.empty)}")
-        first = first or here
-        for name in sorted(first.keys() | here.keys()):
-            if first.get(name) != here.get(name):
-                how = "lacks" if name not in here else "has" if name not in first else "has other columns in"
+        first = first or dtypes
+        for name in sorted(first.keys() | dtypes.keys()):
+            if first.get(name) != dtypes.get(name):
+                how = "lacks" if name not in dtypes else "has" if name not in first else "has other columns in"
                 raise DataError(path, f"{how} the product {name}, unlike {reader.files[0]}: predict such files apart")
     return sorted(first)

@@ -55,13 +55,13 @@ def signs_of_life(work: WorkFolder, ranks: Ranks, say: Callable[[str], None] = s
 
     def watch():
         before: dict[int, str] = {}
-        told: set[int] = set()
+        named: set[int] = set()
         while not stopping.wait(PAUSE):
             now = {rank: _sign(work, rank) for rank in range(1, ranks.size)}
             still = {rank for rank, sign in now.items() if sign and sign == before.get(rank)}
-            for rank in sorted(still - told):
+            for rank in sorted(still - named):
                 say(f"rank {rank} has given no sign of life for {PAUSE:.0f} s")
-            before, told = now, still
+            before, named = now, still
 
     threads = [threading.Thread(target=job, daemon=True) for job in (live, *([] if ranks.rank else [watch]))]
     for thread in threads:

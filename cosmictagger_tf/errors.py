@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-# These say nothing of the machine: they come of a wrong argument, such as an address in a broken file.
+# These are not about the machine: they come from a wrong argument, such as an address in a broken file.
 _OURS = {0, errno.ENOENT, errno.EBADF, errno.EINVAL, errno.EOVERFLOW, errno.EPIPE}
-# What TensorFlow and HDF5 say in the text of exceptions of their own.
+# What TensorFlow and HDF5 write in the text of exceptions of their own.
 _IN_TEXT = [
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE),
     *(errno.EMFILE, errno.ENFILE, errno.ENXIO, errno.ENAMETOOLONG),
@@ -20,7 +20,7 @@ class UserError(Exception):
     """A mistake in what the user gave. The commands print its one line and exit with its status, without a traceback.
 
     Attributes:
-        settled: whether the ranks of the job know of it, and this one is to say it.
+        settled: whether the ranks of the job know of it, and this one is to report it.
     """
 
     exit_status = 2
@@ -34,7 +34,7 @@ class RankLost(UserError):
 
 
 class StoppedElsewhere(UserError):
-    """This rank stops because another one did, which itself says why: nothing is printed for this one."""
+    """This rank stops because another one did, which itself gives the reason: nothing is printed for this one."""
 
 
 class ConfigError(UserError):
@@ -78,7 +78,7 @@ class DataError(UserError):
 
 
 class MissingPackageError(UserError):
-    """An optional package is not installed. The message says what it is for and how to install it."""
+    """An optional package is not installed. The message tells what it is for and how to install it."""
 
     def __init__(self, package: str, purpose: str, command: str):
         super().__init__(f"{purpose} needs the package {package}, which is not installed: run `{command}`")

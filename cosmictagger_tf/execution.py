@@ -22,7 +22,7 @@ def prepare(config: ExecutionConfig, local_rank: int | None = None):
     if config.deterministic and keras.backend.backend() == "jax":
         # Read when JAX first computes.
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
-    # Keras's own defaults, whatever the user's keras.json says: results must not depend on it.
+    # Keras's own defaults, whatever is in the user's keras.json: results must not depend on it.
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)
     keras.config.set_image_data_format("channels_last")
@@ -85,7 +85,7 @@ def _prepare_torch(config):
 
 
 def compiles(config: ExecutionConfig) -> bool:
-    """Whether steps are compiled as a whole: on JAX always, with PyTorch never, on TensorFlow as the options say."""
+    """Whether steps are compiled as a whole: on JAX always, with PyTorch never, on TensorFlow as the options ask."""
     import keras
 
     backend = keras.backend.backend()

@@ -176,7 +176,7 @@ def locked(folder: Path, busy: str, say=print) -> Iterator[bool]:
         say: is told where the file system has no locks.
 
     Raises:
-        ConfigError: another process has the lock; the message says which.
+        ConfigError: another process has the lock; the message names it.
     """
     until = time.monotonic() + PATIENCE
     while True:

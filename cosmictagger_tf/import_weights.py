@@ -8,8 +8,8 @@ from cosmictagger_tf.config import RUN, DataConfig, ImportConfig, NetworkConfig,
 DESCRIPTION = """
 Turns the weights of the reference's PyTorch network into a run folder, <output_dir>/<run_id>, which evaluate, display
 and export take like any other, and from which train goes on (--init_from). The architecture is what the
-flags say; every tensor that does not fit it is named. Data flags record what the network was trained on: downsample and
-producers. .ckpt and .pt files need the package torch and are read as plain tensors only; .npz files do not.
+flags give; every tensor that does not fit it is named. Data flags record what the network was trained on: downsample
+and producers. .ckpt and .pt files need the package torch and are read as plain tensors only; .npz files do not.
 """
 EXAMPLES = """
 python -m cosmictagger_tf.import_weights --from=uresnet.ckpt --flagfile=flags/networks/uresnet.flags --run_id=moved
@@ -20,7 +20,7 @@ GROUPS = (ImportConfig, OutputConfig, NetworkConfig, DataConfig)
 
 
 def main(source, output, network, data) -> None:
-    """Imports and says what can be done with it."""
+    """Imports and prints what can be done with it."""
     from cosmictagger_tf.training.checkpoints.importing import import_run
 
     print(f"imported into {import_run(source, output, network, data)}")

@@ -1,4 +1,4 @@
-"""A run's folder: what is in it, and what it says of itself."""
+"""A run's folder: what is in it, and what it records of itself."""
 
 import contextlib
 import json
@@ -32,7 +32,7 @@ FIXED = {
     "execution": {"seed", "precision"},
     "optimizer": {"optimizer", "gradient_accumulation", "ema_momentum", "freeze"},
 }
-# What run.json says beside the options, and a resumed run must keep: it decides which events are seen, in which order.
+# What run.json has beside the options, and a resumed run must keep: it decides which events are seen, in which order.
 FIXED_FACTS = ("events", "events_checksum", "image_shape")
 FACT_NAMES = {
     "events_checksum": "the events, by their checksum",
@@ -58,7 +58,7 @@ class RunFolder:
     checkpoints/   see training/checkpoints/store.py
     logs/          TensorBoard: train and validation
     history.csv    one line a record, train and validation
-    .lock          locked while a process trains; says which
+    .lock          locked while a process trains; names it
     """
 
     def __init__(self, output: OutputConfig):
@@ -83,7 +83,7 @@ class RunFolder:
             say: is told where the file system has no locks.
 
         Raises:
-            ConfigError: another process has the lock; the message says which.
+            ConfigError: another process has the lock; the message names it.
         """
         with locked(self.path, "trains in it: wait, or use another --run_id", say) as alone:
             tidy(self.path, (self.record_file.name, self.flagfile.name, self.history.name), shared=not alone)
@@ -104,7 +104,7 @@ class RunFolder:
 
     @property
     def image_shape(self) -> ImageShape | None:
-        """The full-resolution shape of the images that it was trained on; None where an older version did not say."""
+        """The full-resolution shape of the images that it was trained on; None where an older version recorded none."""
         return shape_in(self.record() or {})
 
     def config(self, kind: type[AnyConfig]) -> AnyConfig:
@@ -160,7 +160,7 @@ def _differences(old: dict, new: dict) -> Iterator[tuple[str, Any, Any]]:
 
 
 def shape_in(record: dict) -> ImageShape | None:
-    """The shape that a record of a run says its images have; None where it says none."""
+    """The shape of the images in the record of a run; None where it has none."""
     return ImageShape(*record["image_shape"]) if "image_shape" in record else None
 
 

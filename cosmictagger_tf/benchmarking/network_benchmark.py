@@ -32,7 +32,7 @@ WARM = 4
 
 
 class Records:
-    """Says each result as a line of a table, and keeps it for the file.
+    """Prints each result as a line of a table, and keeps it for the file.
 
     Args:
         say: gets the lines.
@@ -75,7 +75,7 @@ def measure(
     execution: ExecutionConfig,
     say=print,
 ) -> dict:
-    """Measures the network on the first event of the data; says each line.
+    """Measures the network on the first event of the data; prints each line.
 
     Returns:
         What json can write: machine, limits, configuration, and the rows.

@@ -16,7 +16,7 @@ from cosmictagger_tf.training.step_cost import step_cost
 def scaling_table(
     scaling: ScalingConfig, network: NetworkConfig, data: DataConfig, distributed: DistributedConfig
 ) -> str:
-    """What the model says, a line for each number of ranks.
+    """The table, a line for each number of ranks.
 
     Args:
         scaling: device and connection; where it has no step_seconds, the network's convolutions are counted.

@@ -14,8 +14,8 @@ from cosmictagger_tf.environment import discard_output, ignore_settings, import_
 from cosmictagger_tf.errors import StoppedElsewhere, UserError, system_reason
 from cosmictagger_tf.launch import launched
 
-# Seconds that a rank waits before it says what another one may say, or ends because of that: launchers kill the others
-# at the first end.
+# Seconds that a rank waits before it reports what another one may report, or ends because of that: launchers kill the
+# others at the first end.
 HEAD_START = 8.0
 
 
@@ -67,7 +67,7 @@ def run_command(
         return status
     except UserError as error:
         speaks = not isinstance(error, StoppedElsewhere)
-        # What is wrong is mostly wrong on every rank: unless they have settled who says it, rank 0 does.
+        # What is wrong is mostly wrong on every rank: unless they have settled who reports it, rank 0 does.
         if not speaks or (launched().rank and not error.settled):
             time.sleep(HEAD_START)
         if speaks:

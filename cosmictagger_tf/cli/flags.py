@@ -28,7 +28,7 @@ class HelpRequested(Exception):
 
 
 class Parsed(NamedTuple):
-    """What a command line says.
+    """What a command line asks for.
 
     Attributes:
         configs: one config of each class that the command named, in its order.

@@ -25,7 +25,7 @@ class WeightsConfig(Config):
     weights_location: str = option(
         "",
         "a Keras .weights.h5 file to use instead of a run's checkpoint; of the architecture that the network flags and "
-        "--downsample say, or, without a network flag, of the run that --run_id names",
+        "--downsample give, or, without a network flag, of the run that --run_id names",
         path=True,
     )
     background_shift: float = option(

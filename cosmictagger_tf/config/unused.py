@@ -1,6 +1,6 @@
 """Options that are accepted and do nothing, because of the command or of other options: which, and why.
 
-A rule names options, and says when they do nothing. What contradicts itself is refused by the configs.
+A rule names options, and when they do nothing. What contradicts itself is refused by the configs.
 """
 
 from collections.abc import Callable, Iterable
@@ -47,7 +47,7 @@ ARCHITECTURE = (
     Rule("filter_size_deepest", "--blocks_deepest_layer=0", lambda o: not o.blocks_deepest_layer),
     Rule("deepest_3d", "--conv_mode=2D", lambda o: o.conv_mode == "2D"),
     Rule("deepest_3d", "--block_concat keeps the planes apart", lambda o: o.conv_mode != "2D" and o.block_concat),
-    Rule("blocks_per_layer", "--blocks_by_level says it for each", lambda o: o.blocks_by_level),
+    Rule("blocks_per_layer", "--blocks_by_level gives it for each", lambda o: o.blocks_by_level),
     Rule("norm_statistics", "is for --normalization=batch", lambda o: o.normalization != "batch"),
 )
 UPDATE_RULE = (
@@ -113,7 +113,7 @@ TRAINED = (
     Rule("checkpoint_step", "--weights_location names the weights", lambda o: o.weights_location),
     Rule(
         "output_dir run_id",
-        "--weights_location and the network's flags say all",
+        "--weights_location and the network's flags give all",
         lambda o: o.weights_location and o.explicit.keys() & {f.name for f in fields(NetworkConfig)},
     ),
 )
@@ -158,7 +158,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         *UPDATE_RULE,
         BACKEND,
         XLA,
-        Rule("minibatch_size", "--batch_sizes says it"),
+        Rule("minibatch_size", "--batch_sizes gives it"),
         Rule(f"lr_schedule freeze {' '.join(rule.names for rule in SCHEDULE)}", "the step is timed as it begins"),
         Rule("most_trained_sites", "is for --sites", lambda o: not o.sites),
         Rule("dense_downsample", "is for --dense_modes", lambda o: not o.dense_modes),
@@ -167,7 +167,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         *ARCHITECTURE,
         Rule("file synthetic reader producer_image producer_label first_entry max_entries", "nothing is read"),
         Rule("distributed num_groups sync_batch_norm lr_scaling lr_scaling_epochs", "nothing is trained"),
-        Rule("minibatch_size device_tflops", "--step_seconds says it", lambda o: o.step_seconds),
+        Rule("minibatch_size device_tflops", "--step_seconds gives it", lambda o: o.step_seconds),
     ),
     "import_weights": (
         *ARCHITECTURE,

@@ -139,7 +139,7 @@ class TreeIndex:
 
 
 def _tree_address(descriptor, dataset) -> int:
-    # The layout message of the dataset's object header says where the tree is.
+    # The layout message of the dataset's object header tells where the tree is.
     creation = dataset.file.id.get_create_plist()
     if creation.get_sizes() != (8, 8) or dataset.file.userblock_size:
         raise ValueError("addresses of another kind")

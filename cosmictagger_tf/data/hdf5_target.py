@@ -81,7 +81,7 @@ class Hdf5Target(io.RawIOBase):
         return size
 
     def close(self):
-        """Closes the file; raises what writing met, or what the system says now."""
+        """Closes the file; raises what writing met, or what the system reports now."""
         if not self.closed:
             super().close()
             os.close(self.descriptor)

@@ -1,7 +1,7 @@
 """larcv3 files read through h5py and tables.py.
 
 Opening a file reads the first row of a few tables; an entry's rows are looked up when it is read, so that neither the
-time to open a file nor the memory grows with its length. Nothing that the file says is believed unchecked.
+time to open a file nor the memory grows with its length. Nothing in the file is believed unchecked.
 """
 
 from collections.abc import Iterator

@@ -4,7 +4,7 @@ The library trusts its input. Of version 3.5.1 it was found, in its source and b
 file leaves its global lock held, and whatever comes next waits for ever; where HDF5 cannot read voxels it returns
 what memory held; an event without planes shows those of the event before; where image_meta has a row that is not valid
 it closes the file; the planes' voxels are taken to lie one
-after the other, whatever voxel_extents say; group names are copied into 128 bytes. So the tables that describe
+after the other, whatever voxel_extents hold; group names are copied into 128 bytes. So the tables that describe
 an entry are first checked by larcv_h5, and the voxels that the library returns are checked as those read there.
 """
 
@@ -237,7 +237,7 @@ class LarcvLibraryFile:
                 failed = True
                 self._give_up()
         if failed:
-            # larcv_h5 says what is wrong, where it meets the same.
+            # larcv_h5 reports what is wrong, where it meets the same.
             product.read(entry, self.shape)
             again = "give the command again, or use --reader=h5py"
             raise ReadError(f"{self.path}: cannot be read by the larcv library, whose HDF5 met an error: {again}")

@@ -28,7 +28,7 @@ _local = threading.local()
 # What h5py raises for a broken file, by what is broken: nothing of it is an error of this package.
 BROKEN = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, AttributeError, NotImplementedError)
 CHANGED = "was replaced or written to while this command read it: nothing is made of two files; give the command again"
-# What the system says of a lock that another process holds.
+# What the system reports of a lock that another process holds.
 LOCK_HELD = (errno.EAGAIN, errno.EACCES)
 # Bytes of inflated chunks that a table keeps: those of the longest one, voxels aside, of 43,000 events.
 MOST_KEPT = 16 << 20
@@ -291,7 +291,7 @@ class Table:
 
 
 def _unpack_mixed(packed, places, out):
-    # HDF5 stores a chunk as it is, and says so in its mask, where compressing would make it longer.
+    # HDF5 stores a chunk as it is, and marks it in its mask, where compressing would make it longer.
     start = 0
     for row, place in zip(out, places, strict=True):
         stored = packed[start : start + place.size]

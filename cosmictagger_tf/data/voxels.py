@@ -1,7 +1,7 @@
 """The voxels of an entry as the planes' pixels, and the quick way to them.
 
-Every voxel is checked. loops.c does it in the pass that splits the voxels into columns, and says no more than whether
-all is well; where it is not, or loops.c was not compiled, larcv_h5.py checks with NumPy and names the fault.
+Every voxel is checked. loops.c does it in the pass that splits the voxels into columns, and reports only whether all is
+well; where it is not, or loops.c was not compiled, larcv_h5.py checks with NumPy and names the fault.
 """
 
 import ctypes

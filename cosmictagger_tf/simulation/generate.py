@@ -118,7 +118,7 @@ def _end_with_parent():
 
 
 def report(done: int, total: int, seconds: float, say):
-    """Says how far the simulation is, every 50 events and at the end."""
+    """Reports how far the simulation is, every 50 events and at the end."""
     if done % 50 == 0 or done == total:
         rate = done / seconds
         say(f"simulated {done}/{counted(total, 'event')}  {rate:.1f} events/s  {(total - done) / rate:.0f} s left")

@@ -95,7 +95,7 @@ class FiniteStop(keras.callbacks.Callback):
     Args:
         progress: see Progress.
         events: function giving the names of this rank's events in a step, counted from 0.
-        ranks: stop together; those with the fault say which it is.
+        ranks: stop together; those with the fault report it.
         callbacks: those after it: before one of them reads the model it looks, on JAX too.
     """
 
@@ -210,7 +210,7 @@ class Checkpoints(StepCallback):
         progress: see Progress.
         store: where to.
         every: steps between two checkpoints.
-        record: what the manifests say of the run.
+        record: what the manifests hold of the run.
         ranks: rank 0 of these writes.
         skipped: its bad events are part of the manifests.
     """

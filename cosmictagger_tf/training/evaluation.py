@@ -39,7 +39,7 @@ class EventTable:
     def absent(self) -> dict[str, list[int]]:
         """The classes that the truth of the whole set lacks on some planes, and those planes.
 
-        The metrics of such a class are what 0 / 0 counts there, and say nothing of the network.
+        The metrics of such a class are what 0 / 0 counts there, and mean nothing for the network.
         """
         there = self.counts.sum(axis=(0, 3)) > 0
         planes = {name: np.flatnonzero(~there[:, c]).tolist() for c, name in enumerate(CLASS_NAMES)}
@@ -50,7 +50,7 @@ class EventTable:
         lines = []
         for name, planes in self.absent().items():
             where = "" if len(planes) == self.counts.shape[1] else f" of plane {', '.join(map(str, planes))}"
-            lines.append(f"no {name} pixel in the truth{where}: its metrics there say nothing of the network")
+            lines.append(f"no {name} pixel in the truth{where}: its metrics there mean nothing")
         return lines
 
 

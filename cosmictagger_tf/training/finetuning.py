@@ -84,7 +84,7 @@ class Origin(NamedTuple):
 
 
 def origin_of(source: str | Path) -> Origin | None:
-    """The run, or the network that comes with the package, that weights are of; None where nothing says it.
+    """The run, or the network that comes with the package, that weights are of; None where that is not known.
 
     Args:
         source: see find_weights.
@@ -106,7 +106,7 @@ def origin_of(source: str | Path) -> Origin | None:
 
 @contextlib.contextmanager
 def misfits_explained(source: str | Path, asked: NetworkConfig, shape: ImageShape) -> Iterator[None]:
-    """Around the loading of weights: says why they do not fit.
+    """Around the loading of weights: tells why they do not fit.
 
     Args:
         source: see find_weights.

@@ -54,7 +54,7 @@ class RunConfig:
         return {name: config for name, config in self.sections.items() if name != "output"}
 
     def manifest(self, ranks: int) -> dict:
-        """What a checkpoint's manifest says of the run: the configs, the number of ranks, versions and machine."""
+        """What a checkpoint's manifest records of the run: the configs, the number of ranks, versions and machine."""
         record = {"config": {name: config.to_dict() for name, config in self.sections.items()}, "ranks": ranks}
         return record | execution.describe()
 
@@ -77,7 +77,7 @@ class TrainingResult:
 
 
 def facts_of(reader: Reader, aux_reader: Reader | None = None, ranks: int = 1) -> dict:
-    """What run.json says of the data and the ranks beside the configs."""
+    """What run.json records of the data and the ranks beside the configs."""
     facts = {"events": len(reader), "events_checksum": reader.checksum(), "ranks": ranks}
     facts |= {"image_shape": list(astuple(reader.shape)), "backend": keras.backend.backend()}
     return facts | ({"validation_checksum": aux_reader.checksum()} if aux_reader else {})
@@ -110,7 +110,7 @@ def say_unused(config: RunConfig, start: int, total: int, resumed: bool, ranks: 
 
 
 def say_augmentation(config: RunConfig, shape: ImageShape, say):
-    """Says what --augment leaves out of images that are not SBND's."""
+    """Reports what --augment leaves out of images that are not SBND's."""
     if config.train.augment and not knows_cathode(shape):
         said = f"where the cathode is in {shape} is not known, as it is of SBND's {ImageShape()}"
         say(f"--augment: gains and noise, without mirror and shift: {said}")

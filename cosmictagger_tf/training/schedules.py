@@ -15,7 +15,7 @@ from cosmictagger_tf.config import OptimizerConfig
 class Flat(keras.optimizers.schedules.LearningRateSchedule):
     """The same rate always.
 
-    A schedule and not a Keras variable: a variable would be restored from a checkpoint, over what the flags say.
+    A schedule and not a Keras variable: a variable would be restored from a checkpoint, over what the flags ask for.
 
     Args:
         rate: the learning rate.

@@ -123,8 +123,10 @@ def test_options_with_an_effect_are_not(command, flags):
 def test_what_is_known_only_when_a_training_begins():
     assert "--init_from, --init_new_layers (" in unused("train", "--init_from=a", "--init_new_layers", resumed=True)
     assert "--profile (" in unused("train", "--profile=1,2", start=2)
-    assert "--summary_image_iteration (JAX" in unused("train", "--summary_image_iteration=5", backend="jax")
-    assert "--deterministic (" in unused("predict", "--deterministic", backend="jax")
+    assert unused("train", "--summary_image_iteration=5", backend="jax") is None
+    assert unused("predict", "--deterministic", backend="jax") is None
+    assert "--intra_op_parallelism_threads (JAX" in unused("predict", "--intra_op_parallelism_threads=2", backend="jax")
+    assert "--xla (PyTorch" in unused("train", "--xla", backend="torch")
     assert unused("train", "--num_groups=2", "--gradient_compression=float16", many_ranks=True) is None
     assert "--lr_scaling_epochs (" in unused("train", "--lr_scaling_epochs=2", many_ranks=True)
     assert "--xla (" in unused("train", "--xla", "--sync_batch_norm", many_ranks=True)

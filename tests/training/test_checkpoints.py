@@ -214,7 +214,7 @@ def change_manifest(folder, changes):
     ("changes", "said"),
     [
         ({"format": 99}, "format 99 is of another version of cosmictagger_tf, this one reads 1 and 2"),
-        ({"step": 31}, "manifest.json is altered: it says step 31"),
+        ({"step": 31}, "manifest.json is altered: it has step 31"),
         ({"architecture": {"blocks_final": 5, "bias": True}}, r"another architecture \(--blocks_final: 5, not 1\)"),
         ({"sha256": {"../../secret": "0"}}, "network.weights.h5 is missing, cut short or altered"),
         ({"sha256": 5}, "manifest.json is missing or broken"),

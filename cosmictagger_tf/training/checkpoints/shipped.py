@@ -1,4 +1,4 @@
-"""Trained networks that come with the package: weights/<name>.weights.h5, and what <name>.json says of them.
+"""Trained networks that come with the package: weights/<name>.weights.h5, described in <name>.json.
 
 How each was trained, on what, and what it reaches: docs/model_card.md. `scripts/ship_weights` writes them.
 """
@@ -68,7 +68,7 @@ def ship(folder: RunFolder, step: int, name: str, background_shift: float = 0.0,
     store.verify(step)
     record = folder.record() or {}
     config = {section: record["config"][section] for section in SECTIONS.values()}
-    # The names of the files say what they were; where they lay is nobody's concern.
+    # The names of the files tell what they were; where they lay is nobody's concern.
     config["data"]["file"] = [Path(path).name for path in config["data"]["file"]]
     into.mkdir(exist_ok=True)
     with replaced_file(into / f"{name}.weights.h5") as beside:

@@ -71,7 +71,7 @@ class CheckpointStore:
             step: training steps done.
             network: its weights are saved.
             state: the other Keras variables, by names that are the same at every start.
-            record: what the manifest says beside the checksums (JSON values).
+            record: what the manifest holds beside the checksums (JSON values).
             averaged: optional context manager, in which the network holds the weights to save; the state is saved
                 outside it.
 
@@ -125,7 +125,7 @@ class CheckpointStore:
         self._drop_old()
 
     def remember_best(self, manifest: dict):
-        """Names a checkpoint the best where its manifest says so, and the process ended before best.json did."""
+        """Names a checkpoint the best where its manifest does, and the process ended before best.json did."""
         best = self.best()
         if manifest.get("best") and (best is None or best["step"] < manifest["step"]):
             self.mark_best(manifest["step"], manifest["best"])
@@ -156,10 +156,10 @@ class CheckpointStore:
             )
         if manifest.get("step") != step:
             raise CheckpointError(
-                f"checkpoint {folder}: {MANIFEST_FILE} is altered: it says step {manifest.get('step')}"
+                f"checkpoint {folder}: {MANIFEST_FILE} is altered: it has step {manifest.get('step')}"
             )
         ours, theirs = self.architecture or {}, manifest.get("architecture")
-        # What the checkpoint does not say is an option younger than it; loading refuses weights that do not fit.
+        # What the checkpoint does not record is an option younger than it; loading refuses weights that do not fit.
         known = [name for name in ours if name in theirs] if isinstance(theirs, dict) else []
         names = [name for name in known if theirs[name] != ours[name]]
         if names:

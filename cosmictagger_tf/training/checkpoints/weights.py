@@ -13,7 +13,7 @@ from cosmictagger_tf.text import counted
 
 
 class CheckpointError(UserError):
-    """A checkpoint cannot be used; the message names it and says why."""
+    """A checkpoint cannot be used; the message names it and the reason."""
 
 
 class WeightsDoNotFit(CheckpointError):

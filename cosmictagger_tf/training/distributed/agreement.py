@@ -51,7 +51,7 @@ def check_data(ranks: Ranks, flag: str, reader: Reader):
 
 
 def tell_devices(ranks: Ranks, say: Callable[[str], None]):
-    """Says where some ranks compute on other devices than the others: all wait for the slowest."""
+    """Reports where some ranks compute on other devices than the others: all wait for the slowest."""
     holders: dict[str, list[str]] = {}
     for rank, names in enumerate(ranks.gather(execution.accelerators())):
         holders.setdefault(", ".join(names) or "CPU", []).append(str(rank))

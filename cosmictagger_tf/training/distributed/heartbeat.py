@@ -54,10 +54,10 @@ class Heartbeat:
         return [r for r, seen in self.seen.items() if now - seen > seconds and r not in self.failed]
 
     def say_failed(self, patience: float = 1.0) -> bool:
-        """Tells the others (rank 0, or, from there, rank 1) that this rank fails, and will say why.
+        """Tells the others (rank 0, or, from there, rank 1) that this rank fails, and will report why.
 
         Returns:
-            Whether rank 0 fails in the same moment, and will say it for both.
+            Whether rank 0 fails in the same moment, and will report it for both.
         """
         self.word = b"failed"
         self._send(self.word)

@@ -25,7 +25,7 @@ STALL_LIMIT = "600"
 # Milliseconds between two looks of Horovod's own thread at what waits to be exchanged. At its default of 1 that thread
 # takes 14 % of a core from the network, where that core computes it (measured by thread, Gloo); a GPU loses nothing.
 CPU_CYCLE = "10"
-# Seconds after which rank 0 says that it waits for ranks that have not started.
+# Seconds after which rank 0 reports that it waits for ranks that have not started.
 LATE = 15.0
 # What an operation of Horovod's raises when another rank is gone; and how the text names the operation: an eager one at
 # its end, one of a compiled step by its node or where it was defined; or Horovod's own sentence.
@@ -89,7 +89,7 @@ class HorovodRanks(Ranks):
         self.state.check_host_updates()
 
     def explain(self) -> UserError:
-        """What to say on this rank after the connection to the others broke."""
+        """What to report on this rank after the connection to the others broke."""
         self.explaining = True
         watched = range(1, self.size) if self.rank == 0 else [0]
         heartbeat = self.heartbeat if self.rank in (0, 1) else None
@@ -113,7 +113,7 @@ class HorovodRanks(Ranks):
         os._exit(RankLost.exit_status)
 
     def say_failed(self) -> bool:
-        """Tells the others that this rank stops; returns whether rank 0 does too, and says why."""
+        """Tells the others that this rank stops; returns whether rank 0 does too, and reports why."""
         return self.heartbeat is not None and self.heartbeat.say_failed()
 
     def leave(self):

@@ -25,7 +25,7 @@ def run(config: RanksConfig, prepare: Prepare, job: Callable[[Ranks], Result]) -
         ConfigError: --distributed contradicts the launcher.
         MissingPackageError: there is a launcher, but no Horovod.
         RankLost: another rank is gone.
-        StoppedElsewhere: another rank stopped, and says why.
+        StoppedElsewhere: another rank stopped, and reports why.
     """
     if launched().elastic and is_distributed(config, launched()):
         from cosmictagger_tf.training.distributed.horovod_ranks import run_elastic

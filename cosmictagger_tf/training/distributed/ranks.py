@@ -74,7 +74,7 @@ class Ranks:
 
         Raises:
             ConfigError: they differ; the message names what, and the values of which ranks.
-            StoppedElsewhere: the same, where another rank says it.
+            StoppedElsewhere: the same, where another rank reports it.
         """
         shares = self.gather((socket.gethostname(), values))
         with self.agreed():
@@ -91,7 +91,7 @@ class Ranks:
 
     @contextlib.contextmanager
     def agreed(self) -> Iterator[None]:
-        """Around what all ranks do at the same time: if one raises, all do, and one of them says why.
+        """Around what all ranks do at the same time: if one raises, all do, and one of them reports why.
 
         Within it the ranks may gather, and agree on parts of it.
         """

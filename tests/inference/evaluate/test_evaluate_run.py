@@ -215,9 +215,7 @@ def test_a_class_that_the_truth_lacks_is_named_and_has_no_number(tmp_path):
     assert table.absent() == {} and table.absent_lines() == []
     table.counts[:, 1, NEUTRINO] = 0
     assert table.absent() == {"neutrino": [1]}
-    assert table.absent_lines() == [
-        "no neutrino pixel in the truth of plane 1: its metrics there say nothing of the network"
-    ]
+    assert table.absent_lines() == ["no neutrino pixel in the truth of plane 1: its metrics there mean nothing"]
     table.counts[:, :, NEUTRINO] = 0
     histogram = ScoreHistogram(3)
     histogram.fill(0, np.float32([0.1, 0.7]), np.array([0, 1]))
@@ -231,7 +229,7 @@ def test_a_class_that_the_truth_lacks_is_named_and_has_no_number(tmp_path):
         neutrinos=None,
     )
     text = report_text(found)
-    assert "nan" not in text and "no neutrino pixel in the truth: its metrics there say nothing" in text
+    assert "nan" not in text and "no neutrino pixel in the truth: its metrics there mean nothing" in text
     assert "neutrino score of the stored pixels: no neutrino pixel in the truth" in text
     write_events(found, tmp_path / "a.csv")
     with open(tmp_path / "a.csv", newline="") as file:

@@ -97,12 +97,14 @@ def lookup(keys: np.ndarray, places: np.ndarray, grid: Grid, batch: int, size: i
     for event, (key_end, place_end) in enumerate(zip(*ends, strict=True)):
         origin = span * event - margin
         here, asked = keys[first_key:key_end] - origin, slice(first_place, place_end)
-        # Counted from the end, so that 0 is nowhere and no table need be filled with n.
-        table[here] = np.arange(first_key - len(keys), key_end - len(keys))
-        corners = places[asked] - (origin + shift)
-        for row in range(size):
-            windows[asked, row] = rows[corners + row * grid.pitch]
-        table[here] = 0
+        try:
+            # Counted from the end, so that 0 is nowhere and no table need be filled with n.
+            table[here] = np.arange(first_key - len(keys), key_end - len(keys))
+            corners = places[asked] - (origin + shift)
+            for row in range(size):
+                windows[asked, row] = rows[corners + row * grid.pitch]
+        finally:
+            table[here] = 0
         first_key, first_place = key_end, place_end
     return windows.view(np.int32).reshape(len(places), size * size) + np.int32(len(keys))
 

@@ -9,7 +9,7 @@ from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.networks.sparse import host_rulebook
 from cosmictagger_tf.networks.sparse.buckets import bucket_sizes, fill_up
-from cosmictagger_tf.networks.sparse.rulebook import build_rulebook
+from cosmictagger_tf.networks.sparse.rulebook import Grid, build_rulebook
 from cosmictagger_tf.networks.sparse.sparse_segmenter import SparseSegmenter
 from tests.networks.sparse.examples import (
     EXCHANGING,
@@ -172,6 +172,13 @@ def test_on_the_host_one_table_serves_images_of_all_sizes_and_what_charge_is_eno
         )
         for name, table in book.items():
             np.testing.assert_array_equal(host[name], table, err_msg=f"{name} {shape}")
+
+
+def test_on_the_host_an_error_leaves_nothing_in_the_table_for_the_next_event():
+    grid, sites = Grid(1, 8, 8), np.arange(5)
+    with pytest.raises(IndexError):
+        host_rulebook.lookup(sites, sites, grid, 1, size=3, shift=10**6)
+    assert (host_rulebook.lookup(np.int64([7]), sites, grid, 1) == 1).all()
 
 
 @pytest.mark.parametrize("charge", [0.0, 2.0])

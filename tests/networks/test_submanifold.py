@@ -10,7 +10,6 @@ import tensorflow as tf
 from cosmictagger_tf.config import NetworkConfig, with_changes
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.networks.blocks import EMPTY_LOGITS
-from cosmictagger_tf.networks.copy_weights import copy_weights
 from cosmictagger_tf.networks.normalization import PlaneBatchNormalization
 from cosmictagger_tf.networks.submanifold import charge_around
 from cosmictagger_tf.networks.uresnet import build_uresnet
@@ -20,6 +19,7 @@ from tests.networks.sparse.examples import (
     SHAPE,
     SMALL,
     at_pixels,
+    copy_weights,
     dense_images,
     random_batch,
     randomise,

@@ -94,6 +94,17 @@ def sparse_network(config=SMALL, shape=SHAPE, seed=0):
     return network
 
 
+def copy_weights(source, target):
+    """Copies every weight, statistics included, by the names of layer and weight, which must be the same."""
+    there, here = (
+        {f"{layer.name}/{weight.name}": weight for layer in network.layers for weight in layer.weights}
+        for network in (source, target)
+    )
+    assert there.keys() == here.keys()
+    for name, weight in here.items():
+        weight.assign(there[name])
+
+
 def rulebook(batch, config=SMALL, shape=SHAPE):
     """The rulebook of a Batch, as NumPy arrays."""
     book = build_rulebook(batch["image_coordinates"], batch["image_values"], config, shape)

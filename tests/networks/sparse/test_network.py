@@ -9,7 +9,6 @@ from keras import ops
 
 from cosmictagger_tf.config import with_changes
 from cosmictagger_tf.errors import ConfigError
-from cosmictagger_tf.networks.copy_weights import copy_weights
 from cosmictagger_tf.networks.sparse.buckets import bucket_sizes, fill_up
 from cosmictagger_tf.networks.sparse.uresnet import build_sparse_uresnet
 from cosmictagger_tf.networks.uresnet import build_uresnet
@@ -17,6 +16,7 @@ from tests.networks.sparse.examples import (
     SHAPE,
     SMALL,
     at_pixels,
+    copy_weights,
     dense_images,
     full_batch,
     random_batch,
@@ -188,12 +188,6 @@ def test_empty_planes_and_empty_events_are_safe(normalization, training):
         gradients = tape.gradient(loss, network.trainable_weights)
         assert np.isfinite(logits).all() and all(np.isfinite(g).all() for g in gradients)
         assert all(np.isfinite(w).all() for w in network.weights)
-
-
-def test_weights_of_another_architecture_are_refused_by_name():
-    dense = build_uresnet(with_changes(SMALL, conv_mode="3D", bottleneck_deepest=7), SHAPE)
-    with pytest.raises(ConfigError, match="deepest_bottleneck_conv"):
-        copy_weights(dense, sparse_network())
 
 
 def test_a_depth_that_halves_an_odd_size_is_refused():

@@ -5,6 +5,7 @@ weights. A 3D convolution with a [1, k, k] kernel is then the same computation a
 """
 
 import math
+from copy import copy
 from typing import Any, NamedTuple
 
 import keras
@@ -80,10 +81,8 @@ class PlanewiseConv3D(layers.Conv3D):
 
     def call(self, inputs):
         """The folded planes, convolved."""
-        found = ops.conv(
-            inputs, self.kernel[0], strides=self.strides[1:], padding=self.padding, data_format=self.data_format
-        )
-        return add_bias(self, found)
+        options = {"strides": self.strides[1:], "padding": self.padding, "data_format": self.data_format}
+        return add_bias(self, ops.conv(inputs, self.kernel[0], **options))
 
     def compute_output_shape(self, input_shape):
         """That of the 2D convolution."""
@@ -122,8 +121,8 @@ class HalvingMaxPool(layers.Layer):
             for part in ops.split(half, 2, axis=rows + 3)
         ]
         top, bottom = (ops.where(right > left, right, left) for left, right in (corners[:2], corners[2:]))
-        found = ops.where(bottom > top, bottom, top)
-        return found if active is None else ops.where(found > BELOW_ALL, found, 0)
+        greatest = ops.where(bottom > top, bottom, top)
+        return greatest if active is None else ops.where(greatest > BELOW_ALL, greatest, 0)
 
     def get_config(self):
         """What from_config needs."""
@@ -131,23 +130,29 @@ class HalvingMaxPool(layers.Layer):
 
 
 class Parts:
-    """Makes the layers of one network; its methods take a folded tensor and return one.
+    """Makes the layers of one level of a network; its methods take a folded tensor and return one.
 
     Args:
         config: the architecture.
         planes: folded into the batch.
+        coarser: the Parts of the next level; None at the deepest.
 
     Attributes:
-        kept: the tensors that recomputation (see recompute.py) keeps: the ends of blocks and levels.
+        depth: how many times the level's images are halved.
+        active: None, or a mask of the level's pixels: 1 where they take part, 0 where they are and stay empty.
+        kept: the tensors that recomputation (see recompute.py) keeps, of all levels: the ends of blocks and levels.
     """
 
-    def __init__(self, config: NetworkConfig, planes: int):
-        self.kept: list = []
+    def __init__(self, config: NetworkConfig, planes: int, coarser: "Parts | None" = None):
         self.config, self.planes = config, planes
+        self.coarser: Any = coarser
+        self.active: Any = None
+        self.depth: int = config.network_depth if coarser is None else coarser.depth - 1
+        self.kept: list = [] if coarser is None else coarser.kept
         self.wiring = WIRINGS[config.wiring]
         self.channels = -1 if config.data_format == "channels_last" else 1
         # The reference's PyTorch 3D network interpolates to the nearest pixel and joins as its TensorFlow networks do
-        # (found with its outputs: tests/parity).
+        # (seen in its outputs: tests/parity).
         self.interpolation = "bilinear" if config.conv_mode == "2D" else "nearest"
         self.skip_before_blocks = self.wiring.skip_before_blocks and config.conv_mode == "2D"
         statistics = config.norm_statistics
@@ -155,35 +160,36 @@ class Parts:
             statistics = "per_plane" if config.conv_mode == "2D" else "pooled"
         self.statistics_planes = planes if statistics == "per_plane" else 1
 
-    def conv(self, x, filters, kernel, name, strides=1, **kwargs):
+    def with_joined_planes(self) -> "Parts":
+        """These Parts for images whose planes are side by side as channels."""
+        joined = copy(self)
+        joined.planes = joined.statistics_planes = 1
+        return joined
+
+    def conv(self, x, filters, kernel, name, **kwargs):
         """A convolution, padded to keep the size at stride 1."""
         layer = Conv2D if self.config.conv_mode == "2D" else PlanewiseConv3D
-        return layer(filters, kernel, strides=strides, name=name, **self.conv_options(), **kwargs)(x)
+        return layer(filters, kernel, name=name, **self.conv_options(), **kwargs)(x)
+
+    def weight_options(self):
+        """What the weights of every convolution have in common."""
+        decay = self.config.weight_decay
+        return {"use_bias": self.config.bias, "kernel_regularizer": keras.regularizers.L2(decay) if decay else None}
 
     def conv_options(self):
-        """What every convolution has in common."""
-        decay = self.config.weight_decay
-        return {
-            "padding": "same",
-            "use_bias": self.config.bias,
-            "kernel_regularizer": keras.regularizers.L2(decay) if decay else None,
-            "data_format": self.config.data_format,
-        }
-
-    def active(self, x):
-        """None, or a mask of x's pixels, 1 where they take part and 0 where nothing is and nothing is to come."""
-        return None
+        """What every dense convolution has in common."""
+        return {**self.weight_options(), "padding": "same", "data_format": self.config.data_format}
 
     def only_active(self, x, name):
-        """x, 0 where `active` is."""
+        """x, 0 where no pixel is active."""
         return x
 
-    def normalise(self, x, name, planes=None):
-        """The chosen normalisation; `planes` where other than the network's are folded."""
+    def normalise(self, x, name):
+        """The chosen normalisation."""
         kind, filters = self.config.normalization, x.shape[self.channels]
         if kind == "batch":
-            options = {"planes": planes or self.statistics_planes, "axis": self.channels, "name": name}
-            x = PlaneBatchNormalization(**options, **self.wiring.batch_norm)(x, self.active(x))
+            options = {"planes": self.statistics_planes, "axis": self.channels, "name": name}
+            x = PlaneBatchNormalization(**options, **self.wiring.batch_norm)(x, self.active)
         elif kind == "layer":
             x = layers.LayerNormalization(axis=self.channels, epsilon=self.wiring.epsilon, name=name)(x)
         elif kind in ("group", "instance"):
@@ -195,32 +201,36 @@ class Parts:
         """Leaky ReLU."""
         return layers.LeakyReLU(negative_slope=self.wiring.slope, name=name)(x)
 
-    def unit(self, x, filters, kernel, name, activation=True, planes=None, **kwargs):
-        """Convolution, normalisation and, unless told otherwise, leaky ReLU."""
-        x = self.normalise(self.conv(x, filters, kernel, f"{name}_conv", **kwargs), f"{name}_norm", planes)
+    def finish(self, x, name, activation=True):
+        """What follows a convolution: normalisation and, unless told otherwise, leaky ReLU."""
+        x = self.normalise(x, f"{name}_norm")
         return self.activate(x, f"{name}_relu") if activation else x
 
-    def block(self, x, kernel, name, planes=None):
+    def unit(self, x, filters, kernel, name, activation=True):
+        """Convolution, normalisation and, unless told otherwise, leaky ReLU."""
+        return self.finish(self.conv(x, filters, kernel, f"{name}_conv"), name, activation)
+
+    def block(self, x, kernel, name):
         """One unit, or two with a shortcut around them; keeps the number of filters."""
         filters = x.shape[self.channels]
         if not self.config.residual:
-            return self.unit(x, filters, kernel, name, planes=planes)
-        y = self.unit(x, filters, kernel, f"{name}_1", planes=planes)
-        y = self.unit(y, filters, kernel, f"{name}_2", activation=False, planes=planes)
+            return self.unit(x, filters, kernel, name)
+        y = self.unit(x, filters, kernel, f"{name}_1")
+        y = self.unit(y, filters, kernel, f"{name}_2", activation=False)
         return self.activate_sum(y, x, name)
 
     def activate_sum(self, x, y, name):
         """Leaky ReLU of the sum of two."""
-        return self.activate(layers.Add(name=f"{name}_add")([x, y]), f"{name}_relu")
+        return self.activate(self.add(x, y, f"{name}_add"), f"{name}_relu")
 
     def add(self, x, y, name):
         """The sum of two."""
         return layers.Add(name=name)([x, y])
 
-    def blocks(self, x, count, kernel, name, planes=None):
+    def blocks(self, x, count, kernel, name):
         """Several blocks in a row."""
         for i in range(count):
-            x = self.keep(self.block(x, kernel, f"{name}_{i}", planes))
+            x = self.keep(self.block(x, kernel, f"{name}_{i}"))
         return x
 
     def exchange(self, x, name):
@@ -239,7 +249,7 @@ class Parts:
         x = ops.reshape(x, (-1, height, self.planes * filters))
         options = {**self.conv_options(), "data_format": "channels_last"}
         x = layers.Conv1D(x.shape[-1], ROW_KERNEL, name=f"{name}_rows", **options)(x)
-        x = self.activate(x, f"{name}_rows_relu")
+        x = layers.LeakyReLU(negative_slope=self.wiring.slope, name=f"{name}_rows_relu")(x)
         return fold(ops.transpose(ops.reshape(x, (-1, height, self.planes, filters)), (0, 2, 1, 3)))
 
     def row_maxima(self, x, name):
@@ -260,22 +270,28 @@ class Parts:
         return x
 
     def down(self, x, filters, name):
-        """Half the size, other filters."""
+        """To the next level: half the size, other filters."""
         if self.config.downsampling == "convolutional":
-            return self.unit(x, filters, 2, name, strides=2)
-        x = HalvingMaxPool(self.config.data_format, name=f"{name}_pool")(x, self.active(x))
-        return self.unit(x, filters, 1, name)
+            return self.coarser.finish(self.strided(x, filters, f"{name}_conv"), name)
+        return self.coarser.unit(self.pooled(x, f"{name}_pool"), filters, 1, name)
+
+    def strided(self, x, filters, name):
+        """A convolution of size and stride 2."""
+        return self.conv(x, filters, 2, name, strides=2)
+
+    def pooled(self, x, name):
+        """The maximum of each 2x2 block."""
+        return HalvingMaxPool(self.config.data_format, name=name)(x, self.active)
 
     def up(self, x, filters, name):
-        """Twice the size, other filters."""
+        """From the next level: twice the size, other filters."""
         if self.config.upsampling == "convolutional":
-            options = self.conv_options()
-            x = Conv2DTranspose(filters, 2, strides=2, name=f"{name}_conv", **options)(x)
-            return self.activate(self.normalise(x, f"{name}_norm"), f"{name}_relu")
-        # Interpolation and a 1x1 convolution commute: this way round both run on fewer numbers.
-        x = self.only_active(self.conv(x, filters, 1, f"{name}_conv"), f"{name}_conv")
-        x = Doubling(self.interpolation, self.config.data_format, name=f"{name}_interpolation")(x)
-        return self.activate(self.normalise(x, f"{name}_norm"), f"{name}_relu")
+            x = Conv2DTranspose(filters, 2, strides=2, name=f"{name}_conv", **self.conv_options())(x)
+        else:
+            # Interpolation and a 1x1 convolution commute: this way round both run on fewer numbers.
+            x = self.coarser.only_active(self.conv(x, filters, 1, f"{name}_conv"), f"{name}_conv")
+            x = Doubling(self.interpolation, self.config.data_format, name=f"{name}_interpolation")(x)
+        return self.finish(x, name)
 
     def connect(self, x, skip, name):
         """Joins the way up with the way down; `none` keeps the way up."""

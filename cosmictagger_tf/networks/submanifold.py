@@ -43,9 +43,9 @@ def charge_around(images):
     """The absolute values in the 3x3 window around each pixel, summed: [images, height, width] -> the same shape."""
     _, height, width = images.shape
     beyond = BLOCK_KERNEL // 2
-    found = ops.pad(ops.abs(images), [(0, 0), (beyond, beyond), (beyond, beyond)])
-    found = sum(found[:, i : i + height] for i in range(BLOCK_KERNEL))
-    return sum(found[:, :, i : i + width] for i in range(BLOCK_KERNEL))
+    charge = ops.pad(ops.abs(images), [(0, 0), (beyond, beyond), (beyond, beyond)])
+    charge = sum(charge[:, i : i + height] for i in range(BLOCK_KERNEL))
+    return sum(charge[:, :, i : i + width] for i in range(BLOCK_KERNEL))
 
 
 @keras.saving.register_keras_serializable(package="cosmictagger_tf")
@@ -76,8 +76,8 @@ class ActiveRowMaxima(layers.Layer):
     def call(self, x, active):
         """[batch * planes, height, channels]."""
         x = ops.where(active > 0, x, BELOW_ALL)
-        found = ops.max(x, axis=2) if self.channels == -1 else ops.transpose(ops.max(x, axis=3), (0, 2, 1))
-        return ops.where(found > BELOW_ALL, found, 0)
+        greatest = ops.max(x, axis=2) if self.channels == -1 else ops.transpose(ops.max(x, axis=3), (0, 2, 1))
+        return ops.where(greatest > BELOW_ALL, greatest, 0)
 
     def get_config(self):
         """What from_config needs."""
@@ -112,42 +112,41 @@ class BackgroundElsewhere(layers.Layer):
 
 
 class SubmanifoldParts(Parts):
-    """Makes the layers of a dense network whose empty pixels stay empty; the deepest level is computed everywhere.
+    """Makes the layers of a level whose empty pixels stay empty: any but the deepest, which is computed everywhere.
 
     Args:
-        config: the architecture.
-        planes: folded into the batch.
-        images: folded, [batch * planes, height, width].
+        config, planes, coarser: see Parts.
+        active: the mask of the level's pixels.
     """
 
-    def __init__(self, config: NetworkConfig, planes: int, images):
-        super().__init__(config, planes)
-        self.masks = [self.keep(self._active_pixels(images, 0.0, "active_0"))]
-        descending = self.masks[0]
-        if config.descend_charge:
-            descending = self._active_pixels(images, config.descend_charge, "descending")
-        for depth in range(1, config.network_depth):
-            pool = layers.MaxPooling2D(2, data_format=config.data_format, dtype="float32", name=f"active_{depth}")
-            descending = self.keep(pool(descending))
-            self.masks.append(descending)
-
-    def _active_pixels(self, images, charge, name):
-        return ActivePixels(charge, self.channels, dtype="float32", name=name)(images)
-
-    def active(self, x):
-        """The mask of the level of a tensor, told by its height; None at the deepest, where every pixel is active."""
-        rows = 1 if self.channels == -1 else 2
-        return next((mask for mask in self.masks if mask.shape[rows] == x.shape[rows]), None)
+    def __init__(self, config: NetworkConfig, planes: int, coarser: Parts, active):
+        super().__init__(config, planes, coarser)
+        self.active = active
 
     def only_active(self, x, name):
         """0 at the pixels that are not active."""
-        active = self.active(x)
-        return x if active is None else OnlyActive(name=f"{name}_active")(x, active)
+        return OnlyActive(name=f"{name}_active")(x, self.active)
 
     def row_maxima(self, x, name):
         """The greatest value of a row's active pixels."""
-        return ActiveRowMaxima(self.channels, name=f"{name}_maxima")(x, self.active(x))
+        return ActiveRowMaxima(self.channels, name=f"{name}_maxima")(x, self.active)
 
     def logits(self, x):
         """Those of certain background at empty pixels."""
-        return BackgroundElsewhere(self.channels, name="background_elsewhere")(super().logits(x), self.masks[0])
+        return BackgroundElsewhere(self.channels, name="background_elsewhere")(super().logits(x), self.active)
+
+
+def submanifold_parts(config: NetworkConfig, planes: int, images) -> Parts:
+    """The Parts of the finest level of images [batch * planes, height, width], which lead to those of the others."""
+    parts = Parts(config, planes)
+    active = ActivePixels(0.0, parts.channels, dtype="float32", name="active_0")(images)
+    masks = [parts.keep(active)]
+    if config.descend_charge:
+        active = ActivePixels(config.descend_charge, parts.channels, dtype="float32", name="descending")(images)
+    for depth in range(1, config.network_depth):
+        pool = layers.MaxPooling2D(2, data_format=config.data_format, dtype="float32", name=f"active_{depth}")
+        active = pool(active)
+        masks.append(parts.keep(active))
+    for mask in reversed(masks):
+        parts = SubmanifoldParts(config, planes, parts, mask)
+    return parts

@@ -1,13 +1,13 @@
 """The dense UResNet, 2D and 3D, as a Keras functional model."""
 
 import keras
-from keras import layers, ops
+from keras import ops
 
 from cosmictagger_tf.config import NetworkConfig, check_image_shape
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.networks.blocks import BLOCK_KERNEL, FIRST_KERNEL, Parts, fold, unfold
 from cosmictagger_tf.networks.convolutions import Conv3D
-from cosmictagger_tf.networks.submanifold import SubmanifoldParts
+from cosmictagger_tf.networks.submanifold import submanifold_parts
 
 
 def build_uresnet(config: NetworkConfig, shape: ImageShape) -> keras.Model:
@@ -32,16 +32,25 @@ def build_uresnet(config: NetworkConfig, shape: ImageShape) -> keras.Model:
     check_image_shape(shape, 0, config.network_depth)
     images = keras.Input((shape.planes, shape.height, shape.width), dtype="float32", name="images")
     x = fold(images)
-    parts = SubmanifoldParts(config, shape.planes, x) if config.submanifold else Parts(config, shape.planes)
-
-    x = ops.expand_dims(x, parts.channels)
-    x = parts.keep(parts.unit(x, config.n_initial_filters, FIRST_KERNEL, "initial"))
-    x = level(parts, x, 0)
-    x = parts.blocks(x, config.blocks_final, BLOCK_KERNEL, "final")
-    x = parts.logits(x)
+    if config.submanifold:
+        parts: Parts = submanifold_parts(config, shape.planes, x)
+    else:
+        parts = Parts(config, shape.planes)
+        for _ in range(config.network_depth):
+            parts = Parts(config, shape.planes, coarser=parts)
+    x = pixels_to_logits(parts, ops.expand_dims(x, parts.channels))
     if config.data_format == "channels_first":
         x = ops.transpose(x, (0, 2, 3, 1))
     return parts.model(images, unfold(x, shape.planes), "uresnet")
+
+
+def pixels_to_logits(parts: Parts, x):
+    """All layers between the pixels, dense or listed, and their logits; `parts` are those of the finest level."""
+    config = parts.config
+    x = parts.keep(parts.unit(x, config.n_initial_filters, FIRST_KERNEL, "initial"))
+    x = level(parts, x)
+    x = parts.blocks(x, config.blocks_final, BLOCK_KERNEL, "final")
+    return parts.logits(x)
 
 
 def filters_at(config: NetworkConfig, depth: int) -> int:
@@ -51,17 +60,17 @@ def filters_at(config: NetworkConfig, depth: int) -> int:
     return config.n_initial_filters * 2**depth
 
 
-def level(parts: Parts, x, depth: int):
+def level(parts: Parts, x):
     """One level of the U and, inside it, all the deeper ones."""
-    config, name = parts.config, f"level{depth}"
-    if depth == config.network_depth:
+    if parts.coarser is None:
         return deepest(parts, x)
+    config, depth, name = parts.config, parts.depth, f"level{parts.depth}"
     early = parts.skip_before_blocks
     before = x
     x = parts.blocks(x, config.blocks_at(depth), BLOCK_KERNEL, f"{name}_down")
     skip = before if early else x
     x = parts.keep(parts.down(x, filters_at(config, depth + 1), f"{name}_downsample"))
-    x = level(parts, x, depth + 1)
+    x = level(parts.coarser, x)
     x = parts.keep(parts.up(x, filters_at(config, depth), f"{name}_upsample"))
     x = parts.keep(parts.connect(x, skip, f"{name}_connect")) if early else x
     x = parts.keep(parts.exchange(x, f"{name}_exchange_0")) if config.exchanges_rows_at(depth) else x
@@ -78,22 +87,20 @@ def deepest(parts: Parts, x):
         return deepest_3d(parts, x)
     x = unfold(x, parts.planes)
     last = config.data_format == "channels_last"
-    joined = ops.transpose(x, (0, 2, 3, 1, 4)) if last else x
-    size, filters = joined.shape[1:3] if last else x.shape[3:5], x.shape[4 if last else 2]
-    channels = parts.planes * filters
-    joined = ops.reshape(joined, (-1, *size, channels) if last else (-1, channels, *size))
-    joined = bottleneck(parts, joined, config.filter_size_deepest, planes=1)
-    split = (-1, *size, parts.planes, filters) if last else (-1, parts.planes, filters, *size)
-    joined = ops.reshape(joined, split)
-    return fold(ops.transpose(joined, (0, 3, 1, 2, 4)) if last else joined)
+    x = ops.transpose(x, (0, 2, 3, 1, 4)) if last else x
+    *size, planes, filters = x.shape[1:] if last else (*x.shape[3:], *x.shape[1:3])
+    x = ops.reshape(x, (-1, *size, planes * filters) if last else (-1, planes * filters, *size))
+    x = bottleneck(parts.with_joined_planes(), x, config.filter_size_deepest)
+    x = ops.reshape(x, (-1, *size, planes, filters) if last else (-1, planes, filters, *size))
+    return fold(ops.transpose(x, (0, 3, 1, 2, 4)) if last else x)
 
 
-def bottleneck(parts: Parts, x, kernel: int, planes: int | None = None):
+def bottleneck(parts: Parts, x, kernel: int):
     """1x1 to few filters, blocks, 1x1 back."""
     config, filters = parts.config, x.shape[parts.channels]
-    x = parts.unit(x, config.bottleneck_deepest, 1, "deepest_bottleneck", planes=planes)
-    x = parts.blocks(x, config.blocks_deepest_layer, kernel, "deepest", planes)
-    return parts.unit(x, filters, 1, "deepest_unbottleneck", planes=planes)
+    x = parts.unit(x, config.bottleneck_deepest, 1, "deepest_bottleneck")
+    x = parts.blocks(x, config.blocks_deepest_layer, kernel, "deepest")
+    return parts.unit(x, filters, 1, "deepest_unbottleneck")
 
 
 def deepest_3d(parts: Parts, x):
@@ -109,7 +116,7 @@ def deepest_3d(parts: Parts, x):
         x = mix(parts, x, config.bottleneck_deepest, (3, 3, 3), f"deepest_{i}_1")
         if config.residual:
             x = mix(parts, x, config.bottleneck_deepest, (3, 3, 3), f"deepest_{i}_2", activation=False)
-            x = parts.activate(layers.Add(name=f"deepest_{i}_add")([x, y]), f"deepest_{i}_relu")
+            x = parts.activate_sum(x, y, f"deepest_{i}")
     return parts.unit(x, filters, 1, "deepest_unbottleneck")
 
 
@@ -120,5 +127,4 @@ def mix(parts: Parts, x, filters: int, kernel, name: str, activation: bool = Tru
     x = x if last else ops.transpose(x, (0, 2, 1, 3, 4))
     x = Conv3D(filters, kernel, name=f"{name}_conv", **parts.conv_options())(x)
     x = fold(x if last else ops.transpose(x, (0, 2, 1, 3, 4)))
-    x = parts.normalise(x, f"{name}_norm")
-    return parts.activate(x, f"{name}_relu") if activation else x
+    return parts.finish(x, name, activation)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import cached_property
 
 import keras
 from keras import ops
@@ -26,7 +27,7 @@ from cosmictagger_tf.networks.sparse.normalization import (
     SparseGroupNormalization,
 )
 from cosmictagger_tf.networks.sparse.rulebook import grids
-from cosmictagger_tf.networks.uresnet import level
+from cosmictagger_tf.networks.uresnet import pixels_to_logits
 
 
 def build_sparse_uresnet(config: NetworkConfig, shape: ImageShape) -> keras.Model:
@@ -57,12 +58,12 @@ def build_sparse_uresnet(config: NetworkConfig, shape: ImageShape) -> keras.Mode
     """
     check_image_shape(shape, 0, config.network_depth)
     tables = _inputs(config)
-    parts = SparseParts(config, shape, tables)
-
-    x = parts.keep(parts.unit(tables["values"], config.n_initial_filters, FIRST_KERNEL, "initial"))
-    x = level(parts, x, 0)
-    x = parts.blocks(x, config.blocks_final, BLOCK_KERNEL, "final")
-    return parts.model(tables, parts.logits(x), "sparse_uresnet")
+    # The deepest level is the dense 3D network's.
+    like_3d = replace(config, conv_mode="3D", descend_charge=0.0)
+    parts = Parts(like_3d, shape.planes)
+    for _ in range(config.network_depth):
+        parts = SparseParts(like_3d, shape, parts, tables)
+    return parts.model(tables, pixels_to_logits(parts, tables["values"]), "sparse_uresnet")
 
 
 def _inputs(config):
@@ -78,134 +79,108 @@ def _inputs(config):
 
 
 class SparseParts(Parts):
-    """Makes the layers of a sparse network where the dense Parts make those of a dense one.
-
-    A tensor [sites, channels] is of the level that the U has reached; one of rank 4 is of the deepest level, where the
-    dense Parts take over.
+    """Makes the layers of a level of the sparse network, any but the deepest; a tensor is [sites, channels].
 
     Args:
         config: the architecture.
-        shape: of the images.
+        shape: of the finest level's images.
+        coarser: the Parts of the next level.
         tables: the rulebook's arrays by name.
     """
 
-    def __init__(self, config: NetworkConfig, shape: ImageShape, tables: dict):
-        super().__init__(replace(config, conv_mode="3D", data_format="channels_last", descend_charge=0.0), shape.planes)
-        self.tables, self.depth, self.grids = dict(tables), 0, grids(config, shape)
-        self.deepest = self.grids[-1]
+    def __init__(self, config: NetworkConfig, shape: ImageShape, coarser: Parts, tables: dict):
+        super().__init__(config, shape.planes, coarser)
+        self.tables, self.above_deepest = tables, coarser.coarser is None
+        self.grid, *_, self.deepest = grids(config, shape)[self.depth :]
+        # A table with a row for every pixel of the deepest level, which tells how many images there are.
+        self.deepest_pixels = tables[f"children_{config.network_depth - 1}"]
 
     def table(self, name: str):
-        """A table of the level that the U has reached."""
+        """A table of this level."""
         return self.tables[f"{name}_{self.depth}"]
 
-    def groups(self, planes: int):
-        """The Groups of the sites of the level that the U has reached, computed once for all its normalisations."""
-        name = f"groups_{self.depth}_{planes}"
-        if name not in self.tables:
-            groups = SiteGroups(planes, name=name)(self.table("images"))
-            self.tables[name] = [self.keep(each) for each in groups]
-        return self.tables[name]
+    @cached_property
+    def groups(self) -> list:
+        """The Groups of the level's sites, computed once for all its normalisations."""
+        name = f"groups_{self.depth}_{self.statistics_planes}"
+        groups = SiteGroups(self.statistics_planes, name=name)(self.table("images"))
+        return [self.keep(each) for each in groups]
 
-    def conv(self, x, filters, kernel, name, strides=1, **kwargs):
-        """A submanifold convolution; with strides=2 one to the next level."""
-        if len(x.shape) == 4:
-            return super().conv(x, filters, kernel, name, strides, **kwargs)
-        options = {"name": name, **self._options(), **kwargs}
-        if strides == 2:
-            x = StridedConv(filters, 2, **options)(x, self.table("children"), self.table("parents"))
-            return self._descended(x)
-        layer = SubmanifoldConv(filters, kernel, **options)
+    def conv(self, x, filters, kernel, name, **kwargs):
+        """A submanifold convolution."""
+        layer = SubmanifoldConv(filters, kernel, name=name, **self.weight_options(), **kwargs)
         if kernel == 1:
             return layer(x)
         return layer(x, self.tables["neighbours_first"] if kernel == FIRST_KERNEL else self.table("neighbours"))
 
-    def _options(self):
-        options = self.conv_options()
-        return {name: options[name] for name in ("use_bias", "kernel_regularizer")}
-
-    def unit(self, x, filters, kernel, name, activation=True, planes=None, **kwargs):
-        """Convolution, normalisation and, unless told otherwise, leaky ReLU; the latter two as one where it can be."""
-        x = self.conv(x, filters, kernel, f"{name}_conv", **kwargs)
-        return self._finished(x, name, activation, planes)
-
-    def _finished(self, x, name, activation=True, planes=None):
-        fused = activation and self.config.normalization == "batch" and len(x.shape) == 2
-        x = self.normalise(x, f"{name}_norm", planes, slope=self.wiring.slope if fused else 1.0)
-        return self.activate(x, f"{name}_relu") if activation and not fused else x
+    def finish(self, x, name, activation=True):
+        """Normalisation and, unless told otherwise, leaky ReLU; as one layer where it can be."""
+        if activation and self.config.normalization == "batch":
+            return self.normalise(x, f"{name}_norm", self.wiring.slope)
+        return super().finish(x, name, activation)
 
     def activate(self, x, name):
         """Leaky ReLU."""
-        return LeakySum(self.wiring.slope, name=name)(x) if len(x.shape) == 2 else super().activate(x, name)
+        return LeakySum(self.wiring.slope, name=name)(x)
 
     def activate_sum(self, x, y, name):
         """Leaky ReLU of the sum of two, as one."""
-        if len(x.shape) == 4:
-            return super().activate_sum(x, y, name)
         return LeakySum(self.wiring.slope, name=f"{name}_relu")(x, y)
 
     def add(self, x, y, name):
         """The sum of two. (Keras's own Add refuses tensors without rows.)"""
         return LeakySum(1.0, name=name)(x, y)
 
-    def normalise(self, x, name, planes=None, slope=1.0):
+    def normalise(self, x, name, slope=1.0):
         """The chosen normalisation over active sites, followed by a leaky ReLU where a slope is given to batch."""
         kind = self.config.normalization
-        if len(x.shape) == 4 or kind in ("none", "layer"):
-            return super().normalise(x, name, planes)
         if kind == "batch":
-            layer = SparseBatchNormalization(slope=slope, name=name, **self.wiring.batch_norm)
-            return layer(x, *self.groups(planes or self.statistics_planes))
-        groups = -1 if kind == "instance" else math.gcd(8, x.shape[-1])
-        layer = SparseGroupNormalization(groups, self.cells, epsilon=self.wiring.epsilon, name=name)
-        return layer(x, self.table("images"), self.pixels_of_deepest)
+            return SparseBatchNormalization(slope=slope, name=name, **self.wiring.batch_norm)(x, *self.groups)
+        if kind in ("group", "instance"):
+            groups = -1 if kind == "instance" else math.gcd(8, x.shape[-1])
+            layer = SparseGroupNormalization(groups, self.cells, epsilon=self.wiring.epsilon, name=name)
+            return layer(x, self.table("images"), self.deepest_pixels)
+        return super().normalise(x, name)
 
     @property
     def cells(self) -> int:
         """Pixels of an image at the deepest level."""
         return self.deepest.height * self.deepest.width
 
-    @property
-    def pixels_of_deepest(self):
-        """A table with a row for every pixel of the deepest level, which tells how many images there are."""
-        return self.tables[f"children_{self.config.network_depth - 1}"]
-
     def row_maxima(self, x, name):
         """The greatest value of a row's active pixels."""
-        layer = RowMaxima(self.grids[self.depth].height, self.cells, name=f"{name}_maxima")
-        return layer(x, self.table("rows"), self.pixels_of_deepest)
+        layer = RowMaxima(self.grid.height, self.cells, name=f"{name}_maxima")
+        return layer(x, self.table("rows"), self.deepest_pixels)
 
     def spread_rows(self, rows, like, name):
         """Every active pixel of a row gets the row's channels."""
         return RowSpreading(name=f"{name}_spread")(rows, self.table("rows"))
 
-    def down(self, x, filters, name):
-        """To the next level."""
-        if self.config.downsampling == "convolutional":
-            return self.unit(x, filters, 2, name, strides=2)
-        x = SparseMaxPooling(name=f"{name}_pool")(x, self.table("children"), self.table("parents"))
-        return self.unit(self._descended(x), filters, 1, name)
+    def strided(self, x, filters, name):
+        """A convolution of size and stride 2."""
+        layer = StridedConv(filters, 2, name=name, **self.weight_options())
+        return self._coarse(layer(x, self.table("children"), self.table("parents")))
 
-    def _descended(self, x):
-        self.depth += 1
-        if self.depth < self.config.network_depth:
-            return x
-        return ops.reshape(x, (-1, self.deepest.height, self.deepest.width, x.shape[-1]))
+    def pooled(self, x, name):
+        """The maximum of each 2x2 block's active pixels."""
+        return self._coarse(SparseMaxPooling(name=name)(x, self.table("children"), self.table("parents")))
+
+    def _coarse(self, x):
+        """Sites of the next level as its Parts take them: the deepest level's as images."""
+        images = (-1, self.deepest.height, self.deepest.width, x.shape[-1])
+        return ops.reshape(x, images) if self.above_deepest else x
+
+    def up(self, x, filters, name):
+        """From the next level."""
+        if self.above_deepest:
+            x = ops.reshape(x, (-1, x.shape[-1]))
+        layer, size = (TransposedConv, 2) if self.config.upsampling == "convolutional" else (RepeatedConv, 1)
+        layer = layer(filters, size, name=f"{name}_conv", **self.weight_options())
+        return self.finish(layer(x, self.table("parents"), self.table("children")), name)
 
     def connect(self, x, skip, name):
         """Joins the way up with the way down; `none` keeps the way up."""
         if self.config.connections != "concat":
             return super().connect(x, skip, name)
-        x = JoiningConv(x.shape[-1], 1, name=f"{name}_conv", **self._options())(x, skip)
-        return self._finished(x, name)
-
-    def up(self, x, filters, name):
-        """To the level before."""
-        self.depth -= 1
-        if len(x.shape) == 4:
-            x = ops.reshape(x, (-1, x.shape[-1]))
-        layer = TransposedConv if self.config.upsampling == "convolutional" else RepeatedConv
-        size = 2 if self.config.upsampling == "convolutional" else 1
-        x = layer(filters, size, name=f"{name}_conv", **self._options())(
-            x, self.table("parents"), self.table("children")
-        )
-        return self._finished(x, name)
+        layer = JoiningConv(x.shape[-1], 1, name=f"{name}_conv", **self.weight_options())
+        return self.finish(layer(x, skip), name)

@@ -4,14 +4,15 @@ import keras
 
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.networks.scatter import ScatterPixels, at_pixels
-from cosmictagger_tf.networks.segmentation import Segmentation
+from cosmictagger_tf.networks.segmentation import Segmentation, pixels_of
 
 
 class DenseSegmenter:
     """Scatters pixel lists into dense images on the device and runs a dense network on them; a Segmenter.
 
     Args:
-        network: images [batch, planes, height, width] -> logits [batch, planes, height, width, classes].
+        network: images [batch, planes, height, width] -> logits [batch, planes, height, width, classes], among others
+            or alone.
         shape: the images' shape, as the network takes them (after downsampling).
     """
 
@@ -22,20 +23,19 @@ class DenseSegmenter:
 
     def logits(self, batch, training: bool = False):
         """float32 [batch, planes, height, width, classes] of a Batch (see data/batch.py)."""
-        images = self.scatter(batch["image_coordinates"], batch["image_values"])
-        return self.network(images, training=training)
+        return self.image_logits(self.scatter(batch["image_coordinates"], batch["image_values"]), training)
 
-    def image_logits(self, images):
+    def image_logits(self, images, training: bool = False):
         """The network's."""
-        return self.network(images, training=False)
+        return pixels_of(self.network(images, training=training))
 
     def pixel_logits(self, batch, training: bool = False):
         """float32 [batch, planes, P, classes] of a Batch, at the pixels of its lists."""
         return at_pixels(self.logits(batch, training), batch["image_coordinates"])
 
-    def at_listed_pixels(self, found: Segmentation, batch):
+    def at_listed_pixels(self, segmentation: Segmentation, batch):
         """float32 [batch, planes, P, classes], the logits at the pixels of the image's lists."""
-        return at_pixels(found.logits, batch["image_coordinates"])
+        return at_pixels(segmentation.logits, batch["image_coordinates"])
 
     def __call__(self, batch, training: bool = False) -> Segmentation:
         """The labels and logits of a Batch."""

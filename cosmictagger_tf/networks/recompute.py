@@ -12,13 +12,15 @@ class RecomputingModel(keras.Model):
     step holds which tensor. Variables that a pass updates (moving statistics) are updated once.
 
     Args:
-        inputs, outputs: as in keras.Model.
+        inputs, outputs: as in keras.Model; of several outputs each is computed from inputs and kept tensors.
         kept: tensors on the way that are kept, in the order of computation. What lies between them is recomputed.
     """
 
     def __init__(self, inputs, outputs, kept, **kwargs):
         # float32: the values handed around here are the variables' own; each layer casts for itself.
         super().__init__(inputs=inputs, outputs=outputs, dtype="float32", **kwargs)
+        # Each once, or what leads to it would be computed, and its statistics moved, twice.
+        kept = list({id(tensor): tensor for tensor in tree.flatten(kept)}.values())
         self._segments = _segments(self, inputs, [*kept, outputs])
         self._kept = [_producers(self)[id(tensor)].name for tensor in kept]
 
@@ -68,16 +70,16 @@ class _Segment:
         features = [i for i, x in enumerate(inputs) if keras.backend.is_float_dtype(x.dtype)]
 
         def pure(values, moving_values):
-            given = dict(zip(features, values, strict=True))
+            taken = dict(zip(features, values, strict=True))
             state = [(variable, variable.value) for variable in trainable]
             with keras.StatelessScope([*state, *zip(moving, moving_values, strict=True)]) as scope:
-                found = self.model([given.get(i, x) for i, x in enumerate(inputs)], training=True)
-            return [found, *(ops.stop_gradient(scope.get_current_value(variable)) for variable in moving)]
+                y = self.model([taken.get(i, x) for i, x in enumerate(inputs)], training=True)
+            return [y, *(ops.stop_gradient(scope.get_current_value(variable)) for variable in moving)]
 
-        found, *moved = keras.remat(pure)([inputs[i] for i in features], [v.value for v in moving])
+        y, *moved = keras.remat(pure)([inputs[i] for i in features], [v.value for v in moving])
         for variable, value in zip(moving, moved, strict=True):
             variable.assign(value)
-        return found
+        return y
 
 
 def _producers(model):
@@ -88,16 +90,15 @@ def _segments(model, inputs, kept):
     """Cuts the graph: each kept tensor with the earlier ones (or the model's inputs) that it is computed from."""
     producer = _producers(model)
     ends = {id(tensor): tensor for tensor in tree.flatten(inputs)}
-    found = []
+    segments = []
     for tensor in kept:
-        needed = _needed(producer, tensor, ends)
-        found.append(_Segment(inputs, needed, tensor))
+        segments.append(_Segment(inputs, _needed(producer, tensor, ends), tensor))
         ends[id(tensor)] = tensor
-    return found
+    return segments
 
 
-def _needed(producer, output, ends):
-    needed, seen, waiting = {}, set(), list(tree.flatten(producer[id(output)].input))
+def _needed(producer, outputs, ends):
+    needed, seen, waiting = {}, set(), list(tree.flatten(outputs))
     while waiting:
         tensor = waiting.pop()
         if id(tensor) in ends:

@@ -1,6 +1,6 @@
 """What training and inference see of a network: a batch of pixel lists in, logits and matching labels out."""
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import keras
 from keras import ops
@@ -17,9 +17,18 @@ class Segmentation(NamedTuple):
         multiplicity: None, or int32 [batch, planes, ...]: how many equal pixels an element stands for.
     """
 
-    labels: object
-    logits: object
-    multiplicity: object = None
+    labels: Any
+    logits: Any
+    multiplicity: Any = None
+
+
+# The name of the pixels' logits among the outputs of a network that has several.
+PIXELS = "pixels"
+
+
+def pixels_of(outputs):
+    """The logits of the pixels, from what a network gives: these alone, or several outputs by name."""
+    return outputs[PIXELS] if isinstance(outputs, dict) else outputs
 
 
 def scores_of(logits):
@@ -48,7 +57,7 @@ class Segmenter(Protocol):
     """Runs a network on Batches (see data/batch.py).
 
     Attributes:
-        network: what has the weights.
+        network: what has the weights; its outputs as pixels_of takes them.
         shape: the images' shape, as the network takes them (after downsampling).
     """
 
@@ -71,5 +80,5 @@ class Segmenter(Protocol):
     def __call__(self, batch, training: bool = False) -> Segmentation:
         """The labels and logits of a Batch."""
 
-    def at_listed_pixels(self, found: Segmentation, batch):
+    def at_listed_pixels(self, segmentation: Segmentation, batch):
         """What pixel_logits gives, out of the Segmentation of the same Batch."""

@@ -38,8 +38,9 @@ def test_outputs_and_gradients_are_equal(changes, jit):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5 * max(1.0, np.abs(one).max()))
 
 
-def test_moving_statistics_are_updated_once():
-    plain, recomputing = pair()
+@pytest.mark.parametrize("changes", [{}, {"connections": "none"}], ids=str)
+def test_moving_statistics_are_updated_once(changes):
+    plain, recomputing = pair(**changes)
     before = plain.get_weights()
     for model in (plain, recomputing):
         with tf.GradientTape() as tape:

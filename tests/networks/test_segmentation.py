@@ -5,10 +5,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cosmictagger_tf.config import with_changes
 from cosmictagger_tf.config.base import LARGEST_INTEGER
 from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.networks.build import build_network
+from cosmictagger_tf.networks.dense_segmenter import DenseSegmenter
 from cosmictagger_tf.networks.scatter import flat_places
-from cosmictagger_tf.networks.segmentation import scores_of
+from cosmictagger_tf.networks.segmentation import PIXELS, scores_of
+from cosmictagger_tf.networks.sparse.sparse_segmenter import SparseSegmenter
+from tests.networks.sparse.examples import SHAPE, SMALL, dense_images, random_batch, randomise
 
 
 def test_a_pixel_with_a_logit_that_is_not_finite_has_no_score():
@@ -32,3 +37,34 @@ def test_more_images_than_their_pixels_can_be_numbered_are_refused():
     )
     with pytest.raises(tf.errors.InvalidArgumentError, match="at most"):
         open_batch(many)
+
+
+@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize("mode", ["2D", "sparse"])
+def test_pixels_are_one_of_several_outputs(mode, remat, tmp_path):
+    sparse, config = mode == "sparse", with_changes(SMALL, conv_mode=mode, remat=remat, network_depth=1, blocks_final=0)
+    plain = build_network(config, SHAPE)
+    randomise(plain)
+    second = keras.layers.Dense(2, name="second")(plain.get_layer("level0_down_0_relu").output)
+    kept = {"kept": [plain.get_layer(name).output for name in plain.get_config()["kept"]]} if remat else {}
+    several = type(plain)(plain.input, {PIXELS: plain.output, "second": second}, **kept)
+    several.save(tmp_path / "several.keras")
+    loaded = keras.saving.load_model(tmp_path / "several.keras")
+    assert type(loaded) is type(plain)
+    segmenters = [
+        SparseSegmenter(network, config, SHAPE) if sparse else DenseSegmenter(network, SHAPE)
+        for network in (plain, several, loaded)
+    ]
+    batch = random_batch(5)
+    images, prepared = tf.constant(dense_images(batch)), segmenters[0].prepare(batch) if sparse else batch
+    prepared = {name: tf.constant(array) for name, array in prepared.items()}
+    for ask in (
+        lambda segmenter: segmenter.pixel_logits(prepared),
+        lambda segmenter: segmenter.image_logits(images),
+        lambda segmenter: segmenter(prepared, training=True).logits,
+    ):
+        expected, *found = map(ask, segmenters)
+        for logits in found:
+            np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
+    inputs = {name: prepared[name] for name in loaded.input} if sparse else images
+    assert loaded(inputs)["second"].shape[-1] == 2

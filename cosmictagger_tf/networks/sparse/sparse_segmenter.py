@@ -1,7 +1,5 @@
 """What training and inference see of a sparse network: pixel lists in, logits and matching labels out."""
 
-from typing import Any
-
 import keras
 import numpy as np
 from keras import ops
@@ -9,7 +7,7 @@ from keras import ops
 from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.detector import BACKGROUND, N_CLASSES, ImageShape
 from cosmictagger_tf.networks.blocks import EMPTY_LOGITS
-from cosmictagger_tf.networks.segmentation import Segmentation
+from cosmictagger_tf.networks.segmentation import Segmentation, pixels_of
 from cosmictagger_tf.networks.sparse import host_rulebook
 from cosmictagger_tf.networks.sparse.buckets import bucket_sizes, fill_up
 from cosmictagger_tf.networks.sparse.rulebook import NOWHERE, build_rulebook, grids, pixel_keys, rulebook_of_keys
@@ -26,7 +24,7 @@ def pixel_list_logits(network: keras.Model, book: dict, training: bool = False):
     Returns:
         float32 [batch, planes, P, classes], in the order of the lists; 0 where padded.
     """
-    sites = network({name: book[name] for name in network.input}, training=training)
+    sites = pixels_of(network({name: book[name] for name in network.input}, training=training))
     padded = ops.concatenate([sites, ops.zeros((1, N_CLASSES), dtype=sites.dtype)])
     return ops.take(padded, book["pixel_sites"], axis=0)
 
@@ -81,7 +79,7 @@ class SparseSegmenter:
     """Runs a sparse network on pixel lists; the counterpart of DenseSegmenter.
 
     An image's pixels come with their own logits. Its empty pixels, background with certainty, are added as one element
-    a class, whose multiplicity says how many of them have this class for a label: so loss and metrics are those of
+    a class, whose multiplicity is the number of those with this class for a label: so loss and metrics are those of
     the whole image.
 
     Args:
@@ -132,9 +130,9 @@ class SparseSegmenter:
         # What is padded falls on an extra pixel.
         empty = ops.broadcast_to(ops.cast(EMPTY_LOGITS, logits.dtype), (size + 1, N_CLASSES))
         places = ops.where(places < 0, size, places)
-        found = ops.scatter_update(empty, places, ops.reshape(logits, (-1, N_CLASSES)))
+        pixels = ops.scatter_update(empty, places, ops.reshape(logits, (-1, N_CLASSES)))
         shape = (batch, self.shape.planes, self.shape.height, self.shape.width, N_CLASSES)
-        return ops.reshape(found[:-1], shape)
+        return ops.reshape(pixels[:-1], shape)
 
     def __call__(self, batch: dict, training: bool = False) -> Segmentation:
         """Labels, logits and multiplicities [batch, planes, P + classes] of a prepared Batch."""
@@ -149,7 +147,6 @@ class SparseSegmenter:
             ops.concatenate([here, batch["empty_labels"]], axis=2),
         )
 
-    def at_listed_pixels(self, found: Segmentation, batch: dict):
+    def at_listed_pixels(self, segmentation: Segmentation, batch: dict):
         """float32 [batch, planes, P, classes], the logits at the pixels of the image's lists."""
-        logits: Any = found.logits
-        return logits[:, :, : ops.shape(batch["image_coordinates"])[2]]
+        return segmentation.logits[:, :, : ops.shape(batch["image_coordinates"])[2]]

@@ -42,7 +42,7 @@ class Conv2DTranspose(layers.Conv2DTranspose):
 
     def call(self, inputs):
         """The transposed convolution and its bias."""
-        found = ops.conv_transpose(
+        x = ops.conv_transpose(
             inputs,
             self.kernel,
             strides=list(self.strides),
@@ -51,4 +51,4 @@ class Conv2DTranspose(layers.Conv2DTranspose):
             dilation_rate=self.dilation_rate,
             data_format=self.data_format,
         )
-        return add_bias(self, found)
+        return add_bias(self, x)

@@ -23,7 +23,7 @@ NORM_VARIABLES = {
 }
 
 
-# What the names of tensors say of options of the reference that are not taken over.
+# Options of the reference that are not taken over, and names of tensors that they are known by.
 NOT_TAKEN_OVER = {
     "its heads for event and vertex": r"^(bottleneck_)?(classif|vertex)",
     "SparseConvNet's layers": r"^initial_convolution\.weight$|\.(relu\d?|norm\d)\.running_mean$|\.conv\d\.weight$",
@@ -89,16 +89,16 @@ def check_taken_over(tensors: Mapping[str, np.ndarray]):
 
 def variables(network: keras.Model, config: NetworkConfig) -> dict[str, keras.Variable]:
     """PyTorch name -> our variable, for every weight of the network."""
-    found: dict[str, keras.Variable] = {}
+    by_name: dict[str, keras.Variable] = {}
     layers = {layer.name: layer for layer in network.layers}
     pairs = [(theirs, f"{ours}_conv", f"{ours}_norm") for theirs, ours in units(config)]
     for theirs, conv, norm in pairs:
         if conv in layers:
-            found |= _convolution(layers[conv], f"{theirs}.conv")
+            by_name |= _convolution(layers[conv], f"{theirs}.conv")
         if norm in layers:
             names = {v.name: v for v in layers[norm].variables}
-            found |= {f"{theirs}.norm.{NORM_VARIABLES[name]}": v for name, v in names.items()}
-    return found | _convolution(layers["logits"], "bottleneck")
+            by_name |= {f"{theirs}.norm.{NORM_VARIABLES[name]}": v for name, v in names.items()}
+    return by_name | _convolution(layers["logits"], "bottleneck")
 
 
 def _convolution(layer, theirs):

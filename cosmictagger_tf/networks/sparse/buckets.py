@@ -46,18 +46,18 @@ def fill_up(book: dict, sizes, config: NetworkConfig) -> dict:
         absent = times * sizes[of]
         return _longer(np.where(table == times * counts[of], absent, table), sizes[rows] - counts[rows], absent)
 
-    found = dict(book)
-    found["values"] = _longer(book["values"], sizes[0] - counts[0], 0.0)
-    found["pixel_sites"] = np.where(book["pixel_sites"] == counts[0], sizes[0], book["pixel_sites"])
-    found["neighbours_first"] = filled(book["neighbours_first"], 0, 0)
+    longer = dict(book)
+    longer["values"] = _longer(book["values"], sizes[0] - counts[0], 0.0)
+    longer["pixel_sites"] = np.where(book["pixel_sites"] == counts[0], sizes[0], book["pixel_sites"])
+    longer["neighbours_first"] = filled(book["neighbours_first"], 0, 0)
     for level in range(config.network_depth):
-        found[f"neighbours_{level}"] = filled(book[f"neighbours_{level}"], level, level)
-        found[f"images_{level}"] = _longer(book[f"images_{level}"], sizes[level] - counts[level], -1)
+        longer[f"neighbours_{level}"] = filled(book[f"neighbours_{level}"], level, level)
+        longer[f"images_{level}"] = _longer(book[f"images_{level}"], sizes[level] - counts[level], -1)
         if config.exchanges_rows_at(level):
-            found[f"rows_{level}"] = _longer(book[f"rows_{level}"], sizes[level] - counts[level], -1)
-        found[f"children_{level}"] = filled(book[f"children_{level}"], level + 1, level)
-        found[f"parents_{level}"] = filled(book[f"parents_{level}"], level, level + 1, times=4)
-    return found
+            longer[f"rows_{level}"] = _longer(book[f"rows_{level}"], sizes[level] - counts[level], -1)
+        longer[f"children_{level}"] = filled(book[f"children_{level}"], level + 1, level)
+        longer[f"parents_{level}"] = filled(book[f"parents_{level}"], level, level + 1, times=4)
+    return longer
 
 
 def _longer(table, more, value):

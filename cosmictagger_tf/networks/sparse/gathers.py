@@ -1,6 +1,6 @@
 """Gather and one matrix product: the arithmetic of the sparse network, with gradients that gather as well.
 
-Rows of x are sites. A table of the rulebook says which rows are gathered; an index of n, one past the end, is an absent
+Rows of x are sites. A table of the rulebook names the rows to gather; an index of n, one past the end, is an absent
 site, whose channels are 0. The gradients are written out because those of a gather would be scatters: where site j is
 the neighbour of i by some shift, i is that of j by the opposite one, so what i receives from j in the forward pass, j
 receives from i's gradient through the mirrored kernel. B. Graham, L. van der Maaten, arXiv:1706.01307.

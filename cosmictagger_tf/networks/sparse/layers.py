@@ -163,8 +163,8 @@ class RowMaxima(keras.layers.Layer):
     def call(self, features, rows, deepest):
         """[images, height, channels]."""
         number = ops.shape(deepest)[0] // self.cells * self.height
-        found = gathers.row_max(features, ops.where(rows < 0, number, rows), number)
-        return ops.reshape(found, (-1, self.height, features.shape[1]))
+        maxima = gathers.row_max(features, ops.where(rows < 0, number, rows), number)
+        return ops.reshape(maxima, (-1, self.height, features.shape[1]))
 
     def compute_output_shape(self, features_shape, rows_shape, deepest_shape):
         """An image's rows."""

@@ -67,10 +67,10 @@ class Grid(NamedTuple):
 
 def grids(config: NetworkConfig, shape: ImageShape) -> list[Grid]:
     """The grid of each level, finest first; the last is the deepest, which is dense."""
-    found = [Grid(shape.planes, shape.height, shape.width)]
+    levels = [Grid(shape.planes, shape.height, shape.width)]
     for _ in range(config.network_depth):
-        found.append(found[-1].coarser())
-    return found
+        levels.append(levels[-1].coarser())
+    return levels
 
 
 def build_rulebook(coordinates, values, config: NetworkConfig, shape: ImageShape) -> dict:
@@ -207,7 +207,7 @@ def charged(keys, values, square, least: float):
     """
     if not least:
         return keys
-    # In float64, where the order of the sum has no say.
+    # In float64, where the order of the sum does not matter.
     sizes = ops.cast(ops.concatenate([ops.abs(values), ops.zeros((1,), dtype=values.dtype)]), "float64")
     return ops.where(ops.sum(take_rows(sizes, square), axis=1) >= least, keys, NOWHERE)
 

@@ -64,7 +64,7 @@ def export_run(export: ExportConfig, config: InferenceConfig) -> Path:
 def check_place(path: Path, export_format: str):
     """Raises ConfigError where an export would take the place of something else than an export, or cannot be loaded."""
     if not path.name:
-        raise ConfigError(f"--export_dir={path}: give a folder for it alone, such as {path / 'model'}")
+        raise ConfigError(f"--export_dir={path}: give a folder of its own, such as {path / 'model'}")
     if path.is_symlink():
         raise ConfigError(f"--export_dir={path}: is a symbolic link, which is not replaced; give another name")
     if export_format == "keras":

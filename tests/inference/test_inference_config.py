@@ -1,0 +1,29 @@
+"""What is explicit describes a network, or must agree with the trained one."""
+
+import pytest
+
+from cosmictagger_tf.cli.flags import parse
+from cosmictagger_tf.config import DataConfig, NetworkConfig, WeightsConfig
+from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.inference.inference_config import InferenceConfig
+from cosmictagger_tf.inference.model_loading import find_model
+
+
+@pytest.mark.parametrize("flags", [[], ["--conv_mode=sparse"], ["--preset=a21", "--n_initial_filters=4"]])
+def test_the_explicit_options_describe_the_network_of_the_command_line(flags):
+    parsed = parse([*flags, "--downsample=2"], (DataConfig, NetworkConfig))
+    assert InferenceConfig(explicit=parsed.explicit).network == parsed.configs[1]
+    assert parsed.explicit["downsample"] == 2 and "minibatch_size" not in parsed.explicit
+
+
+def test_an_explicit_option_that_contradicts_the_trained_network_is_refused():
+    weights = WeightsConfig(weights="sparse_small")
+    with pytest.raises(ConfigError, match=r"another architecture: --n_initial_filters=4, but 8 there$"):
+        find_model(InferenceConfig(weights=weights, explicit={"n_initial_filters": 4}))
+    with pytest.raises(ConfigError, match="it can be computed as --conv_mode=sparse or"):
+        find_model(InferenceConfig(weights=weights, explicit={"conv_mode": "2D"}))
+    assert (
+        find_model(InferenceConfig(weights=weights, explicit={"n_initial_filters": 8})).network.n_initial_filters == 8
+    )
+    agreeing = InferenceConfig(weights=weights, explicit={"n_initial_filters": 8, "remat": True})
+    assert find_model(agreeing).network.remat

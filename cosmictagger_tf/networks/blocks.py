@@ -71,7 +71,6 @@ class PlanewiseConv3D(layers.Conv3D):
         self.input_spec = None
 
     def build(self, input_shape):
-        """Makes the kernel."""
         super().build((input_shape[0], 1, *input_shape[1:]) if self._last else (*input_shape[:2], 1, *input_shape[2:]))
         self.input_spec = None
 
@@ -85,7 +84,6 @@ class PlanewiseConv3D(layers.Conv3D):
         return add_bias(self, ops.conv(inputs, self.kernel[0], **options))
 
     def compute_output_shape(self, input_shape):
-        """That of the 2D convolution."""
         size = [
             None if n is None else -(-n // s) for n, s in zip(self._spatial(input_shape), self.strides[1:], strict=True)
         ]
@@ -125,7 +123,6 @@ class HalvingMaxPool(layers.Layer):
         return greatest if active is None else ops.where(greatest > BELOW_ALL, greatest, 0)
 
     def get_config(self):
-        """What from_config needs."""
         return {**super().get_config(), "data_format": self.data_format}
 
 

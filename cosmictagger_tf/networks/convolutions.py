@@ -23,7 +23,6 @@ class Conv2D(layers.Conv2D):
     """As keras.layers.Conv2D, without activation."""
 
     def call(self, inputs):
-        """The convolution and its bias."""
         return add_bias(self, self.convolution_op(inputs, self.kernel))
 
 
@@ -32,7 +31,6 @@ class Conv3D(layers.Conv3D):
     """As keras.layers.Conv3D, without activation."""
 
     def call(self, inputs):
-        """The convolution and its bias."""
         return add_bias(self, self.convolution_op(inputs, self.kernel))
 
 
@@ -41,7 +39,6 @@ class Conv2DTranspose(layers.Conv2DTranspose):
     """As keras.layers.Conv2DTranspose, without activation."""
 
     def call(self, inputs):
-        """The transposed convolution and its bias."""
         x = ops.conv_transpose(
             inputs,
             self.kernel,

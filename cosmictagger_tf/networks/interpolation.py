@@ -39,11 +39,9 @@ class Doubling(keras.layers.Layer):
         return ops.reshape(pairs, shape)
 
     def compute_output_shape(self, input_shape):
-        """Height and width doubled."""
         rows = 1 if self.data_format == "channels_last" else 2
         return tuple(2 * n if axis in (rows, rows + 1) and n is not None else n for axis, n in enumerate(input_shape))
 
     def get_config(self):
-        """What from_config needs."""
         options = {"interpolation": self.interpolation, "data_format": self.data_format}
         return {**super().get_config(), **options}

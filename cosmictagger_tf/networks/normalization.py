@@ -85,11 +85,9 @@ class PlaneBatchNormalization(keras.layers.BatchNormalization):
         self.moving_variance.assign(moving_variance)
 
     def compute_output_shape(self, input_shape):
-        """The input's."""
         return input_shape
 
     def get_config(self):
-        """What from_config needs."""
         return {**super().get_config(), "planes": self.planes, "bessel": self.bessel}
 
 

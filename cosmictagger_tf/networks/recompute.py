@@ -25,7 +25,6 @@ class RecomputingModel(keras.Model):
         self._kept = [_producers(self)[id(tensor)].name for tensor in kept]
 
     def call(self, inputs, training=None, mask=None):
-        """As keras.Model; recomputes in training only."""
         if not training:
             return super().call(inputs, training=training, mask=mask)
         names = [id(tensor) for tensor in tree.flatten(self._segments[0].model_inputs)]
@@ -37,7 +36,6 @@ class RecomputingModel(keras.Model):
         return last.model([values[id(tensor)] for tensor in last.inputs], training=True)
 
     def get_config(self):
-        """What from_config needs."""
         return {
             "model": keras.saving.serialize_keras_object(keras.Model(self.input, self.output)),
             "kept": self._kept,
@@ -46,7 +44,6 @@ class RecomputingModel(keras.Model):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        """The model that get_config described."""
         model = keras.saving.deserialize_keras_object(config["model"], custom_objects=custom_objects)
         kept = [model.get_layer(name).output for name in config["kept"]]
         return cls(model.input, model.output, kept, name=config["name"])

@@ -25,7 +25,6 @@ class ScatterPixels(keras.layers.Layer):
         self.height, self.width = height, width
 
     def call(self, coordinates, values):
-        """See the class."""
         batch, planes, _ = ops.shape(values)
         # A padded pixel lands on pixel (0, 0), to which it adds its value, 0.
         places = ops.reshape(flat_places(coordinates, self.height, self.width), (-1, 1))
@@ -35,11 +34,9 @@ class ScatterPixels(keras.layers.Layer):
         )
 
     def compute_output_spec(self, coordinates, values):
-        """See the class."""
         return keras.KerasTensor((*values.shape[:2], self.height, self.width), values.dtype)
 
     def get_config(self):
-        """What from_config needs."""
         return {**super().get_config(), "height": self.height, "width": self.width}
 
 

@@ -35,7 +35,6 @@ class ActivePixels(layers.Layer):
         return ops.expand_dims(ops.cast(active, self.compute_dtype), self.channels)
 
     def get_config(self):
-        """What from_config needs."""
         return {**super().get_config(), "charge": self.charge, "channels": self.channels}
 
 
@@ -57,7 +56,6 @@ class OnlyActive(layers.Layer):
         return x * active
 
     def compute_output_shape(self, x_shape, active_shape):
-        """The features'."""
         return x_shape
 
 
@@ -80,7 +78,6 @@ class ActiveRowMaxima(layers.Layer):
         return ops.where(greatest > BELOW_ALL, greatest, 0)
 
     def get_config(self):
-        """What from_config needs."""
         return {**super().get_config(), "channels": self.channels}
 
 
@@ -103,11 +100,9 @@ class BackgroundElsewhere(layers.Layer):
         return ops.where(active > 0, logits, ops.reshape(ops.cast(EMPTY_LOGITS, logits.dtype), shape))
 
     def compute_output_shape(self, logits_shape, active_shape):
-        """The logits'."""
         return logits_shape
 
     def get_config(self):
-        """What from_config needs."""
         return {**super().get_config(), "channels": self.channels}
 
 

@@ -34,7 +34,6 @@ class SubmanifoldConv(keras.layers.Layer):
         return (1, self.size, self.size, channels, self.filters)
 
     def build(self, features_shape):
-        """Makes kernel and bias."""
         shape = self.kernel_shape(features_shape[-1])
         self.kernel = self.add_weight(
             shape=shape, initializer="glorot_uniform", regularizer=self.kernel_regularizer, name="kernel"
@@ -54,11 +53,9 @@ class SubmanifoldConv(keras.layers.Layer):
         return x + self.bias if self.use_bias else x
 
     def compute_output_shape(self, features_shape):
-        """As many rows, other channels."""
         return (features_shape[0], self.filters)
 
     def get_config(self):
-        """What from_config needs."""
         regularizer = keras.regularizers.serialize(self.kernel_regularizer)
         options = {"filters": self.filters, "size": self.size, "use_bias": self.use_bias}
         return {**super().get_config(), **options, "kernel_regularizer": regularizer}
@@ -69,7 +66,6 @@ class JoiningConv(SubmanifoldConv):
     """A convolution of size 1 of two features [n, ...] side by side, which are not copied to be joined."""
 
     def build(self, features_shape, other_shape):
-        """Makes kernel and bias."""
         super().build((features_shape[0], features_shape[1] + other_shape[1]))
 
     def call(self, features, other):
@@ -79,7 +75,6 @@ class JoiningConv(SubmanifoldConv):
         return self.biased(ops.matmul(features, one) + ops.matmul(other, two))
 
     def compute_output_shape(self, features_shape, other_shape):
-        """As many rows, other channels."""
         return (features_shape[0], self.filters)
 
 
@@ -93,7 +88,6 @@ class StridedConv(SubmanifoldConv):
         return self.biased(gathers.strided(features, kernel, children, parents))
 
     def compute_output_shape(self, features_shape, children_shape):
-        """A row for each coarse site."""
         return (children_shape[0], self.filters)
 
 
@@ -114,7 +108,6 @@ class TransposedConv(SubmanifoldConv):
         return self.biased(gathers.transposed(features, ops.transpose(kernel, (0, 2, 1)), children, parents))
 
     def compute_output_shape(self, features_shape, parents_shape):
-        """A row for each fine site."""
         return (parents_shape[0], self.filters)
 
 
@@ -130,7 +123,6 @@ class RepeatedConv(SubmanifoldConv):
         return gathers.repeat(super().call(features), children, parents)
 
     def compute_output_shape(self, features_shape, parents_shape):
-        """A row for each fine site."""
         return (parents_shape[0], self.filters)
 
 
@@ -143,7 +135,6 @@ class SparseMaxPooling(keras.layers.Layer):
         return gathers.max_pool(features, children, parents)
 
     def compute_output_shape(self, features_shape, children_shape):
-        """A row for each coarse site."""
         return (children_shape[0], features_shape[1])
 
 
@@ -167,11 +158,9 @@ class RowMaxima(keras.layers.Layer):
         return ops.reshape(maxima, (-1, self.height, features.shape[1]))
 
     def compute_output_shape(self, features_shape, rows_shape, deepest_shape):
-        """An image's rows."""
         return (None, self.height, features_shape[1])
 
     def get_config(self):
-        """What from_config needs."""
         return {**super().get_config(), "height": self.height, "cells": self.cells}
 
 
@@ -185,5 +174,4 @@ class RowSpreading(keras.layers.Layer):
         return gathers.gather(flat, ops.where(rows < 0, ops.shape(flat)[0], rows)[:, None])
 
     def compute_output_shape(self, features_shape, rows_shape):
-        """A row for each site."""
         return (rows_shape[0], features_shape[2])

@@ -43,11 +43,9 @@ class LeakySum(keras.layers.Layer):
         return activated(x) if other is None else activated(x, other)
 
     def compute_output_shape(self, x_shape):
-        """The input's."""
         return x_shape
 
     def get_config(self):
-        """What from_config needs."""
         return {**super().get_config(), "slope": self.slope}
 
 
@@ -96,12 +94,10 @@ class SiteGroups(keras.layers.Layer):
         return Groups(rows, turned / ops.maximum(size, 1.0), size)
 
     def compute_output_shape(self, images_shape):
-        """Those of Groups."""
         n = images_shape[0]
         return Groups((n, self.planes), (self.planes, n), (self.planes, 1))
 
     def get_config(self):
-        """What from_config needs."""
         return {**super().get_config(), "planes": self.planes}
 
 
@@ -125,7 +121,6 @@ class SparseBatchNormalization(keras.layers.BatchNormalization):
         self.bessel, self.slope = bessel, slope
 
     def build(self, features_shape, *groups_shapes):
-        """Makes gamma, beta and the moving statistics."""
         super().build(features_shape)
         self.input_spec = None
 
@@ -154,11 +149,9 @@ class SparseBatchNormalization(keras.layers.BatchNormalization):
         self.moving_variance.assign(moving_variance)
 
     def compute_output_shape(self, features_shape, *groups_shapes):
-        """The features'."""
         return features_shape
 
     def get_config(self):
-        """What from_config needs."""
         return {**super().get_config(), "bessel": self.bessel, "slope": self.slope}
 
 
@@ -223,7 +216,6 @@ class SparseGroupNormalization(keras.layers.GroupNormalization):
         self.cells = cells
 
     def build(self, features_shape):
-        """Makes gamma and beta."""
         super().build(features_shape)
         self.input_spec = None
 
@@ -244,9 +236,7 @@ class SparseGroupNormalization(keras.layers.GroupNormalization):
         return ops.cast(ops.reshape(x, (-1, channels)) * self.gamma + self.beta, features.dtype)
 
     def compute_output_shape(self, features_shape):
-        """The features'."""
         return features_shape
 
     def get_config(self):
-        """What from_config needs."""
         return {**super().get_config(), "cells": self.cells}

@@ -16,6 +16,8 @@ from cosmictagger_tf.config import (
     ExecutionConfig,
     NetworkConfig,
     OptimizerConfig,
+    OutputConfig,
+    TrainConfig,
     check_image_shape,
 )
 from cosmictagger_tf.data.batch import make_batch
@@ -25,7 +27,9 @@ from cosmictagger_tf.data.pipeline import training_dataset
 from cosmictagger_tf.data.transforms import downsample_event
 from cosmictagger_tf.execution import accelerators, prepare
 from cosmictagger_tf.text import counted
+from cosmictagger_tf.training.backend_limits import refuse_limits
 from cosmictagger_tf.training.model import batches_for_fit
+from cosmictagger_tf.training.run_config import RunConfig
 
 # Steps of training with reading that do not count: other lengths of the lists than before are compiled in them.
 WARM = 4
@@ -81,8 +85,9 @@ def measure(
         What json can write: machine, limits, configuration, and the rows.
 
     Raises:
-        UserError: the data cannot be read, or an architecture does not fit.
+        UserError: the data cannot be read, an architecture does not fit, or the backend has not an option.
     """
+    refuse_limits(RunConfig(data, network, optimizer, execution, OutputConfig(), TrainConfig(iterations=1)))
     prepare(execution)
     reader, records = open_reader(data), Records(say)
     check_image_shape(reader.shape, data.downsample, network.network_depth)

@@ -9,7 +9,7 @@ from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.launch import launched
 from cosmictagger_tf.training.run_config import RunConfig
 
-CORES = "JAX takes all cores that the process may use (taskset gives it fewer)"
+CORES = "takes all cores that the process may use (taskset gives it fewer)"
 NAMES = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 
 
@@ -20,7 +20,7 @@ class Limit(NamedTuple):
         backends: of Keras, blanks between them.
         option: as the user writes it.
         asked: whether a run asks for it.
-        reason: why not, and what to do instead.
+        reason: what it does instead, or why not.
     """
 
     backends: str
@@ -30,22 +30,24 @@ class Limit(NamedTuple):
 
 
 LIMITS = (
-    Limit("jax", "noxla", lambda c: not c.execution.xla, "JAX compiles with XLA always"),
+    Limit("jax", "noxla", lambda c: not c.execution.xla, "compiles with XLA always"),
     Limit(
         "jax",
         "remat",
         lambda c: c.network.remat and c.network.conv_mode == "sparse",
-        "jax.checkpoint does not take the sparse layers' own gradients",
+        "does not recompute in the sparse network: jax.checkpoint does not take its layers' own gradients",
     ),
     Limit("jax", "inter_op_parallelism_threads", lambda c: c.execution.inter_op_parallelism_threads > 0, CORES),
     Limit("jax", "intra_op_parallelism_threads", lambda c: c.execution.intra_op_parallelism_threads > 0, CORES),
-    Limit("torch", "steps_per_execution", lambda c: c.train.steps_per_execution > 1, "Keras has it not for PyTorch"),
-    Limit("torch", "profile", lambda c: bool(c.train.profile), "PyTorch's trace is none that the Profile tab reads"),
+    Limit(
+        "torch", "steps_per_execution", lambda c: c.train.steps_per_execution > 1, "takes one step at a time in Keras"
+    ),
+    Limit("torch", "profile", lambda c: bool(c.train.profile), "writes no trace that the Profile tab reads"),
     Limit(
         "jax torch",
         "distributed=true",
         lambda c: c.distributed.distributed == "true",
-        "the ranks' gradients are averaged on TensorFlow alone (Horovod in Keras's train_step)",
+        "is of one process: Horovod averages TensorFlow's gradients alone",
     ),
 )
 
@@ -57,7 +59,9 @@ def refuse_limits(config: RunConfig):
         raise ConfigError(f"KERAS_BACKEND={backend}: trains with {', '.join(NAMES)}")
     for limit in LIMITS:
         if backend in limit.backends.split() and limit.asked(config):
-            raise ConfigError(f"--{limit.option}: {limit.reason}: leave it out, or use TensorFlow")
+            raise ConfigError(
+                f"--{limit.option}: KERAS_BACKEND={backend} {limit.reason}: leave it out, or use TensorFlow"
+            )
     if launched().many and backend != "tensorflow":
         raise ConfigError(
             f"{launched().launcher} started {launched().size} ranks, and a training with KERAS_BACKEND={backend} is of "

@@ -140,11 +140,11 @@ def test_a_run_of_one_backend_is_used_and_resumed_on_another(tmp_path, simulated
 
 
 REFUSED = [
-    ("jax", "--noxla", "--noxla: JAX compiles"),
-    ("jax", "--intra_op_parallelism_threads=2", "--intra_op_parallelism_threads: JAX takes"),
-    ("torch", "--steps_per_execution=2", "--steps_per_execution: Keras has"),
-    ("torch", "--profile=1,2", "--profile: PyTorch"),
-    ("torch", "--distributed=true", "--distributed=true: the ranks' gradients"),
+    ("jax", "--noxla", "--noxla: KERAS_BACKEND=jax compiles"),
+    ("jax", "--intra_op_parallelism_threads=2", "--intra_op_parallelism_threads: KERAS_BACKEND=jax takes"),
+    ("torch", "--steps_per_execution=2", "--steps_per_execution: KERAS_BACKEND=torch takes"),
+    ("torch", "--profile=1,2", "--profile: KERAS_BACKEND=torch writes"),
+    ("torch", "--distributed=true", "--distributed=true: KERAS_BACKEND=torch is of one"),
 ]
 
 

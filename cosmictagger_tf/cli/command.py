@@ -49,7 +49,6 @@ def run_command(
     """
     open_standard_streams()
     ignore_settings()
-    parsed = None
     try:
         try:
             parsed = parse(sys.argv[1:] if argv is None else argv, groups, in_flagfiles)
@@ -65,36 +64,43 @@ def run_command(
         # Not at exit, where nobody could catch that its reader is gone.
         sys.stdout.flush()
         return status
-    except UserError as error:
+    except (Exception, KeyboardInterrupt) as error:
+        status = _reported(f"cosmictagger_tf.{module}", error)
+        if status is None:
+            raise
+        return status
+
+
+def _reported(command: str, error: BaseException) -> int | None:
+    """Reports what is no defect of this package in one line; returns the exit status, None for a defect."""
+    if isinstance(error, UserError):
         speaks = not isinstance(error, StoppedElsewhere)
         # What is wrong is mostly wrong on every rank: unless they have settled who reports it, rank 0 does.
         if not speaks or (launched().rank and not error.settled):
             time.sleep(HEAD_START)
         if speaks:
-            print(f"cosmictagger_tf.{module}: {error}", file=sys.stderr)
+            print(f"{command}: {error}", file=sys.stderr)
         return error.exit_status
-    except KeyboardInterrupt:
+    if isinstance(error, KeyboardInterrupt):
         if launched().rank == 0:
-            print(f"cosmictagger_tf.{module}: interrupted", file=sys.stderr)
+            print(f"{command}: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # Who read the output wants no more of it (`| head`): nothing is left to say, at exit neither.
+    if isinstance(error, BrokenPipeError):
+        # Who read the output wants no more of it (`| head`): nothing is left to print, at exit neither.
         discard_output()
         return 128 + signal.SIGPIPE
-    except ModuleNotFoundError as missing:
-        package = (missing.name or "").partition(".")[0]
+    if isinstance(error, ModuleNotFoundError):
+        package = (error.name or "").partition(".")[0]
         if not package or find_spec(package):
-            raise
-        said = f"needs the package {package}, which is not installed: pip install {package}"
-        print(f"cosmictagger_tf.{module}: {said}", file=sys.stderr)
-        return UserError.exit_status
-    except Exception as error:
+            return None
+        line = f"needs the package {package}, which is not installed: pip install {package}"
+    else:
         reason = system_reason(error)
         if reason is None:
-            raise
-        where = getattr(error, "filename", None) or "the system refuses"
-        print(f"cosmictagger_tf.{module}: {where}: {reason}", file=sys.stderr)
-        return UserError.exit_status
+            return None
+        line = f"{getattr(error, 'filename', None) or 'the system refuses'}: {reason}"
+    print(f"{command}: {line}", file=sys.stderr)
+    return UserError.exit_status
 
 
 def _name_unused(module, parsed):

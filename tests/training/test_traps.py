@@ -14,6 +14,7 @@ from cosmictagger_tf.config import (
 )
 from cosmictagger_tf.data.pipeline import training_dataset
 from cosmictagger_tf.detector import ImageShape
+from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.training.distributed.ranks import Ranks
 from cosmictagger_tf.training.losses import per_image_loss
 from cosmictagger_tf.training.run_config import RunConfig
@@ -119,3 +120,8 @@ def test_intervals_are_due_once_each_however_long_the_stretches():
         assert [end - end % 10 for end in due] == [10, 20, 30]
     assert not is_due(0, 0, 10)
     assert [step for step in range(1, 10) if is_due(1.5, step - 1, step)] == [2, 3, 5, 6, 8, 9]
+
+
+def test_images_too_large_for_exact_counts_are_refused():
+    with pytest.raises(ConfigError, match="16,777,216 pixels or more: use --downsample"):
+        make_model(shape=ImageShape(1, 4096, 4096))

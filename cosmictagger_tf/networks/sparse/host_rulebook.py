@@ -43,7 +43,9 @@ def build_rulebook(coordinates: np.ndarray, values: np.ndarray, config: NetworkC
         if level + 1 == config.network_depth:
             coarse_keys = _all_keys(coarse, batch)
         else:
-            coarse_keys = np.unique(above if level else above[is_charged(charge, square, config.descend_charge)])
+            all_go_down = level or not config.descend_charge
+            going = above if all_go_down else above[is_charged(charge, square, config.descend_charge)]
+            coarse_keys = np.unique(going)
         book[f"images_{level}"] = image.astype(np.int32)
         if config.exchanges_rows_at(level):
             book[f"rows_{level}"] = (image * grid.height + row).astype(np.int32)
@@ -106,7 +108,9 @@ def lookup(keys: np.ndarray, places: np.ndarray, grid: Grid, batch: int, size: i
         finally:
             table[here] = 0
         first_key, first_place = key_end, place_end
-    return windows.view(np.int32).reshape(len(places), size * size) + np.int32(len(keys))
+    sites = windows.view(np.int32).reshape(len(places), size * size)
+    sites += np.int32(len(keys))
+    return sites
 
 
 def _table(size) -> np.ndarray:

@@ -1,6 +1,6 @@
 """What every config is made of: options that know their help and bounds, and a dataclass that checks itself."""
 
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from cosmictagger_tf.errors import ConfigError
@@ -47,11 +47,6 @@ class Config:
         if unknown:
             raise ConfigError(f"{cls.__name__} has no option {', '.join(unknown)} (written by a newer version?)")
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-
-    @classmethod
-    def defaults(cls) -> dict:
-        """The default of every option."""
-        return {f.name: f.default for f in fields(cls) if f.default is not MISSING}
 
 
 def _check_value(name, value, metadata):

@@ -9,7 +9,6 @@ import keras
 from keras import ops
 
 from cosmictagger_tf.detector import N_CLASSES
-from cosmictagger_tf.networks.segmentation import Segmentation
 
 # Weight of a background, cosmic and neutrino pixel in the "light" scheme (SPEC of the reference's default training).
 LIGHT_WEIGHTS = (1.0, 1.5, 10.0)
@@ -63,17 +62,6 @@ def mean_over_images(losses, weights):
     """The mean of per-image losses [batch], weighted by [batch] (0 for the fillers of a partial batch)."""
     weights = ops.cast(weights, "float32")
     return _divide(ops.sum(losses * weights), ops.sum(weights))
-
-
-def segmentation_loss(found: Segmentation, weights, scheme: str):
-    """The loss of a batch, without penalties; float32 [].
-
-    Args:
-        found: labels and logits of the batch.
-        weights: of its images, see mean_over_images.
-        scheme: see per_image_loss.
-    """
-    return mean_over_images(per_image_loss(found.labels, found.logits, scheme, found.multiplicity), weights)
 
 
 def _divide(weighted, weights):

@@ -250,7 +250,7 @@ def test_a_runs_record_gives_the_same_names_again(tmp_path):
     assert folder.config(DataConfig) == data
 
 
-def test_doors_print_one_line_and_exit_with_2(capsys):
+def test_commands_print_one_line_and_exit_with_2(capsys):
     def main(config):
         raise ConfigError(f"--network_depth={config.network_depth}: no")
 

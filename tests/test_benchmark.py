@@ -1,5 +1,6 @@
 """The benchmark, as a user calls it: any flagfile, real and synthetic data, a table and a file."""
 
+import importlib.util
 import json
 
 import pytest
@@ -72,15 +73,17 @@ def test_jax_measures_the_same_network(tmp_path, network):
     pytest.importorskip("jax")
     flags = [*network, *SMALL, "--network_depth=1", "--xla", "--synthetic", "--downsample=5"]
     found = {}
-    for backend in ("tensorflow", "jax"):
+    backends = ["tensorflow", "jax", *(["torch"] if importlib.util.find_spec("torch") else [])]
+    for backend in backends:
         path = tmp_path / f"{backend}.json"
         more = ["--reading_steps=0", f"--json={path}"]
         run_module("benchmark", *flags, *more, KERAS_BACKEND=backend)
         found[backend] = json.loads(path.read_text())
         assert found[backend]["machine"]["backend"] == backend
     rows = {backend: {row["what"]: row for row in what["rows"]} for backend, what in found.items()}
-    assert rows["jax"].keys() == rows["tensorflow"].keys()
-    assert rows["jax"]["training step"]["fastest_s"] > 0
+    for backend in backends[1:]:
+        assert rows[backend].keys() == rows["tensorflow"].keys()
+        assert rows[backend]["training step"]["fastest_s"] > 0
     if "training step: operations" in rows["jax"]:
         counts = [rows[backend]["training step: operations"]["gflop"] for backend in ("tensorflow", "jax")]
         assert counts[1] == pytest.approx(counts[0], rel=0.1)

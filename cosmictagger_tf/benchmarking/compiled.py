@@ -6,7 +6,9 @@ import keras
 
 
 def compiled(function: Callable, xla: bool = False) -> Callable:
-    """The function of tensors as a TensorFlow graph (with XLA or not) or compiled by jax.jit, always with XLA."""
+    """The function of tensors as a TensorFlow graph (with XLA or not), compiled by jax.jit, or as it is (PyTorch)."""
+    if keras.backend.backend() == "torch":
+        return function
     if keras.backend.backend() == "jax":
         import jax
 
@@ -20,6 +22,11 @@ def wait(tensor):
     """Returns when the tensor is computed."""
     if keras.backend.backend() == "jax":
         tensor.block_until_ready()
+    elif keras.backend.backend() == "torch":
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
     else:
         # On a CPU no copy.
         tensor.numpy()
@@ -31,6 +38,10 @@ def peak_device_memory() -> float:
         import jax
 
         return jax.devices()[0].memory_stats()["peak_bytes_in_use"] / 1e9
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.cuda.max_memory_allocated() / 1e9
     import tensorflow as tf
 
     return tf.config.experimental.get_memory_info("GPU:0")["peak"] / 1e9

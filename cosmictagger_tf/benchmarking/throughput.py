@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 
+import keras
 import numpy as np
 
 from cosmictagger_tf.config import DataConfig
@@ -64,7 +65,9 @@ def read_through(
     events = pixels = size = 0
     began, cpu = time.perf_counter(), time.process_time()
     with stream.errors_reraised():
-        for batch in stream.batches.as_numpy_iterator():
+        # As a training on this backend gets them.
+        tensorflow = keras.backend.backend() == "tensorflow"
+        for batch in stream.batches.as_numpy_iterator() if tensorflow else stream.generate():
             check_batch(batch, shape)
             events += int(batch["weights"].sum())
             pixels += int((batch["image_values"] != 0).sum())

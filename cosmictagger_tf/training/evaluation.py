@@ -9,6 +9,7 @@ from cosmictagger_tf.data.dataset import Reader
 from cosmictagger_tf.data.sampling import FILLER
 from cosmictagger_tf.detector import CLASS_NAMES
 from cosmictagger_tf.errors import DataError
+from cosmictagger_tf.networks.predictor import Predictor
 from cosmictagger_tf.networks.segmentation import Segmenter
 from cosmictagger_tf.text import counted
 from cosmictagger_tf.training.bad_events import BadEvents
@@ -109,7 +110,7 @@ def evaluate_all(evaluator: "Evaluator", stream, ranks: Ranks, bad: BadEvents) -
     return join([table for tables in ranks.gather(tables) for table in tables])
 
 
-class Evaluator(keras.Model):
+class Evaluator(Predictor):
     """Runs a segmenter on Batches in inference mode, compiled once for each padded length, on any Keras backend.
 
     Args:
@@ -119,11 +120,8 @@ class Evaluator(keras.Model):
     """
 
     def __init__(self, segmenter: Segmenter, scheme: str, xla: bool):
-        super().__init__(dtype="float32")
-        # The network too, so that Keras knows its weights: JAX takes those of an unknown layer for constants.
-        self.segmenter, self.scheme, self.network = segmenter, scheme, segmenter.network
-        self.built = True
-        self.compile(jit_compile=xla)
+        super().__init__(segmenter, xla)
+        self.scheme = scheme
 
     def call(self, batch):
         """See measures."""

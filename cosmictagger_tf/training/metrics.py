@@ -134,7 +134,7 @@ def named_metrics(headline: dict, pooled: dict, mean=np.mean) -> dict:
     """The metrics as records and reports name them: "cosmic_iou", "cosmic_iou/plane0", "pooled/cosmic_iou", ...
 
     Args:
-        headline, pooled: name -> values [planes], of the images' means and of the summed confusion matrices.
+        headline, pooled: name -> values [planes, ...], of the images' means and of the summed confusion matrices.
         mean: takes the values to their mean over the planes.
     """
     result = {}

@@ -165,7 +165,7 @@ def averaged_weights(optimizer: keras.optimizers.Optimizer, variables: list):
     if int(inner._iterations) > 0:
         for variable, average in zip(variables, inner._model_variables_moving_average, strict=True):
             # A copy: on JAX both would be one array, which the next step takes as its own.
-            variable.assign(keras.ops.convert_to_numpy(average.value).copy())
+            variable.assign(ops.copy(average.value))
     try:
         yield
     finally:

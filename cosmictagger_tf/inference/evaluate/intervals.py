@@ -5,11 +5,12 @@ is the middle 95 % of them (the percentile method: Efron and Tibshirani, An Intr
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
 from cosmictagger_tf.training.evaluation import EventTable
-from cosmictagger_tf.training.metrics import METRICS, metrics_from_counts, plane_key
+from cosmictagger_tf.training.metrics import metrics_from_counts, named_metrics
 
 LEVEL = 0.95
 DRAWINGS_AT_ONCE = 128
@@ -50,10 +51,6 @@ def _weighted_summary(table, weights) -> dict[str, np.ndarray]:
     }
     summed = (weights @ table.counts.reshape(events, -1)).reshape(len(weights), *table.counts.shape[1:])
     pooled = metrics_from_counts(summed)
-    result = {"loss": weights @ table.losses.astype(np.float64) / events}
-    for name in METRICS:
-        result[name], result[f"pooled/{name}"] = headline[name].mean(axis=1), pooled[name].mean(axis=1)
-        for plane in range(planes):
-            result[plane_key(name, plane)] = headline[name][:, plane]
-            result[f"pooled/{plane_key(name, plane)}"] = pooled[name][:, plane]
-    return result
+    headline, pooled = ({name: value.T for name, value in values.items()} for values in (headline, pooled))
+    named = named_metrics(headline, pooled, partial(np.mean, axis=0))
+    return {"loss": weights @ table.losses.astype(np.float64) / events} | named

@@ -151,7 +151,7 @@ def connect_horovod(launch: Launch, prepare: Callable[[int | None], None]) -> Ho
     """What jobs.connect does where there are several ranks."""
     hvd = import_horovod(launch)
     os.environ.setdefault("HOROVOD_STALL_SHUTDOWN_TIME_SECONDS", STALL_LIMIT)
-    initialise(hvd)
+    _initialise(hvd)
     if hvd.size() != launch.size:
         raise ConfigError(
             f"{launch.launcher} started {launch.size} ranks, but Horovod sees {hvd.size()}: it was built without what "
@@ -188,7 +188,7 @@ def import_horovod(launch: Launch):
     return hvd
 
 
-def initialise(hvd):
+def _initialise(hvd):
     if not tf.config.list_physical_devices("GPU"):
         os.environ.setdefault("HOROVOD_CYCLE_TIME", CPU_CYCLE)
     launch = launched()
@@ -213,9 +213,10 @@ def is_lost(error: BaseException) -> bool:
     return isinstance(error, BROKEN_EXCHANGE) and HOROVOD_OPERATION.search(str(error)) is not None
 
 
-def run_elastic(prepare, job):
+def run_elastic(prepare: Callable[[int | None], None], job: Callable[[Ranks], Result]) -> Result:
+    """What jobs.run does where ranks come and go."""
     hvd = import_horovod(launched())
-    initialise(hvd)
+    _initialise(hvd)
     prepare(hvd.local_rank())
     from horovod.common.elastic import State
     from horovod.common.exceptions import HorovodInternalError

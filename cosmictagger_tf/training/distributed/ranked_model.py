@@ -29,8 +29,8 @@ class RankedModel(SegmentationModel):
 
     def train_step(self, batch):
         """One update of the gradients that are averaged over the ranks; as Keras's otherwise."""
-        gradients, outputs = self._gradients_of(batch)
-        sound = ops.where(self.guard.fault.value > 0, self.unsound < 1, self.guard.is_sound(gradients))
+        gradients, sound, outputs = self._gradients_of(batch)
+        sound = ops.where(self.guard.fault.value > 0, self.unsound < 1, sound)
         self.unsound.assign(1 - ops.cast(sound, "int32"))
         self.exchange.fraction.assign(ops.mean(batch["weights"]))
         self.optimizer.apply(gradients, self.trainable_weights)
@@ -40,7 +40,8 @@ class RankedModel(SegmentationModel):
         with tf.GradientTape() as tape:
             outputs = self(batch, training=True)
             loss = self.optimizer.scale_loss(self.compute_loss(batch, y_pred=outputs))
-        return tape.gradient(loss, self.trainable_weights), outputs
+        gradients = tape.gradient(loss, self.trainable_weights)
+        return gradients, self.guard.is_sound(gradients), outputs
 
     def share_state(self, ranks: Ranks):
         """Gives every rank what rank 0 has, but for the metrics, which are summed over the ranks."""

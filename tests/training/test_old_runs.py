@@ -32,11 +32,21 @@ def test_an_older_run_goes_on_to_the_weights_that_it_would_have_had(tmp_path, ki
     shutil.copytree(OLD / kind, tmp_path / kind)
     flags = [f"--{option}" for option in (*NETWORK, *RUN)] + KINDS[kind]
     where = [f"--output_dir={tmp_path}", f"--run_id={kind}"]
-    done = run_module("train", *flags, *where, KERAS_BACKEND=backend)
+    # oneDNN rounds half precision in another order, and the old runs were made without it.
+    done = run_module("train", *flags, *where, KERAS_BACKEND=backend, TF_ENABLE_ONEDNN_OPTS="0")
     assert "resumed from" in done.stdout and "step=4 of=4" in done.stdout and "KERAS_BACKEND" not in done.stdout
-    found, (row,) = arrays(tmp_path / kind, 4), history(tmp_path / kind)
+    weights, (row,) = arrays(tmp_path / kind, 4), history(tmp_path / kind)
     assert row["step"] == "4" and json.loads((tmp_path / kind / "run.json").read_text())["backend"] == backend
     with np.load(OLD / kind / "weights_of_step_4.npz") as expected:
         assert len(expected.files) > 20
         for name in expected.files:
-            np.testing.assert_allclose(found[name], expected[name], rtol=1e-3, atol=2e-5, err_msg=name)
+            atol = 2e-5 if kind != "mixed" else 6e-4 if cancelled(name) else 1e-4
+            np.testing.assert_allclose(weights[name], expected[name], rtol=1e-3, atol=atol, err_msg=name)
+
+
+def cancelled(name: str) -> bool:
+    """Whether a normalisation takes this bias out again: its gradient is rounding, of which Adam makes whole steps.
+
+    The network's last convolution, conv2d_12, has no normalisation. Two steps of Adam move a weight by 6e-4 at most.
+    """
+    return name.startswith("layers/conv2d") and name.endswith("/vars/1") and name != "layers/conv2d_12/vars/1"

@@ -37,9 +37,9 @@ def main(benchmark, data, network, optimizer, execution) -> None:
     if benchmark.json:
         # Before the minutes of measuring, not after.
         make_place(Path(benchmark.json), "json")
-    found = measure(benchmark, data, network, optimizer, execution, say=lambda line: print(line, flush=True))
+    measured = measure(benchmark, data, network, optimizer, execution)
     if benchmark.json:
-        write_json(Path(benchmark.json), found)
+        write_json(Path(benchmark.json), measured)
         print(f"written: {benchmark.json}")
 
 

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import io
 import json
+import logging
 import os
 import re
 import shutil
@@ -18,6 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from cosmictagger_tf.errors import ConfigError, read_errors, write_errors
+
+log = logging.getLogger(__name__)
 
 # Beside a file or folder that is being written: .<name>.<process>@<host>.part, and .old for what it replaces. After it,
 # the ending that some libraries want. Earlier versions did not name the host.
@@ -164,7 +167,7 @@ def _runs(process: int) -> bool:
 
 
 @contextlib.contextmanager
-def locked(folder: Path, busy: str, say=print) -> Iterator[bool]:
+def locked(folder: Path, busy: str) -> Iterator[bool]:
     """Keeps a folder, by the file .lock in it, from every other process that asks for it in the same way.
 
     Yields whether it does: not where the file system has no locks. The system frees the lock when the process ends,
@@ -173,7 +176,6 @@ def locked(folder: Path, busy: str, say=print) -> Iterator[bool]:
     Args:
         folder: is made where there is none.
         busy: what the other one does, and the way out.
-        say: is told where the file system has no locks.
 
     Raises:
         ConfigError: another process has the lock; the message names it.
@@ -185,7 +187,7 @@ def locked(folder: Path, busy: str, say=print) -> Iterator[bool]:
             # Unbuffered: on a full disk closing it must not fail again.
             opened = open(folder / ".lock", "a+b", buffering=0)  # noqa: SIM115 - closed below
         with opened as file:
-            taken = _take_lock(file, say)
+            taken = _take_lock(file)
             # The holder before may have removed the folder in between.
             if taken is not False and _is_at(file, folder / ".lock"):
                 with write_errors(folder):
@@ -207,14 +209,14 @@ def _is_at(file, path) -> bool:
         return False
 
 
-def _take_lock(file, say) -> bool | None:
+def _take_lock(file) -> bool | None:
     # None: there are no locks here.
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES):
             return False
-        say(f"{file.name}: cannot be locked here ({error.strerror}): take care that only one process uses this folder")
+        log.info(f"{file.name}: cannot be locked here ({error.strerror}): only one process may use this folder")
         return None
     return True
 

@@ -1,11 +1,15 @@
 """Command: how fast a file is read."""
 
+import logging
 import sys
 
 from cosmictagger_tf.cli.command import run_command
 from cosmictagger_tf.config import RUN, DataConfig, IoTestConfig, RanksConfig, SkipConfig, check_image_shape
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.text import counted
+
+# Run by `python -m`, this module is called __main__.
+log = logging.getLogger("cosmictagger_tf.iotest")
 
 DESCRIPTION = """
 Reads random batches of --file at full speed, as training does but without computing anything, checks each batch, and
@@ -28,7 +32,6 @@ def main(data, skip, test, distributed) -> None:
     from cosmictagger_tf.training.distributed.jobs import run
 
     def read(ranks) -> None:
-        say = ranks.teller(print)
         with ranks.agreed():
             check_options(ranks, data, skip, test)
             ranks.part("minibatch_size", data.minibatch_size)
@@ -39,18 +42,18 @@ def main(data, skip, test, distributed) -> None:
             reader = open_reader(data)
             check_data(ranks, "file", reader)
             check_image_shape(reader.shape, data.downsample, 0)
-        say(f"{counted(len(reader), 'entry')} of {reader.shape}, labels: {'yes' if reader.has_labels else 'no'}")
+        log.info(f"{counted(len(reader), 'entry')} of {reader.shape}, labels: {'yes' if reader.has_labels else 'no'}")
         if test.compare_readers:
             from cosmictagger_tf.benchmarking.reader_comparison import HEADER, compare
 
-            say(HEADER)
+            log.info(HEADER)
             for row in compare(reader, data, test.read_iterations):
                 print(row, flush=True)
             return
-        bad = BadEvents(skip.skip_bad_events, ranks, say)
+        bad = BadEvents(skip.skip_bad_events, ranks)
         mine, met = read_through(reader, data, test.read_iterations, 0, ranks.rank, ranks.size, bad.most)
         bad.count(met)
-        say(str(Throughput.together(ranks.gather(mine))))
+        log.info(str(Throughput.together(ranks.gather(mine))))
 
     run(distributed, lambda local_rank: None, read)
 

@@ -74,18 +74,17 @@ class RunFolder:
         make_folder(self.path, "output_dir")
 
     @contextlib.contextmanager
-    def locked(self, say=print) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Keeps every other process from training in this folder, and clears up after one that was killed.
 
         The system frees the lock when the process ends, however it ends.
 
         Args:
-            say: is told where the file system has no locks.
 
         Raises:
             ConfigError: another process has the lock; the message names it.
         """
-        with locked(self.path, "trains in it: wait, or use another --run_id", say) as alone:
+        with locked(self.path, "trains in it: wait, or use another --run_id") as alone:
             tidy(self.path, (self.record_file.name, self.flagfile.name, self.history.name), shared=not alone)
             tidy(self.checkpoints, shared=not alone)
             yield

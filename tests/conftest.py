@@ -1,5 +1,6 @@
 """Where the tests find what the repository does not hold, and what all of them share."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -17,6 +18,12 @@ LONGEST = ("test_tutorial.py", "test_walk.py", "test_benchmark.py")
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+@pytest.fixture(autouse=True)
+def log(caplog):
+    """What a test's functions log, from INFO on, is in caplog.messages."""
+    caplog.set_level(logging.INFO, "cosmictagger_tf")
 
 
 @pytest.fixture(autouse=True)

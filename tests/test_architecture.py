@@ -18,7 +18,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {"text"},
     {"errors", "detector", "backend", "__init__"},
-    {"config", "files", "launch", "environment", "clean_stop", "figures"},
+    {"config", "files", "launch", "environment", "clean_stop", "figures", "console"},
     {"data", "networks", "execution"},
     {"runs", "simulation"},
     {"training"},

@@ -1,5 +1,6 @@
 """What a network costs in time and memory: alone, with reading, against the machine's limits and other networks."""
 
+import logging
 from dataclasses import replace
 
 import keras
@@ -31,6 +32,8 @@ from cosmictagger_tf.training.backend_limits import refuse_limits
 from cosmictagger_tf.training.model import batches_for_fit
 from cosmictagger_tf.training.run_config import RunConfig
 
+log = logging.getLogger(__name__)
+
 # Steps of training with reading that do not count: other lengths of the lists than before are compiled in them.
 WARM = 4
 
@@ -38,15 +41,12 @@ WARM = 4
 class Records:
     """Prints each result as a line of a table, and keeps it for the file.
 
-    Args:
-        say: gets the lines.
-
     Attributes:
         rows: dicts that json can write: what, batch, what was measured and in which unit.
     """
 
-    def __init__(self, say):
-        self.say, self.rows = say, []
+    def __init__(self):
+        self.rows: list[dict] = []
 
     def add(self, what: str, batch: int, timing: Timing | None = None, **more):
         """Adds a result: its timing, where it is one, and other figures by name."""
@@ -54,7 +54,7 @@ class Records:
         figures = {name.replace("_", " "): value for name, value in more.items()}
         shown = [str(timing)] if timing else []
         shown += [f"{name} {v:.3g}" if isinstance(v, float) else f"{name} {v}" for name, v in figures.items()]
-        self.say(f"batch {batch:<4} {what:32} {', '.join(shown)}")
+        log.info(f"batch {batch:<4} {what:32} {', '.join(shown)}")
 
 
 def with_sites(event: Event, sites: int) -> list[Event]:
@@ -77,7 +77,6 @@ def measure(
     network: NetworkConfig,
     optimizer: OptimizerConfig,
     execution: ExecutionConfig,
-    say=print,
 ) -> dict:
     """Measures the network on the first event of the data; prints each line.
 
@@ -89,13 +88,13 @@ def measure(
     """
     refuse_limits(RunConfig(data, network, optimizer, execution, OutputConfig(), TrainConfig(iterations=1)))
     prepare(execution)
-    reader, records = open_reader(data), Records(say)
+    reader, records = open_reader(data), Records()
     check_image_shape(reader.shape, data.downsample, network.network_depth)
     if benchmark.dense_modes:
         check_image_shape(reader.shape, benchmark.dense_downsample, network.network_depth, "dense_downsample")
     event = downsample_event(reader.read(0), data.downsample)
     machine = describe()
-    say(", ".join(f"{name} {value}" for name, value in machine.items() if value))
+    log.info(", ".join(f"{name} {value}" for name, value in machine.items() if value))
     bench = Bench(network, optimizer, execution, event.shape)
     ones = {}
     for size in map(int, benchmark.batch_sizes):
@@ -116,7 +115,7 @@ def measure(
             what = f"{name} of {mode} at downsample {benchmark.dense_downsample}"
             records.add(what, 1, timing, scaled_by_pixels=scale, times_as_long=times)
     limits = measure_limits()
-    say(f"limits: {limits}")
+    log.info(f"limits: {limits}")
     configs = {"data": data, "network": network, "optimizer": optimizer, "execution": execution}
     configuration = {name: config.to_dict() for name, config in configs.items()}
     return {"machine": machine, "limits": limits._asdict(), "configuration": configuration, "rows": records.rows}
@@ -157,7 +156,7 @@ def _network_rows(
 def _reading_rows(bench: Bench, reader: Reader, data: DataConfig, steps: int, records: Records):
     size = data.minibatch_size
     if size > len(reader):
-        records.say(f"batch {size:<4} reading: left out, the data have {counted(len(reader), 'entry')} only")
+        log.info(f"batch {size:<4} reading: left out, the data have {counted(len(reader), 'entry')} only")
         return
     # Reading is quick: more of it, and first some that does not count.
     read_through(reader, data, steps, 0)

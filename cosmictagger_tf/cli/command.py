@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from cosmictagger_tf.cli.flags import HelpRequested, parse
 from cosmictagger_tf.cli.help import help_text
 from cosmictagger_tf.config.unused import describe_unused
+from cosmictagger_tf.console import log_lines
 from cosmictagger_tf.environment import discard_output, ignore_settings, import_backend, open_standard_streams
 from cosmictagger_tf.errors import StoppedElsewhere, UserError, system_reason
 from cosmictagger_tf.launch import launched
@@ -60,7 +61,8 @@ def run_command(
             _name_unused(module, parsed)
         if uses_keras:
             import_backend()
-        status = main(*arguments) or 0
+        with log_lines(launched().rank):
+            status = main(*arguments) or 0
         # Not at exit, where nobody could catch that its reader is gone.
         sys.stdout.flush()
         return status

@@ -161,7 +161,7 @@ class _Argument(NamedTuple):
 
 
 def _arguments(argv, groups, in_flagfiles) -> list[_Argument]:
-    """What the command line and its flagfiles say, in order: for each flag that of the last source that has it."""
+    """What the command line and its flagfiles give, in order: for each flag that of the last source that has it."""
     own, known = _switches(groups), _switches((*groups, *in_flagfiles))
     from_files: list[_Argument] = []
     from_line: list[_Argument] = []

@@ -2,7 +2,7 @@
 
 import ctypes
 import importlib.util
-import sys
+import logging
 
 import numpy as np
 
@@ -10,6 +10,8 @@ from cosmictagger_tf.launch import launched
 
 # What loops.c calls loops_interface.
 INTERFACE = 2
+log = logging.getLogger(__name__)
+
 REBUILD = "`pip install -e .` compiles it again; where there is no compiler, remove it"
 
 _POINTER, _SIZE, _INT32 = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int32
@@ -63,7 +65,7 @@ def _load():
 
 
 def load(path: str) -> ctypes.CDLL | None:
-    """The compiled part at `path`; None, and a line on standard error, where it is not this version's or machine's."""
+    """The compiled part at `path`; None, and a warning, where it is not this version's or machine's."""
     try:
         library = ctypes.CDLL(path)
         interface = ctypes.c_int.in_dll(library, "loops_interface").value
@@ -75,8 +77,8 @@ def load(path: str) -> ctypes.CDLL | None:
     except (OSError, ValueError, AttributeError) as error:
         if launched().rank == 0:
             reason = str(error).removeprefix(f"{path}: ")
-            said = f"{path} is not this version's ({reason}), and NumPy reads in its place, slower: {REBUILD}"
-            print(f"cosmictagger_tf: {said}", file=sys.stderr)
+            line = f"{path} is not this version's ({reason}), and NumPy reads in its place, slower: {REBUILD}"
+            log.warning(f"cosmictagger_tf: {line}")
         return None
     return library
 

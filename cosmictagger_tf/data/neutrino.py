@@ -1,6 +1,6 @@
 """The true neutrino of each event, where a file's particle product has it."""
 
-from collections.abc import Callable
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,8 @@ from cosmictagger_tf.data.dataset import FilesReader
 from cosmictagger_tf.data.larcv_format import group_name
 from cosmictagger_tf.data.tables import Hdf5File
 from cosmictagger_tf.errors import DataError, read_errors
+
+log = logging.getLogger(__name__)
 
 FLAVOURS = {12: "nu_e", 14: "nu_mu", 16: "nu_tau"}
 # current_type as GENIE and LArSoft's MCNeutrino number it.
@@ -35,15 +37,13 @@ class Neutrino:
         return "NC" if self.current == NEUTRAL_CURRENT else f"{FLAVOURS[abs(self.pdg)]} CC"
 
 
-def read_neutrinos(
-    reader: FilesReader, producer: str, broken: Callable[[DataError], None] | None = None
-) -> list[Neutrino | None] | None:
+def read_neutrinos(reader: FilesReader, producer: str, skip_broken: bool = False) -> list[Neutrino | None] | None:
     """The first neutrino of each event, None for an event without one; None where a file lacks the product.
 
     Args:
         reader: of the data set.
         producer: of the particle product.
-        broken: is told of an entry that cannot be read, which then has none; None = it is raised.
+        skip_broken: an entry that cannot be read has none, which is logged, instead of raising an error.
 
     Raises:
         DataError: the product is broken.
@@ -62,9 +62,9 @@ def read_neutrinos(
             try:
                 found.append(_neutrino(tables, place))
             except DataError as error:
-                if broken is None:
+                if not skip_broken:
                     raise
-                broken(error)
+                log.info(f"no true neutrino: {error}")
                 found.append(None)
     finally:
         if tables is not None:

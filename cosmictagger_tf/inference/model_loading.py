@@ -115,7 +115,7 @@ def agreed_model(ranks: Ranks, config: InferenceConfig) -> TrainedModel:
     return replace(trained, data=replace(trained.data, file=config.data.file, reader=config.data.reader))
 
 
-def find_model(config: InferenceConfig, say=print) -> TrainedModel:
+def find_model(config: InferenceConfig) -> TrainedModel:
     """The trained model that the options mean.
 
     Architecture and resolution are the trained one's own, and explicit options that contradict the architecture are
@@ -146,7 +146,7 @@ def find_model(config: InferenceConfig, say=print) -> TrainedModel:
     if weights.weights_location:
         return TrainedModel(network, data, scheme, location, None, shift)
     store = CheckpointStore(folder.checkpoints, architecture=architecture(trained))
-    manifest = find_checkpoint(store, weights.checkpoint_step, say)
+    manifest = find_checkpoint(store, weights.checkpoint_step)
     path, checksum = store.path(manifest["step"]) / WEIGHTS_FILE, manifest["sha256"][WEIGHTS_FILE]
     return TrainedModel(network, data, scheme, path, manifest["step"], shift, checksum)
 
@@ -176,7 +176,7 @@ def as_it_computes(trained: NetworkConfig, asked: NetworkConfig) -> NetworkConfi
     return network
 
 
-def find_checkpoint(store: CheckpointStore, wanted: int, say=print) -> dict:
+def find_checkpoint(store: CheckpointStore, wanted: int) -> dict:
     """The manifest of the checkpoint to use: the wanted one, verified; NEWEST: the newest intact one; BEST: the best.
 
     Raises:
@@ -192,7 +192,7 @@ def find_checkpoint(store: CheckpointStore, wanted: int, say=print) -> dict:
         if best is None:
             raise CheckpointError(f"--checkpoint_step={BEST}: {store.folder} has no best checkpoint (see --aux_epochs)")
         return store.verify(best["step"])
-    manifest = store.newest_valid(say)
+    manifest = store.newest_valid()
     if manifest is None:
         raise CheckpointError(f"{store.folder}: holds no intact checkpoint (train first, or see --run_id)")
     return manifest

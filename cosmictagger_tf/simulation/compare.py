@@ -1,5 +1,6 @@
 """Simulated events against those of a file: a table and a picture."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +18,10 @@ from cosmictagger_tf.simulation.generate import events
 from cosmictagger_tf.simulation.measures import measures
 from cosmictagger_tf.text import counted
 
+log = logging.getLogger(__name__)
 
-def compare_with_file(config: SimulateConfig, say=print):
+
+def compare_with_file(config: SimulateConfig):
     """Simulates `events` events, prints how they compare with the file `compare` and draws `comparison_picture`.
 
     Raises:
@@ -29,13 +32,13 @@ def compare_with_file(config: SimulateConfig, say=print):
     real = read_events(config.compare, config.events)
     simulated = [event for event, _ in events(config)]
     made = f"{len(simulated)}, --simulation_seed={config.simulation_seed}"
-    say(f"{config.compare}: {counted(len(real), 'event')}; simulated: {made}")
+    log.info(f"{config.compare}: {counted(len(real), 'event')}; simulated: {made}")
     for line in table([measures(e) for e in real], [measures(e) for e in simulated]):
-        say(line)
+        log.info(line)
     from cosmictagger_tf.simulation.compare_picture import draw_comparison
 
     draw_comparison(picture, real, simulated)
-    say(f"drawn: {config.comparison_picture}")
+    log.info(f"drawn: {config.comparison_picture}")
 
 
 def read_events(path: str, most: int) -> list[Event]:

@@ -1,5 +1,6 @@
 """Simulated events, each from its own seed, into a larcv3 file."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -23,6 +24,8 @@ from cosmictagger_tf.simulation import cosmics, geometry, neutrinos, readout, re
 from cosmictagger_tf.simulation.deposits import Deposits, Quanta
 from cosmictagger_tf.simulation.showers import shower
 from cosmictagger_tf.text import counted
+
+log = logging.getLogger(__name__)
 
 PRODUCER_IMAGE, PRODUCER_LABEL, PRODUCER_NEUTRINO = "sbndwire", "sbnd_cosmicseg", "sbndneutrino"
 AHEAD = 4
@@ -63,7 +66,7 @@ def simulate_event(
     return Event(number, (1, seed, number), images, labels, shape), np.concatenate([np.zeros(0, PARTICLE_DTYPE), *rows])
 
 
-def simulate_file(config: SimulateConfig, say=print):
+def simulate_file(config: SimulateConfig):
     """Writes a file of simulated events; it is the same whatever the number of workers.
 
     Raises:
@@ -78,7 +81,7 @@ def simulate_file(config: SimulateConfig, say=print):
             assert event.label is not None
             products = {PRODUCER_IMAGE: event.image, PRODUCER_LABEL: event.label}
             writer.write(event.event_id, products, particles={PRODUCER_NEUTRINO: particle})
-            report(writer.entries, config.events, time.perf_counter() - began, say)
+            report(writer.entries, config.events, time.perf_counter() - began)
 
 
 def events(config: SimulateConfig) -> Iterator[tuple[Event, np.ndarray]]:
@@ -117,9 +120,9 @@ def _end_with_parent():
     threading.Thread(target=watch, daemon=True).start()
 
 
-def report(done: int, total: int, seconds: float, say):
+def report(done: int, total: int, seconds: float):
     """Reports how far the simulation is, every 50 events and at the end."""
     if done % 50 == 0 or done == total:
         rate = done / seconds
-        say(f"simulated {done}/{counted(total, 'event')}  {rate:.1f} events/s  {(total - done) / rate:.0f} s left")
+        log.info(f"simulated {done}/{counted(total, 'event')}  {rate:.1f} events/s  {(total - done) / rate:.0f} s left")
         sys.stdout.flush()

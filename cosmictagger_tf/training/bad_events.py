@@ -1,10 +1,13 @@
 """Bad events that a command may go past: counted over its ranks and its restarts, told, and limited."""
 
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Iterable
 
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.text import counted
 from cosmictagger_tf.training.distributed.ranks import Ranks
+
+log = logging.getLogger(__name__)
 
 
 class BadEvents:
@@ -13,12 +16,11 @@ class BadEvents:
     Args:
         most: how many may be skipped; 0 = none is ever met, since the reading stops at the first.
         ranks: meet them together.
-        say: takes a line for each.
         known: those that the run met before it was resumed, as `record` gave them.
     """
 
-    def __init__(self, most: int, ranks: Ranks, say: Callable[[str], None], known: Iterable = ()):
-        self.most, self.ranks, self.say = most, ranks, say
+    def __init__(self, most: int, ranks: Ranks, known: Iterable = ()):
+        self.most, self.ranks = most, ranks
         self.places = {(str(file), int(entry)) for file, entry in known}
 
     @property
@@ -55,7 +57,7 @@ class BadEvents:
                 with self.ranks.agreed():
                     raise self._too_many(error)
             self.places.add(place)
-            self.say(f"skipped: {error} ({len(self.places)} of at most {counted(self.most, 'bad event')})")
+            log.info(f"skipped: {error} ({len(self.places)} of at most {counted(self.most, 'bad event')})")
 
     def tell_left_out(self, errors: list[DataError]):
         """Tells, in one line, of the events that a validation leaves out; all ranks call it at the same time."""
@@ -63,7 +65,7 @@ class BadEvents:
         if all_errors:
             more = [f"and {len(all_errors) - 3} more"] if len(all_errors) > 3 else []
             shown = "; ".join([*map(str, all_errors[:3]), *more])
-            self.say(f"validation leaves out {counted(len(all_errors), 'event')}: {shown}")
+            log.info(f"validation leaves out {counted(len(all_errors), 'event')}: {shown}")
 
     def _too_many(self, error):
         if not self.most:

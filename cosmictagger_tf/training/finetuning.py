@@ -1,6 +1,7 @@
 """Beginning with weights that were trained before, and training only a part of them."""
 
 import contextlib
+import logging
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -21,8 +22,10 @@ from cosmictagger_tf.training.checkpoints.store import WEIGHTS_FILE, CheckpointS
 from cosmictagger_tf.training.checkpoints.weights import CheckpointError, WeightsDoNotFit, load_weights
 from cosmictagger_tf.training.run_config import RunConfig
 
+log = logging.getLogger(__name__)
 
-def find_weights(source: str, say=print) -> Path:
+
+def find_weights(source: str) -> Path:
     """The .weights.h5 file that --init_from means.
 
     Args:
@@ -41,13 +44,13 @@ def find_weights(source: str, say=print) -> Path:
         if (path / WEIGHTS_FILE).is_file():
             return path / WEIGHTS_FILE
     store = CheckpointStore(path / "checkpoints")
-    manifest = store.newest_valid(say)
+    manifest = store.newest_valid()
     if manifest is None:
         raise CheckpointError(f"--init_from={source}: holds no intact checkpoint, so it is no run's folder")
     return store.path(manifest["step"]) / WEIGHTS_FILE
 
 
-def init_from(source: str, network: keras.Model, new_layers: bool = False, say=print):
+def init_from(source: str, network: keras.Model, new_layers: bool = False):
     """Loads the weights that --init_from means into a network.
 
     Args:
@@ -55,24 +58,23 @@ def init_from(source: str, network: keras.Model, new_layers: bool = False, say=p
         network: of the same layers; takes the weights.
         new_layers: the network may have layers that those weights lack, which stay as they are, but for
             begin_as_identities.
-        say: takes a line that names the file, and one that names the new layers.
 
     Raises:
         CheckpointError: the weights are not there or do not fit.
     """
-    file = find_weights(source, say)
+    file = find_weights(source)
     new = load_weights(file, network, new_layers)
-    say(f"begins with the weights {file}")
+    log.info(f"begins with the weights {file}")
     begin_as_identities(network, new)
     if new:
-        say(f"begin fresh: {counted(len(new), 'layer')}: {', '.join(new)}")
+        log.info(f"begin fresh: {counted(len(new), 'layer')}: {', '.join(new)}")
 
 
-def begin_from(config: RunConfig, segmenter: Segmenter, say=print):
+def begin_from(config: RunConfig, segmenter: Segmenter):
     """What a training with --init_from begins with; see init_from and misfits_explained."""
     shape = ImageShape(segmenter.shape.planes)
     with misfits_explained(config.train.init_from, config.network, shape):
-        init_from(config.train.init_from, segmenter.network, config.train.init_new_layers, say)
+        init_from(config.train.init_from, segmenter.network, config.train.init_new_layers)
 
 
 class Origin(NamedTuple):
@@ -161,13 +163,12 @@ def begin_as_identities(network: keras.Model, new: list[str]):
             there[name].kernel.assign(ops.zeros_like(there[name].kernel))
 
 
-def freeze_layers(network: keras.Model, patterns: tuple[str, ...], say=print):
+def freeze_layers(network: keras.Model, patterns: tuple[str, ...]):
     """Keeps layers from being trained; a frozen normalisation uses its moving statistics.
 
     Args:
         network: with named layers.
         patterns: layer names, or patterns with * and ?; none freezes nothing.
-        say: takes a line that names the frozen layers, those without weights left out.
 
     Raises:
         ConfigError: a pattern matches no layer with weights, or nothing is left to train.
@@ -188,4 +189,4 @@ def freeze_layers(network: keras.Model, patterns: tuple[str, ...], say=print):
         layers[name].trainable = False
     if not network.trainable_variables:
         raise ConfigError(f"--freeze={','.join(patterns)}: nothing is left to train")
-    say(f"frozen: {counted(len(frozen), 'layer')}: {', '.join(name for name in layers if name in frozen)}")
+    log.info(f"frozen: {counted(len(frozen), 'layer')}: {', '.join(name for name in layers if name in frozen)}")

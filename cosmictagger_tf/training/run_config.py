@@ -1,5 +1,6 @@
 """What a training run is asked for, and what follows from that alone: on every backend the same."""
 
+import logging
 import math
 from dataclasses import astuple, dataclass, field
 
@@ -25,6 +26,8 @@ from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.text import counted
 from cosmictagger_tf.training.distributed.ranks import Ranks
 from cosmictagger_tf.training.schedules import Scaled, build_schedule, scaling_factor
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -83,13 +86,13 @@ def facts_of(reader: Reader, aux_reader: Reader | None = None, ranks: int = 1) -
     return facts | ({"validation_checksum": aux_reader.checksum()} if aux_reader else {})
 
 
-def say_changes(folder: RunFolder, config: RunConfig, facts: dict, say):
+def log_changes(folder: RunFolder, config: RunConfig, facts: dict):
     """Names what differs from the run's last start; raises ConfigError where it may not."""
     for change in folder.check_resumable(config.compared_sections, facts):
-        say(f"changed since this run began: {change}")
+        log.info(f"changed since this run began: {change}")
 
 
-def say_unused(config: RunConfig, start: int, total: int, resumed: bool, ranks: Ranks, say):
+def log_unused(config: RunConfig, start: int, total: int, resumed: bool, ranks: Ranks):
     """Names the options that the user chose and that do nothing, and the steps whose gradients are not used.
 
     Args:
@@ -97,23 +100,24 @@ def say_unused(config: RunConfig, start: int, total: int, resumed: bool, ranks: 
         start, total: steps that are done, and that will be.
         resumed: a checkpoint of the run's own was loaded.
         ranks: those that train.
-        say: takes a line.
     """
     facts = {"start": start, "total": total, "resumed": resumed, "many_ranks": ranks.size > 1 or ranks.elastic}
     backend = keras.backend.backend()
     line = describe_unused("train", config.chosen, config.sections.values(), **facts, backend=backend)
     if line:
-        say(line)
+        log.info(line)
     steps = config.optimizer.gradient_accumulation
     if total % steps:
-        say(f"--gradient_accumulation={steps}: the last {total % steps} of {counted(total, 'step')} make no update")
+        log.info(
+            f"--gradient_accumulation={steps}: the last {total % steps} of {counted(total, 'step')} make no update"
+        )
 
 
-def say_augmentation(config: RunConfig, shape: ImageShape, say):
+def log_augmentation(config: RunConfig, shape: ImageShape):
     """Reports what --augment leaves out of images that are not SBND's."""
     if config.train.augment and not knows_cathode(shape):
         said = f"where the cathode is in {shape} is not known, as it is of SBND's {ImageShape()}"
-        say(f"--augment: gains and noise, without mirror and shift: {said}")
+        log.info(f"--augment: gains and noise, without mirror and shift: {said}")
 
 
 def total_steps(config: RunConfig, reader: Reader) -> int:

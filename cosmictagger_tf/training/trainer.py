@@ -1,6 +1,7 @@
 """The training run, from configs to trained weights, in the order in which it happens."""
 
 import contextlib
+import logging
 from functools import partial
 
 import keras
@@ -20,7 +21,7 @@ from cosmictagger_tf.training.backend_limits import refuse_limits
 from cosmictagger_tf.training.bad_events import BadEvents
 from cosmictagger_tf.training.checkpoints.store import CheckpointStore
 from cosmictagger_tf.training.distributed import jobs
-from cosmictagger_tf.training.distributed.agreement import check_data, check_options, tell_devices
+from cosmictagger_tf.training.distributed.agreement import check_data, check_options, log_devices
 from cosmictagger_tf.training.distributed.ranks import Ranks
 from cosmictagger_tf.training.evaluation import Evaluator, EventTable, evaluate_all
 from cosmictagger_tf.training.finetuning import begin_from, freeze_layers
@@ -31,31 +32,32 @@ from cosmictagger_tf.training.run_config import (
     TrainingResult,
     facts_of,
     learning_rate,
-    say_augmentation,
-    say_changes,
-    say_unused,
+    log_augmentation,
+    log_changes,
+    log_unused,
     steps_per_epoch,
     total_steps,
 )
 from cosmictagger_tf.training.speed import Progress
 
+log = logging.getLogger(__name__)
 
-def train(config: RunConfig, say=print) -> TrainingResult:
+
+def train(config: RunConfig) -> TrainingResult:
     """Trains a network, or goes on with a run of the same id; together with other ranks, where a launcher started them.
 
     Args:
         config: of the run.
-        say: takes one line of news for the user; on rank 0 only.
 
     Raises:
         UserError: whatever the user can mend, before or during the training.
     """
     refuse_limits(config)
     prepare = partial(execution.prepare, config.execution)
-    return jobs.run(config.distributed, prepare, lambda ranks: train_as(ranks, config, ranks.teller(say)))
+    return jobs.run(config.distributed, prepare, lambda ranks: train_as(ranks, config))
 
 
-def train_as(ranks: Ranks, config: RunConfig, say) -> TrainingResult:
+def train_as(ranks: Ranks, config: RunConfig) -> TrainingResult:
     """What `train` does, as one of the ranks; see there."""
     folder = RunFolder(config.output)
     with contextlib.ExitStack() as held:
@@ -64,62 +66,65 @@ def train_as(ranks: Ranks, config: RunConfig, say) -> TrainingResult:
             ranks.part("minibatch_size", config.data.minibatch_size)
             if ranks.rank == 0:
                 folder.prepare()
-                held.enter_context(folder.locked(say))
-        return train_in(folder, ranks, config, say)
+                held.enter_context(folder.locked())
+        return train_in(folder, ranks, config)
 
 
-def train_in(folder: RunFolder, ranks: Ranks, config: RunConfig, say) -> TrainingResult:
+def train_in(folder: RunFolder, ranks: Ranks, config: RunConfig) -> TrainingResult:
     """What `train_as` does in a folder that is locked for it."""
     with ranks.agreed():
         reader, aux_reader = open_files(config)
         check_data(ranks, "file", reader)
         if aux_reader:
             check_data(ranks, "aux_file", aux_reader)
-        tell_devices(ranks, say)
+        log_devices(ranks)
         if ranks.rank == 0:
             facts = facts_of(reader, aux_reader, ranks.size)
-            say_changes(folder, config, facts, say)
-        say_augmentation(config, reader.shape, say)
+            log_changes(folder, config, facts)
+        log_augmentation(config, reader.shape)
         total = total_steps(config, reader)
-        model = build_model(config, reader, total, ranks, say)
-        say(f"network: {config.network.conv_mode}, {model.network.count_params():,} weights, images of {model.shape}")
+        model = build_model(config, reader, total, ranks)
+        log.info(
+            f"network: {config.network.conv_mode}, {model.network.count_params():,} weights, images of {model.shape}"
+        )
         dense_on_cpu = config.network.conv_mode != "sparse" and not execution.accelerators()
         if dense_on_cpu and keras.backend.backend() == "tensorflow" and config.execution.uses_xla:
-            say("hint: on a CPU the steps of a dense network are quicker with --noxla (docs/networks.md)")
+            log.info("hint: on a CPU the steps of a dense network are quicker with --noxla (docs/networks.md)")
 
         store = CheckpointStore(
             folder.checkpoints, config.train.keep_checkpoints, architecture(config.network), folder.history
         )
         done: tuple[int, list] = 0, []
         if ranks.rank == 0:
-            manifest = store.restore(model.network, model.state, say)
+            manifest = store.restore(model.network, model.state)
             if manifest is None and config.train.init_from:
-                begin_from(config, model.segmenter, say)
+                begin_from(config, model.segmenter)
             done = (manifest or {}).get("step", 0), (manifest or {}).get("skipped", [])
-            say_unused(config, done[0], total, manifest is not None, ranks, say)
+            log_unused(config, done[0], total, manifest is not None, ranks)
             facts |= {"parameters": model.network.count_params()} | execution.describe()
             folder.write_record(config.sections, facts)
     model.share_state(ranks)
     start, known = ranks.gather(done)[0]
-    bad = BadEvents(config.skip.skip_bad_events, ranks, say, known)
+    bad = BadEvents(config.skip.skip_bad_events, ranks, known)
     if start >= total:
-        say(f"nothing to do: the run has done {start} of {counted(total, 'step')}")
+        log.info(f"nothing to do: the run has done {start} of {counted(total, 'step')}")
         return TrainingResult(start, total, None, ranks.rank)
 
     step, exit_status = fit(model, reader, aux_reader, store, folder, config, Progress(start, total), ranks, bad)
     if bad.places:
-        say(f"{len(bad.places)} of {counted(len(reader), 'event')} could not be read, and others took their places")
+        log.info(
+            f"{len(bad.places)} of {counted(len(reader), 'event')} could not be read, and others took their places"
+        )
     if step < total and exit_status is None:
         raise RuntimeError(f"training ended at step {step} of {total} without a reason")
     return TrainingResult(step, total, exit_status, ranks.rank)
 
 
-def describe(config: RunConfig, say=print):
+def describe(config: RunConfig):
     """What train would do, without doing it; writes nothing.
 
     Args:
         config: of the run.
-        say: takes a line at a time.
 
     Raises:
         UserError: what would stop the training at its beginning.
@@ -129,20 +134,20 @@ def describe(config: RunConfig, say=print):
     reader, aux_reader = open_files(config)
     facts = facts_of(reader, aux_reader)
     del facts["ranks"]
-    say_changes(RunFolder(config.output), config, facts, say)
-    say_augmentation(config, reader.shape, say)
+    log_changes(RunFolder(config.output), config, facts)
+    log_augmentation(config, reader.shape)
     total = total_steps(config, reader)
-    say_unused(config, 0, total, False, Ranks(), say)
-    model = build_model(config, reader, total, Ranks(), say)
+    log_unused(config, 0, total, False, Ranks())
+    model = build_model(config, reader, total, Ranks())
     if config.train.init_from:
-        begin_from(config, model.segmenter, say)
-    say("\n".join(["", *flag_lines(config.sections), "", dry_run.network_table(model.network), ""]))
-    say(dry_run.layer_names(model.network) + "\n")
+        begin_from(config, model.segmenter)
+    log.info("\n".join(["", *flag_lines(config.sections), "", dry_run.network_table(model.network), ""]))
+    log.info(dry_run.layer_names(model.network) + "\n")
     skip, prepare = config.skip.skip_bad_events, model.segmenter.prepare
     stream = training_dataset(reader, config.data, config.execution.seed, steps=1, prepare=prepare, skip=skip)
-    say(dry_run.describe_step(model, first_batch(stream), config.data.minibatch_size))
+    log.info(dry_run.describe_step(model, first_batch(stream), config.data.minibatch_size))
     steps = f"{counted(steps_per_epoch(reader, config.data), 'step', '.4g')} a pass, {counted(total, 'step')} in all"
-    say(f"{counted(len(reader), 'event')}, {steps}")
+    log.info(f"{counted(len(reader), 'event')}, {steps}")
 
 
 def open_files(config: RunConfig) -> tuple[Reader, Reader | None]:
@@ -160,7 +165,7 @@ def open_files(config: RunConfig) -> tuple[Reader, Reader | None]:
     return reader, other
 
 
-def build_model(config: RunConfig, reader: Reader, total: int, ranks: Ranks, say=print) -> SegmentationModel:
+def build_model(config: RunConfig, reader: Reader, total: int, ranks: Ranks) -> SegmentationModel:
     """The compiled Keras model, its optimizer's variables made."""
     data, optimizer = config.data, config.optimizer
     check_image_shape(reader.shape, data.downsample, config.network.network_depth)
@@ -170,7 +175,7 @@ def build_model(config: RunConfig, reader: Reader, total: int, ranks: Ranks, say
     synchronised = many and config.distributed.sync_batch_norm
     xla = execution.compiles(config.execution) and not synchronised
     segmenter, scheme = build_segmenter(config.network, shape, static=xla), optimizer.loss_balance_scheme
-    freeze_layers(segmenter.network, optimizer.freeze, say)
+    freeze_layers(segmenter.network, optimizer.freeze)
     if many:
         from cosmictagger_tf.training.distributed.exchange import GradientExchange
         from cosmictagger_tf.training.distributed.ranked_model import RankedModel

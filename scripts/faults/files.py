@@ -11,7 +11,6 @@ import io
 import re
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from scripts.faults.kills import SMALL
@@ -52,7 +51,7 @@ def flags_of(command: str, folder: Path, run: str) -> list[str]:
     return ["--downsample=0", "--minibatch_size=4", "--read_iterations=2"]
 
 
-def campaign(folder: Path, kinds: list[str], say: Callable[[str], None]) -> dict[str, list[str]]:
+def campaign(folder: Path, kinds: list[str]) -> dict[str, list[str]]:
     """Gives files of these kinds to the commands; returns, by command, what went wrong."""
     trained_run(folder)
     wrong: dict[str, list[str]] = {command: [] for command in COMMANDS}
@@ -66,7 +65,7 @@ def campaign(folder: Path, kinds: list[str], say: Callable[[str], None]) -> dict
             said = re.match(re.escape(f"cosmictagger_tf.{command}: {path}") + f"({expected})", err)
             if status != 2 or len(lines) != 1 or not said:
                 wrong[command].append(f"{kind}: {status}: {err}")
-                say(f"{command}, {wrong[command][-1]}")
+                print(f"{command}, {wrong[command][-1]}", flush=True)
     return wrong
 
 
@@ -76,7 +75,7 @@ def main() -> int:
     options = parser.parse_args()
     kinds = list(FAULTS)[:: options.every]
     with tempfile.TemporaryDirectory(prefix="files") as folder:
-        wrong = campaign(Path(folder), kinds, lambda line: print(line, flush=True))
+        wrong = campaign(Path(folder), kinds)
     print("| command | kinds of bad files | one line, status 2 |\n|---|---|---|")
     for command, problems in wrong.items():
         print(f"| {command} | {len(kinds)} | {len(kinds) - len(problems)} |")

@@ -125,7 +125,7 @@ def worker(sources: list[bytes], seed: int, cases: range, folder: str, pipe):
     pipe.send((cases.stop, "done", 0))
 
 
-def campaign(sources: list[bytes], cases: range, seed: int, say=print) -> tuple[Counter, list[str], int]:
+def campaign(sources: list[bytes], cases: range, seed: int) -> tuple[Counter, list[str], int]:
     """Runs the cases.
 
     Returns:
@@ -162,7 +162,7 @@ def campaign(sources: list[bytes], cases: range, seed: int, say=print) -> tuple[
                 outcomes[outcome if outcome in ("read", "refused") else "failed"] += 1
                 if outcome not in ("read", "refused"):
                     failures.append(f"case {case}: {outcome}")
-                    say(failures[-1])
+                    print(failures[-1], flush=True)
             child.kill()
             child.join()
             if ended == "done":
@@ -170,7 +170,7 @@ def campaign(sources: list[bytes], cases: range, seed: int, say=print) -> tuple[
             kind = ended or f"the process dies (status {child.exitcode})"
             outcomes["hung" if ended else "crashed"] += 1
             failures.append(f"case {current}: {kind}")
-            say(failures[-1])
+            print(failures[-1], flush=True)
             todo = range(current + 1, cases.stop)
     finally:
         shutil.rmtree(folder)

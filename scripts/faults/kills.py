@@ -197,7 +197,7 @@ def catch_writing(trainer: Trainer, checkpoints: Path, after: int, rng) -> int |
         longest /= 2
 
 
-def campaign(runs: int, options: list[str], seed: int, folder: Path, say=print) -> dict[str, Tally]:
+def campaign(runs: int, options: list[str], seed: int, folder: Path) -> dict[str, Tally]:
     """Runs the campaign in a folder; returns what happened, by kind of kill.
 
     Args:
@@ -205,7 +205,6 @@ def campaign(runs: int, options: list[str], seed: int, folder: Path, say=print) 
         options: flags of the training beside SMALL and EVERYTHING.
         seed: of the instants.
         folder: of data, runs and logs.
-        say: takes a line for each run.
     """
     data, aux = sound_file(folder / "train.h5", entries=5), sound_file(folder / "aux.h5")
     FAULTS["NaN"][0](data)
@@ -236,7 +235,7 @@ def campaign(runs: int, options: list[str], seed: int, folder: Path, say=print) 
             tally.problems.append(f"run {number}: {', '.join(wrong[:5])}; see {log}")
         else:
             tally.equal += 1
-        say(f"run {number}: {where or 'done before'}: {tally.problems[-1] if wrong else 'equal'}")
+        print(f"run {number}: {where or 'done before'}: {tally.problems[-1] if wrong else 'equal'}", flush=True)
     return tallies
 
 
@@ -272,7 +271,7 @@ def main() -> int:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         chosen = [f"--conv_mode={options.network}", f"--precision={options.precision}"]
-        tallies = campaign(options.runs, chosen, options.seed, folder, lambda line: print(line, flush=True))
+        tallies = campaign(options.runs, chosen, options.seed, folder)
     print(table(tallies))
     return 1 if any(tally.problems for tally in tallies.values()) else 0
 

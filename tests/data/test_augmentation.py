@@ -18,7 +18,7 @@ from cosmictagger_tf.data.dataset import SyntheticReader, open_reader
 from cosmictagger_tf.data.pipeline import training_dataset
 from cosmictagger_tf.detector import ADC_THRESHOLD, ImageShape
 from cosmictagger_tf.simulation.measures import close_to
-from cosmictagger_tf.training.run_config import RunConfig, say_augmentation
+from cosmictagger_tf.training.run_config import RunConfig, log_augmentation
 
 SHAPE = ImageShape(3, 64, 32)
 CHANGES = st.builds(
@@ -161,7 +161,7 @@ def _padded(part, shape):
 
 
 @pytest.mark.parametrize("shape", [SHAPE, ImageShape(2, 1280, 2048), ImageShape(3, 1280, 1024)])
-def test_where_the_cathode_is_not_known_no_pixel_moves(shape):
+def test_where_the_cathode_is_not_known_no_pixel_moves(shape, caplog):
     reader, config = SyntheticReader(2, shape), DataConfig(synthetic=True, downsample=0, minibatch_size=2)
     batches = {
         augment: next(iter(training_dataset(reader, config, 3, 0, 1, augment=augment).generate()))
@@ -170,10 +170,9 @@ def test_where_the_cathode_is_not_known_no_pixel_moves(shape):
     for name in ("image_coordinates", "label_coordinates", "label_values"):
         np.testing.assert_array_equal(batches[True][name], batches[False][name])
     assert not np.array_equal(batches[True]["image_values"], batches[False]["image_values"])
-    said: list[str] = []
     configs = (kind() for kind in (DataConfig, NetworkConfig, OptimizerConfig, ExecutionConfig, OutputConfig))
     run = RunConfig(*configs, TrainConfig(iterations=1, augment=True))
-    say_augmentation(run, shape, said.append)
-    assert len(said) == 1 and "mirror and shift" in said[0]
-    say_augmentation(run, ImageShape(), said.append)
-    assert len(said) == 1
+    log_augmentation(run, shape)
+    assert len(caplog.messages) == 1 and "mirror and shift" in caplog.messages[0]
+    log_augmentation(run, ImageShape())
+    assert len(caplog.messages) == 1

@@ -111,14 +111,13 @@ def error(entry, file="a.h5"):
     return DataError(file, "is broken", entry, 1)
 
 
-def test_events_are_counted_once_over_all_ranks_and_restarts():
-    said = []
-    bad = BadEvents(3, TwoRanks([error(1), error(7)]), said.append, [["a.h5", 1]])
+def test_events_are_counted_once_over_all_ranks_and_restarts(caplog):
+    bad = BadEvents(3, TwoRanks([error(1), error(7)]), [["a.h5", 1]])
     assert bad.is_new([error(ENTRY)]) and not bad.is_new([error(1)])
     bad.count([error(ENTRY)])
     bad.count([error(ENTRY)])
     assert bad.record == [["a.h5", 1], ["a.h5", ENTRY], ["a.h5", 7]]
-    assert said == [
+    assert caplog.messages == [
         "skipped: a.h5, entry 2, plane 1: is broken (2 of at most 3 bad events)",
         "skipped: a.h5, entry 7, plane 1: is broken (3 of at most 3 bad events)",
     ]
@@ -126,16 +125,15 @@ def test_events_are_counted_once_over_all_ranks_and_restarts():
         bad.count([error(1, "b.h5")])
 
 
-def test_one_too_many_stops_at_once():
-    said = []
-    alone = BadEvents(2, Ranks(), said.append)
+def test_one_too_many_stops_at_once(caplog):
+    alone = BadEvents(2, Ranks())
     alone.watch([error(1), error(7)])
     alone.watch([error(1), error(7)])
-    assert len(said) == 2
+    assert len(caplog.messages) == 2
     with pytest.raises(DataError, match=r"entry 8, plane 1: is broken \(--skip_bad_events=2"):
         alone.watch([error(1), error(7), error(8)])
     # One of many knows its own alone, and asks nobody.
-    two = BadEvents(2, TwoRanks(None), said.append)
+    two = BadEvents(2, TwoRanks(None))
     two.watch([error(1), error(7)])
     with pytest.raises(DataError, match=r"entry 8, plane 1: is broken \(--skip_bad_events=2"):
         two.watch([error(1), error(7), error(8)])

@@ -49,7 +49,7 @@ def test_a_silent_rank_0_is_noticed_by_the_others(ranks):
 
 def test_who_fails_says_so_and_is_not_called_lost(ranks):
     made, lost = ranks
-    assert not made[2].say_failed(patience=0.2), "rank 0 has not failed: rank 2 speaks for itself"
+    assert not made[2].report_failed(patience=0.2), "rank 0 has not failed: rank 2 speaks for itself"
     wait_until(lambda: made[0].failed == {2})
     made[2].stop()
     time.sleep(4.0)
@@ -58,8 +58,8 @@ def test_who_fails_says_so_and_is_not_called_lost(ranks):
 
 def test_where_rank_0_fails_too_it_speaks_for_both(ranks):
     made, _ = ranks
-    made[0].say_failed()
-    assert made[1].say_failed(patience=30.0) and made[2].say_failed(patience=30.0)
+    made[0].report_failed()
+    assert made[1].report_failed(patience=30.0) and made[2].report_failed(patience=30.0)
 
 
 def test_what_others_send_to_the_port_counts_for_nothing(ranks):

@@ -113,9 +113,6 @@ def test_one_rank_needs_nobody():
     ranks = Ranks()
     assert ranks.part("minibatch_size", 5) == 5 and ranks.gather("mine") == ["mine"]
     np.testing.assert_array_equal(ranks.sum([np.arange(3)])[0], np.arange(3))
-    lines = []
-    ranks.teller(lines.append)("said")
-    assert lines == ["said"]
 
 
 def test_the_batch_must_divide_by_the_ranks():

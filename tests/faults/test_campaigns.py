@@ -39,7 +39,7 @@ def test_the_fuzzer_notices(tmp_path, monkeypatch):
     monkeypatch.setattr(fuzz, "read", lambda path: deeds[int(path.read_bytes())]())
     monkeypatch.setattr(fuzz, "damaged", lambda data, rng, places: b"%d" % rng)
     monkeypatch.setattr(fuzz.np.random, "default_rng", lambda key: key[1])
-    outcomes, failures, _ = fuzz.campaign([b""], range(4), seed=0, say=lambda line: None)
+    outcomes, failures, _ = fuzz.campaign([b""], range(4), seed=0)
     assert outcomes == {"crashed": 1, "hung": 1, "failed": 1, "read": 1}
     assert [line.split(":")[0] for line in failures] == ["case 0", "case 1", "case 2"]
     assert "hangs" in failures[1] and "ValueError: x" in failures[2]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from cosmictagger_tf.config import SimulateConfig
+from cosmictagger_tf.console import log_lines
 from cosmictagger_tf.data.event import PlanePixels
 from cosmictagger_tf.data.larcv_h5 import LarcvFile
 from cosmictagger_tf.detector import ImageShape
@@ -24,7 +25,7 @@ from tests.commands import refusal, run_module
 
 def simulated(path, **options):
     config = SimulateConfig(output=str(path), **{"events": 5, **options})
-    simulate_file(config, say=lambda line: None)
+    simulate_file(config)
     return path
 
 
@@ -125,12 +126,13 @@ def test_a_killed_simulation_leaves_no_workers_and_the_next_one_no_part_of_a_fil
     assert sorted(path.name for path in tmp_path.iterdir()) == [others.name, "file.h5"]
 
 
-def test_who_reads_no_more_of_what_is_said_is_no_fault_of_the_file(tmp_path):
-    def say(line):
+def test_who_reads_no_more_of_the_log_is_no_fault_of_the_file(tmp_path, monkeypatch):
+    def write(text):
         raise BrokenPipeError
 
-    with pytest.raises(BrokenPipeError):
-        simulate_file(SimulateConfig(output=str(tmp_path / "file.h5"), events=1), say)
+    monkeypatch.setattr(sys.stdout, "write", write)
+    with pytest.raises(BrokenPipeError), log_lines(0):
+        simulate_file(SimulateConfig(output=str(tmp_path / "file.h5"), events=1))
 
 
 def test_small_and_dim_neutrinos_occur():

@@ -20,7 +20,7 @@ from cosmictagger_tf.inference.inference_config import InferenceConfig
 from cosmictagger_tf.inference.model_loading import TrainedModel, agreed_model
 from cosmictagger_tf.inference.progress import Progress
 from cosmictagger_tf.training.bad_events import BadEvents
-from cosmictagger_tf.training.distributed.agreement import check_data, check_options, tell_devices
+from cosmictagger_tf.training.distributed.agreement import check_data, check_options, log_devices
 from cosmictagger_tf.training.distributed.jobs import run
 from cosmictagger_tf.training.distributed.ranks import Ranks
 from cosmictagger_tf.training.evaluation import EventTable, join, without_unscored
@@ -72,7 +72,7 @@ def evaluate_run(evaluate: EvaluateConfig, config: InferenceConfig) -> Evaluatio
 
 def evaluate_as(ranks: Ranks, evaluate: EvaluateConfig, config: InferenceConfig) -> Evaluation | None:
     """What `evaluate_run` does, as one of the ranks; see there."""
-    tell, most = ranks.teller(print), config.skip.skip_bad_events
+    most = config.skip.skip_bad_events
     with ranks.agreed():
         compared = (config.output, config.weights, config.data, config.network, config.execution, config.skip)
         check_options(ranks, evaluate, *compared)
@@ -80,16 +80,15 @@ def evaluate_as(ranks: Ranks, evaluate: EvaluateConfig, config: InferenceConfig)
         trained = agreed_model(ranks, config)
         reader = open_labelled(trained.data)
         check_data(ranks, "file", reader)
-        tell_devices(ranks, tell)
+        log_devices(ranks)
         neutrinos = None
         if isinstance(reader, FilesReader) and ranks.rank == 0:
             # The event may be sound, or one of the bad events that are skipped anyway.
-            broken = (lambda error: print(f"no true neutrino: {error}")) if most else None
-            neutrinos = read_neutrinos(reader, evaluate.producer_particle, broken)
+            neutrinos = read_neutrinos(reader, evaluate.producer_particle, skip_broken=most > 0)
         xla = execution.compiles(config.execution)
         evaluator = DetailedEvaluator(trained.segmenter(reader.shape, xla, ranks), trained.scheme, xla)
     histogram = ScoreHistogram(reader.shape.planes)
-    table, details = evaluate_events(evaluator, reader, trained.data, histogram, ranks, BadEvents(most, ranks, tell))
+    table, details = evaluate_events(evaluator, reader, trained.data, histogram, ranks, BadEvents(most, ranks))
     with ranks.agreed():
         reader.check_unchanged()
     if ranks.rank:

@@ -1,5 +1,6 @@
 """Runs a trained network over a data set and writes the file of its scores."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import chain
@@ -30,10 +31,12 @@ from cosmictagger_tf.inference.predict.waiting import signs_of_life, wait_for_pa
 from cosmictagger_tf.inference.progress import Progress
 from cosmictagger_tf.networks.predictor import PixelPredictor
 from cosmictagger_tf.text import counted
-from cosmictagger_tf.training.distributed.agreement import check_data, check_options, tell_devices
+from cosmictagger_tf.training.distributed.agreement import check_data, check_options, log_devices
 from cosmictagger_tf.training.distributed.jobs import connect, run_as
 from cosmictagger_tf.training.distributed.ranks import Ranks
 from cosmictagger_tf.training.evaluation import not_finite
+
+log = logging.getLogger(__name__)
 
 
 def predict_file(predict: PredictConfig, config: InferenceConfig) -> int:
@@ -55,7 +58,7 @@ def predict_file(predict: PredictConfig, config: InferenceConfig) -> int:
             parts = plan_parts(len(reader), data.minibatch_size)
             mine = parts[ranks.rank :: ranks.size]
             missing = [part for part in mine if not work.has(part)]
-            report_resumption(mine, missing, ranks.teller(print))
+            report_resumption(mine, missing)
             predict_parts(reader, data, begun.predictor, missing, work)
             if ranks.rank == 0:
                 wait_for_parts(work, parts, ranks.size)
@@ -97,8 +100,8 @@ def begin(ranks: Ranks, predict: PredictConfig, config: InferenceConfig, work: W
         reader = open_reader(with_changes(trained.data, producer_label=""))
         assert isinstance(reader, FilesReader)
         check_data(ranks, "file", reader)
-        tell_devices(ranks, ranks.teller(print))
-        copied = copied_products(reader, producers(predict), ranks.teller(print))
+        log_devices(ranks)
+        copied = copied_products(reader, producers(predict))
         segmenter = trained.segmenter(reader.shape, xla, ranks)
         if ranks.rank == 0:
             make_folder(work.output.parent, "output")
@@ -138,11 +141,11 @@ def describe_work(reader: FilesReader, trained: TrainedModel, config: ExecutionC
     }
 
 
-def report_resumption(parts: list[Part], missing: list[Part], say=print):
+def report_resumption(parts: list[Part], missing: list[Part]):
     """Reports how much an earlier call left done, if any."""
     total, left = (sum(part.last - part.first for part in some) for some in (parts, missing))
     if left < total:
-        say(f"going on: {total - left} of {counted(total, 'event')} predicted before")
+        log.info(f"going on: {total - left} of {counted(total, 'event')} predicted before")
 
 
 def predict_parts(

@@ -6,6 +6,7 @@ stopped: so the joined file does not depend on either.
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import zipfile
@@ -33,6 +34,8 @@ from cosmictagger_tf.files import (
     write_json,
 )
 from cosmictagger_tf.text import listed
+
+log = logging.getLogger(__name__)
 
 # What a stopped run loses at most, but for the batch size.
 EVENTS_A_PART = 8
@@ -70,12 +73,12 @@ class WorkFolder:
         self.joined = self.path / "joined.h5"
 
     @contextlib.contextmanager
-    def locked(self, say=print) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Makes the folder and keeps other processes from it; raises ConfigError where one is writing the same file."""
-        with locked(self.path, f"is writing {self.output}: wait, or give another --output", say):
+        with locked(self.path, f"is writing {self.output}: wait, or give another --output"):
             yield
 
-    def begin(self, record: dict, say=print):
+    def begin(self, record: dict):
         """Keeps what is in the folder if it is of the same work, as `record` describes it, or else clears it."""
         record = json.loads(json.dumps(record))
         try:
@@ -84,7 +87,7 @@ class WorkFolder:
             before = None
         if before is not None and before != record:
             changed = sorted(k for k in record.keys() | before.keys() if record.get(k) != before.get(k))
-            say(f"begun anew: {', '.join(changed)} changed since {self.path} was begun")
+            log.info(f"begun anew: {', '.join(changed)} changed since {self.path} was begun")
         if before != record:
             self.path.mkdir(parents=True, exist_ok=True)
             for left in self.path.iterdir():
@@ -190,13 +193,12 @@ def image_meta(image: RawProduct | None) -> np.ndarray | None:
     return rows[np.argsort(rows["projection_id"], kind="stable")]
 
 
-def copied_products(reader: FilesReader, producers: tuple[str, str], say=print) -> list[str]:
+def copied_products(reader: FilesReader, producers: tuple[str, str]) -> list[str]:
     """The names of the input's products that are carried over: all but older scores of the same name, and empty groups.
 
     Args:
         reader: of the input.
         producers: of the scores.
-        say: takes a line of what is left out for being empty.
 
     Raises:
         DataError: a product cannot be carried over, or the files differ in them.
@@ -211,7 +213,7 @@ def copied_products(reader: FilesReader, producers: tuple[str, str], say=print) 
                 name: [table.dtype for tables in parts for table in tables] for name, parts in file.tables.items()
             }
         if file.empty:
-            say(f"left out: {path}: nothing but its group is there of {listed(file.empty)}")
+            log.info(f"left out: {path}: nothing but its group is there of {listed(file.empty)}")
         first = first or dtypes
         for name in sorted(first.keys() | dtypes.keys()):
             if first.get(name) != dtypes.get(name):

@@ -5,8 +5,8 @@ Clocks of different nodes are never compared: rank 0 looks whether a rank's file
 
 import contextlib
 import itertools
+import logging
 import secrets
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from cosmictagger_tf.errors import ConfigError, RankLost
 from cosmictagger_tf.inference.predict.scores_file import Part, WorkFolder
 from cosmictagger_tf.training.distributed.ranks import Ranks
+
+log = logging.getLogger(__name__)
 
 # Seconds between two signs of life of a rank, and of silence after which rank 0 waits for it no more.
 INTERVAL, LIMIT = 5.0, 180.0
@@ -23,19 +25,13 @@ PAUSE, FIRST_PAUSE = 20.0, 3.0
 LAG = 30.0
 
 
-def say_aside(line: str):
-    """Prints a line beside the results, at once."""
-    print(line, file=sys.stderr, flush=True)
-
-
 @contextlib.contextmanager
-def signs_of_life(work: WorkFolder, ranks: Ranks, say: Callable[[str], None] = say_aside) -> Iterator[None]:
+def signs_of_life(work: WorkFolder, ranks: Ranks) -> Iterator[None]:
     """Within it each rank rewrites its file, again and again, from a thread.
 
     Args:
         work: the folder of the parts.
         ranks: of the job, still connected.
-        say: takes a line on rank 0 where one of them no longer does.
 
     Raises:
         ConfigError: the ranks do not see one folder.
@@ -60,7 +56,7 @@ def signs_of_life(work: WorkFolder, ranks: Ranks, say: Callable[[str], None] = s
             now = {rank: _sign(work, rank) for rank in range(1, ranks.size)}
             still = {rank for rank, sign in now.items() if sign and sign == before.get(rank)}
             for rank in sorted(still - named):
-                say(f"rank {rank} has given no sign of life for {PAUSE:.0f} s")
+                log.warning(f"rank {rank} has given no sign of life for {PAUSE:.0f} s")
             before, named = now, still
 
     threads = [threading.Thread(target=job, daemon=True) for job in (live, *([] if ranks.rank else [watch]))]
@@ -84,7 +80,6 @@ def wait_for_parts(
     work: WorkFolder,
     parts: list[Part],
     ranks: int,
-    say: Callable[[str], None] = say_aside,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ):
@@ -94,7 +89,6 @@ def wait_for_parts(
         work: the folder of the parts.
         parts: all of them; rank r has those numbered r, r + ranks, ...
         ranks: how many there are.
-        say: takes a line that names the ranks that are waited for, again and again.
         clock, sleep: the time, in seconds.
 
     Raises:
@@ -117,7 +111,7 @@ def wait_for_parts(
                 )
         if clock() >= due:
             due = clock() + PAUSE
-            say(f"waiting for {names}: {len(missing)} of {len(parts)} parts are missing")
+            log.warning(f"waiting for {names}: {len(missing)} of {len(parts)} parts are missing")
         sleep(0.2)
 
 

@@ -1,5 +1,6 @@
 """The reference's trained PyTorch networks, taken over as runs of this package."""
 
+import logging
 import pickle
 import zipfile
 import zlib
@@ -26,11 +27,13 @@ from cosmictagger_tf.networks.reference_weights import assign_reference_weights
 from cosmictagger_tf.runs import RunFolder, architecture
 from cosmictagger_tf.training.checkpoints.store import CheckpointStore
 
+log = logging.getLogger(__name__)
+
 # A tensor of every network of the reference: what stands before it is the file's prefix.
 LANDMARK = "initial_convolution.conv.weight"
 
 
-def import_run(source: ImportConfig, output: OutputConfig, network: NetworkConfig, data: DataConfig, say=print) -> Path:
+def import_run(source: ImportConfig, output: OutputConfig, network: NetworkConfig, data: DataConfig) -> Path:
     """Writes a run folder whose only checkpoint, of step 0, holds the weights of a file.
 
     Args:
@@ -49,7 +52,7 @@ def import_run(source: ImportConfig, output: OutputConfig, network: NetworkConfi
     folder = RunFolder(output)
     if folder.record() is not None:
         raise ConfigError(f"{folder.path}: a run is there already; choose another --run_id")
-    tensors = strip_prefix(read_tensors(Path(source.from_)), say)
+    tensors = strip_prefix(read_tensors(Path(source.from_)))
     execution.prepare(ExecutionConfig())
     shape = open_reader(data).shape if data.file else ImageShape()
     model = build_network(network, ImageShape(shape.planes, 2**network.network_depth, 2**network.network_depth))
@@ -59,10 +62,10 @@ def import_run(source: ImportConfig, output: OutputConfig, network: NetworkConfi
     # Without a file the height and width of the images are not known.
     facts = {"image_shape": astuple(shape)} if data.file else {}
     record = facts | {"imported_from": str(Path(source.from_).resolve()), **execution.describe()}
-    with folder.locked(say):
+    with folder.locked():
         CheckpointStore(folder.checkpoints, architecture=architecture(network)).save(0, model, {}, record)
         folder.write_record(configs, record)
-    say(f"network: {network.conv_mode}, {model.count_params():,} weights, from {len(tensors)} tensors")
+    log.info(f"network: {network.conv_mode}, {model.count_params():,} weights, from {len(tensors)} tensors")
     return folder.path
 
 
@@ -148,14 +151,14 @@ def _read_torch(path):
         raise ConfigError(f"--from={path}: cannot be read by torch ({str(error).splitlines()[0]})") from None
 
 
-def strip_prefix(tensors: dict[str, np.ndarray], say=print) -> dict[str, np.ndarray]:
+def strip_prefix(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The network's tensors without what a wrapper put before their names (`model.`, `module.`).
 
-    Tensors outside the prefix are the wrapper's own; `say` names them. Without a prefix nothing is left out.
+    Tensors outside the prefix are the wrapper's own; the log names them. Without a prefix nothing is left out.
     """
     prefixes = [name.removesuffix(LANDMARK) for name in tensors if name.endswith(LANDMARK)]
     prefix = min(prefixes, key=len, default="")
     others = [name for name in tensors if not name.startswith(prefix)]
     if others:
-        say(f"left out, not of the network under '{prefix}': {', '.join(others)}")
+        log.info(f"left out, not of the network under '{prefix}': {', '.join(others)}")
     return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}

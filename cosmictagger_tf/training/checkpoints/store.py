@@ -12,6 +12,7 @@ the weights themselves, with which the training goes on.
 
 import contextlib
 import io
+import logging
 import re
 import shutil
 import zipfile
@@ -23,6 +24,8 @@ import numpy as np
 from cosmictagger_tf.errors import NonFiniteError, read_errors, write_errors
 from cosmictagger_tf.files import flush, read_json, replaced_folder, sha256, write_arrays, write_json
 from cosmictagger_tf.training.checkpoints.weights import CheckpointError, load_weights, values_of
+
+log = logging.getLogger(__name__)
 
 WEIGHTS_FILE, STATE_FILE, MANIFEST_FILE = "network.weights.h5", "state.npz", "manifest.json"
 BEST_FILE = "best.json"
@@ -174,8 +177,8 @@ class CheckpointStore:
                 raise CheckpointError(f"checkpoint {folder}: {name} is missing, cut short or altered")
         return manifest
 
-    def newest_valid(self, say=print) -> dict | None:
-        """The manifest of the newest intact checkpoint, None where there is none; `say` tells which were skipped.
+    def newest_valid(self) -> dict | None:
+        """The manifest of the newest intact checkpoint, None where there is none; the log names those skipped.
 
         Raises:
             ReadError: the system refuses to read one: nothing is known to be wrong with it, so that it is not skipped.
@@ -184,15 +187,14 @@ class CheckpointStore:
             try:
                 return self.verify(step)
             except CheckpointError as error:
-                say(f"skipped: {error}")
+                log.info(f"skipped: {error}")
         return None
 
-    def restore(self, network: keras.Model, state: dict, say=print) -> dict | None:
+    def restore(self, network: keras.Model, state: dict) -> dict | None:
         """Loads the newest intact checkpoint, with which the training goes on; what is later than it is set aside.
 
         Args:
             network, state: as given to save.
-            say: takes a line of news.
 
         Returns:
             Its manifest; None where there is no checkpoint at all.
@@ -200,7 +202,7 @@ class CheckpointStore:
         Raises:
             CheckpointError: there are checkpoints, but none is intact.
         """
-        manifest = self.newest_valid(say)
+        manifest = self.newest_valid()
         if manifest is None:
             if self.steps():
                 raise CheckpointError(
@@ -212,11 +214,11 @@ class CheckpointStore:
         self.load_state(step, state, manifest["format"])
         self.forget_best_after(step)
         for path in self.set_aside_after(step):
-            say(f"set aside: {path}")
+            log.info(f"set aside: {path}")
         self.remember_best(manifest)
-        say(f"resumed from {self.path(step)}")
+        log.info(f"resumed from {self.path(step)}")
         if manifest["format"] == BY_PLACE:
-            say("it is of an older version: the first record counts the steps from here on alone")
+            log.info("it is of an older version: the first record counts the steps from here on alone")
         return manifest
 
     def set_aside_after(self, step: int) -> list[Path]:

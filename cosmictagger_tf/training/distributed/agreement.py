@@ -1,7 +1,7 @@
 """What the ranks of a job compare before they work: options, versions and data, each from its own node."""
 
+import logging
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -10,6 +10,8 @@ from cosmictagger_tf import execution
 from cosmictagger_tf.config import Config, flag_name
 from cosmictagger_tf.data.dataset import Reader
 from cosmictagger_tf.training.distributed.ranks import Ranks
+
+log = logging.getLogger(__name__)
 
 # Options that may differ: where things lie on a node, since what lies there is compared, and by which means a rank
 # computes the same.
@@ -50,11 +52,11 @@ def check_data(ranks: Ranks, flag: str, reader: Reader):
     ranks.same(values)
 
 
-def tell_devices(ranks: Ranks, say: Callable[[str], None]):
+def log_devices(ranks: Ranks):
     """Reports where some ranks compute on other devices than the others: all wait for the slowest."""
     holders: dict[str, list[str]] = {}
     for rank, names in enumerate(ranks.gather(execution.accelerators())):
         holders.setdefault(", ".join(names) or "CPU", []).append(str(rank))
     if len(holders) > 1:
         shown = "; ".join(f"{device}: rank {', '.join(some)}" for device, some in holders.items())
-        say(f"the ranks compute on different devices, and wait for the slowest ({shown})")
+        log.info(f"the ranks compute on different devices, and wait for the slowest ({shown})")

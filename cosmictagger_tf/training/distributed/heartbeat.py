@@ -53,7 +53,7 @@ class Heartbeat:
         now = time.monotonic()
         return [r for r, seen in self.seen.items() if now - seen > seconds and r not in self.failed]
 
-    def say_failed(self, patience: float = 1.0) -> bool:
+    def report_failed(self, patience: float = 1.0) -> bool:
         """Tells the others (rank 0, or, from there, rank 1) that this rank fails, and will report why.
 
         Returns:

@@ -1,8 +1,8 @@
 """The ranks that Horovod connects, on TensorFlow. The only module that imports Horovod."""
 
+import logging
 import os
 import re
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -12,10 +12,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cosmictagger_tf.console import show_rank
 from cosmictagger_tf.errors import ConfigError, MissingPackageError, RankLost, StoppedElsewhere, UserError
 from cosmictagger_tf.launch import Launch, launched
 from cosmictagger_tf.training.distributed.heartbeat import LIMIT, Heartbeat
 from cosmictagger_tf.training.distributed.ranks import Ranks
+
+log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 INSTALL = "scripts/install_horovod"
@@ -108,13 +111,12 @@ class HorovodRanks(Ranks):
         if self.explaining:
             return
         if self.rank in (0, 1):
-            print(f"cosmictagger_tf: rank {rank} has not answered for {LIMIT:.0f} s: {RESUME}", file=sys.stderr)
-            sys.stderr.flush()
+            log.warning(f"cosmictagger_tf: rank {rank} has not answered for {LIMIT:.0f} s: {RESUME}")
         os._exit(RankLost.exit_status)
 
-    def say_failed(self) -> bool:
+    def report_failed(self) -> bool:
         """Tells the others that this rank stops; returns whether rank 0 does too, and reports why."""
-        return self.heartbeat is not None and self.heartbeat.say_failed()
+        return self.heartbeat is not None and self.heartbeat.report_failed()
 
     def leave(self):
         """Ends the connection, all ranks together."""
@@ -137,7 +139,7 @@ def run_connected(ranks: HorovodRanks, job: Callable[[Ranks], Result]) -> Result
         raise
     except Exception as error:
         reason = ranks.explain() if is_lost(error) else error
-        if reason is error and ranks.say_failed() and isinstance(error, UserError):
+        if reason is error and ranks.report_failed() and isinstance(error, UserError):
             raise StoppedElsewhere from None
         if not isinstance(reason, UserError):
             raise
@@ -193,7 +195,7 @@ def _initialise(hvd):
         os.environ.setdefault("HOROVOD_CYCLE_TIME", CPU_CYCLE)
     launch = launched()
     line = f"cosmictagger_tf: rank 0 waits for all {launch.size} ranks of {launch.launcher} to start"
-    waiting = threading.Timer(LATE, lambda: print(line, file=sys.stderr, flush=True))
+    waiting = threading.Timer(LATE, lambda: log.warning(line))
     waiting.daemon = True
     if launch.rank == 0:
         waiting.start()
@@ -233,7 +235,9 @@ def run_elastic(prepare: Callable[[int | None], None], job: Callable[[Ranks], Re
     def attempt(state):
         keras.backend.clear_session()
         try:
-            return job(HorovodRanks(hvd, state))
+            ranks = HorovodRanks(hvd, state)
+            show_rank(ranks.rank)
+            return job(ranks)
         except Exception as error:
             if is_lost(error):
                 raise HorovodInternalError(str(error)) from None

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from cosmictagger_tf.config import RanksConfig
+from cosmictagger_tf.console import show_rank
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.execution import pin_gpu
 from cosmictagger_tf.launch import Launch, launched
@@ -36,6 +37,7 @@ def run(config: RanksConfig, prepare: Prepare, job: Callable[[Ranks], Result]) -
 
 def run_as(ranks: Any, job: Callable[[Ranks], Result]) -> Result:
     """Runs a job as one of the connected ranks, which part when all have done it; raises what `run` does."""
+    show_rank(ranks.rank)
     if not ranks.connected:
         return job(ranks)
     from cosmictagger_tf.training.distributed.horovod_ranks import run_connected

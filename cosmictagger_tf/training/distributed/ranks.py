@@ -39,10 +39,6 @@ class Ranks:
             )
         return events // self.size
 
-    def teller(self, say: Callable[[str], None]) -> Callable[[str], None]:
-        """`say` on rank 0, silence on the others."""
-        return say if self.rank == 0 else _silent
-
     def mean(self, tensor):
         """A float tensor's mean over the ranks; its gradient is averaged in turn."""
         return tensor
@@ -126,10 +122,6 @@ class Ranks:
 
     def begin_again(self):
         """Where ranks come or go: leaves this attempt at the job, by an exception, for one with other Ranks."""
-
-
-def _silent(line: str):
-    pass
 
 
 def _differences(shares: list[tuple[str, dict]]) -> list[str]:

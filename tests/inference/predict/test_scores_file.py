@@ -96,7 +96,7 @@ def score(event, plane, index):
     return ((event.event_id[2] * 3 + plane) * 2 + index + (pixels.rows % 8) / 8).astype(np.float32)
 
 
-def written(paths, output, say=print):
+def written(paths, output):
     """The events of the files, of which a file of scores is written."""
     reader = open_reader(DataConfig(file=tuple(map(str, paths)), producer_label=""))
     events = [reader.read(entry) for entry in range(len(reader))]
@@ -108,7 +108,7 @@ def written(paths, output, say=print):
             for event in events[part.first : part.last]
         ]
         work.save(part, scores)
-    copied = copied_products(reader, PRODUCERS, say)
+    copied = copied_products(reader, PRODUCERS)
     join_parts(reader, work, parts, PRODUCERS, copied, DATA, output, lambda events: None)
     reader.close()
     return events
@@ -154,14 +154,16 @@ def test_every_entry_is_read_back_by_both_readers(tmp_path, case, reader_name):
                 assert len(product["image_meta"]) == len(product["voxel_extents"]), name
 
 
-def test_an_empty_group_is_left_out_and_said(tmp_path):
-    path, said = sound_file(tmp_path / "a.h5"), []
+def test_an_empty_group_is_left_out_and_logged(tmp_path, caplog):
+    path = sound_file(tmp_path / "a.h5")
     with h5py.File(path, "r+") as file:
         file.create_group("Data/particle_testio_group")
         file["Data/sparse2d_sbnd_cosmicseg_group"].clear()
     assert not open_reader(DataConfig(file=(str(path),))).has_labels
-    written([path], tmp_path / "scores.h5", said.append)
-    assert said == [f"left out: {path}: nothing but its group is there of particle_testio, sparse2d_sbnd_cosmicseg"]
+    written([path], tmp_path / "scores.h5")
+    assert caplog.messages == [
+        f"left out: {path}: nothing but its group is there of particle_testio, sparse2d_sbnd_cosmicseg"
+    ]
     with h5py.File(tmp_path / "scores.h5") as file:
         assert sorted(file["Data"]) == sorted(f"sparse2d_{name}_group" for name in ("sbndwire", *PRODUCERS))
 

@@ -184,9 +184,9 @@ def git_commit() -> str | None:
     checkout = Path(__file__).resolve().parents[1]
     command = ["git", "-C", str(checkout), "rev-parse", "--show-toplevel", "HEAD"]
     try:
-        found = subprocess.run(command, capture_output=True, timeout=10)
+        done = subprocess.run(command, capture_output=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
     # Installed in an environment within a checkout of something else, it is none of that one's.
-    top, _, commit = os.fsdecode(found.stdout).strip().rpartition("\n")
-    return commit if found.returncode == 0 and Path(top).resolve() == checkout else None
+    top, _, commit = os.fsdecode(done.stdout).strip().rpartition("\n")
+    return commit if done.returncode == 0 and Path(top).resolve() == checkout else None

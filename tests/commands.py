@@ -71,12 +71,17 @@ def _become_command(name, arguments, streams):
 
 def checkpoint_arrays(run: Path, step: int) -> dict[str, np.ndarray]:
     """Every array of a checkpoint, weights and state, by name; `run` is the run's folder."""
-    checkpoint, found = run / f"checkpoints/step_{step:08d}", {}
+    checkpoint = run / f"checkpoints/step_{step:08d}"
     with np.load(checkpoint / "state.npz") as arrays:
-        found |= {name: arrays[name] for name in arrays.files}
-    with h5py.File(checkpoint / "network.weights.h5") as file:
-        file.visititems(lambda name, item: found.update({name: item[...]}) if hasattr(item, "shape") else None)
-    return found
+        return hdf5_arrays(checkpoint / "network.weights.h5") | {name: arrays[name] for name in arrays.files}
+
+
+def hdf5_arrays(path) -> dict[str, np.ndarray]:
+    """Every data set of an HDF5 file, by name."""
+    content = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: content.update({name: item[...]}) if hasattr(item, "shape") else None)
+    return content
 
 
 def refusal(name: str, *arguments) -> str:

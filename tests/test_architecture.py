@@ -33,14 +33,14 @@ TOP_LEVEL |= {"LICENSE", "CHANGELOG.md"}
 
 def imports(path: Path) -> set[str]:
     """Every module that a file imports, at its top or inside its functions, by full name."""
-    found = set()
+    names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
-    return found
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return names
 
 
 def part(name: str) -> str:

@@ -12,14 +12,14 @@ SMALL += ["--blocks_final=0", "--bottleneck_deepest=4", "--noxla", "--repeats=2"
 
 
 def rows_of(path) -> dict[tuple, dict]:
-    found = json.loads(path.read_text())
-    assert found["machine"]["cores"] >= 1 and found["machine"]["tensorflow"] and found["limits"]["gflops"] > 1
-    return {(row["what"], row["batch"]): row for row in found["rows"]}
+    record = json.loads(path.read_text())
+    assert record["machine"]["cores"] >= 1 and record["machine"]["tensorflow"] and record["limits"]["gflops"] > 1
+    return {(row["what"], row["batch"]): row for row in record["rows"]}
 
 
 @pytest.mark.slow
 def test_a_jobs_flagfile_on_synthetic_data(tmp_path):
-    path = tmp_path / "found.json"
+    path = tmp_path / "benchmark.json"
     flags = ["--flagfile=flags/quick.flags", *SMALL, "--synthetic", "--downsample=5", "--batch_sizes=1,2"]
     out = run_module("benchmark", *flags, f"--json={path}").stdout
     rows = rows_of(path)
@@ -42,7 +42,7 @@ def test_a_jobs_flagfile_on_synthetic_data(tmp_path):
 @pytest.mark.slow
 @pytest.mark.exhaustive
 def test_a_sparse_network_against_its_products_and_dense_ones(tmp_path, sample_file):
-    path = tmp_path / "found.json"
+    path = tmp_path / "benchmark.json"
     flags = [
         "--preset=sparse",
         *SMALL,
@@ -72,15 +72,15 @@ def test_a_sparse_network_against_its_products_and_dense_ones(tmp_path, sample_f
 def test_jax_measures_the_same_network(tmp_path, network):
     pytest.importorskip("jax")
     flags = [*network, *SMALL, "--network_depth=1", "--xla", "--synthetic", "--downsample=5"]
-    found = {}
+    records = {}
     backends = ["tensorflow", "jax", *(["torch"] if importlib.util.find_spec("torch") else [])]
     for backend in backends:
         path = tmp_path / f"{backend}.json"
         more = ["--reading_steps=0", f"--json={path}"]
         run_module("benchmark", *flags, *more, KERAS_BACKEND=backend)
-        found[backend] = json.loads(path.read_text())
-        assert found[backend]["machine"]["backend"] == backend
-    rows = {backend: {row["what"]: row for row in what["rows"]} for backend, what in found.items()}
+        records[backend] = json.loads(path.read_text())
+        assert records[backend]["machine"]["backend"] == backend
+    rows = {backend: {row["what"]: row for row in what["rows"]} for backend, what in records.items()}
     for backend in backends[1:]:
         assert rows[backend].keys() == rows["tensorflow"].keys()
         assert rows[backend]["training step"]["fastest_s"] > 0

@@ -40,8 +40,8 @@ def test_the_run_has_the_references_logits(imported):
     with np.load(source) as file:
         expected = file["eval/logits"][:, 0].transpose(0, 2, 3, 1)
         gap = float(file["eval/f64_logits_maxabsdiff"])
-        found = np.asarray(network(file["input"].astype(np.float32)))[0]
-    assert np.abs(found - expected).max() < max(1e-3, 3 * gap)
+        logits = np.asarray(network(file["input"].astype(np.float32)))[0]
+    assert np.abs(logits - expected).max() < max(1e-3, 3 * gap)
 
 
 @pytest.mark.slow
@@ -200,9 +200,9 @@ def test_a_lightning_checkpoint_and_a_state_dict(tmp_path):
     torch.save({"state_dict": state, "epoch": 3, "callbacks": {}}, tmp_path / "a.ckpt")
     torch.save(state, tmp_path / "b.pt")
     for name in ("a.ckpt", "b.pt"):
-        found = strip_prefix(read_tensors(tmp_path / name))
-        assert found.keys() == {"initial_convolution.conv.weight", "b"}
-        assert found["initial_convolution.conv.weight"].dtype == np.float32
+        tensors = strip_prefix(read_tensors(tmp_path / name))
+        assert tensors.keys() == {"initial_convolution.conv.weight", "b"}
+        assert tensors["initial_convolution.conv.weight"].dtype == np.float32
 
 
 class Harmful:

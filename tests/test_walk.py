@@ -149,10 +149,10 @@ def test_evaluate_of_the_best_checkpoint_gives_what_validation_saw(trained, samp
     folder, _, _ = trained
     where = [f"--output_dir={folder}", f"--file={sample_file}", "--run_id=straight"]
     run_module("evaluate", *where, "--checkpoint_step=-2")
-    found = json.loads((folder / "straight/evaluation.json").read_text())
+    evaluation = json.loads((folder / "straight/evaluation.json").read_text())
     best = json.loads((folder / "straight/checkpoints/best.json").read_text())
-    assert found["step"] == best["step"]
-    assert found["metrics"]["mean_iou"] == pytest.approx(best["mean_iou"], abs=1e-6)
+    assert evaluation["step"] == best["step"]
+    assert evaluation["metrics"]["mean_iou"] == pytest.approx(best["mean_iou"], abs=1e-6)
 
 
 def test_the_export_gives_the_scores_that_evaluate_saw(trained, sample_file, tmp_path):
@@ -160,13 +160,13 @@ def test_the_export_gives_the_scores_that_evaluate_saw(trained, sample_file, tmp
     run_module("export", f"--output_dir={folder}", "--run_id=straight", f"--export_dir={tmp_path}/model")
     script = tmp_path / "alone.py"
     script.write_text(ALONE)
-    found = subprocess.run(
+    done = subprocess.run(
         [sys.executable, script, tmp_path / "model", ROOT, sample_file, folder],
         capture_output=True,
         text=True,
         cwd=tmp_path,
     )
-    assert found.returncode == 0, found.stderr
+    assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "model/metadata.json").read_text())["classes"] == ["background", "cosmic", "neutrino"]
 
 
@@ -195,8 +195,8 @@ batch = make_batch([event], 1, event.shape)
 expected = Predictor(trained.segmenter(reader.shape), xla=True).predict_on_batch(batch)[0]
 images = np.stack([p.dense(event.shape.height, event.shape.width) for p in event.image], axis=-1)[None]
 def call(name, **inputs):
-    found = loaded.signatures[name](**{k: tf.constant(v) for k, v in inputs.items()})
-    return {k: v.numpy() for k, v in found.items()}
+    outputs = loaded.signatures[name](**{k: tf.constant(v) for k, v in inputs.items()})
+    return {k: v.numpy() for k, v in outputs.items()}
 dense = call("serving_default", images=images)["scores"]
 assert dense.shape == (1, *images.shape[1:], 3) and dense.dtype == np.float32
 np.testing.assert_allclose(dense[0].transpose(2, 0, 1, 3), expected, atol=1e-5)

@@ -141,12 +141,12 @@ def _picks(planes, near, shape) -> list[tuple[np.ndarray, np.ndarray]]:
     deposits = [
         n[rows // BLOCK[0] + 1, columns // BLOCK[1] + 1] for n, (rows, columns) in zip(near, places, strict=True)
     ]
-    found = []
+    picks = []
     for own, other in (INDUCTION, INDUCTION[::-1]):
         taken = np.zeros((shape.height, shape.width), bool)
         taken[tuple(axis[deposits[own]] for axis in places[own])] = True
-        found.append((deposits[own], ~deposits[other] & ~taken[places[other]]))
-    return found
+        picks.append((deposits[own], ~deposits[other] & ~taken[places[other]]))
+    return picks
 
 
 def _joined(own, other, stay, come) -> PlanePixels:

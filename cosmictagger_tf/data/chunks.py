@@ -70,13 +70,13 @@ class LibraryIndex:
     def find(self, begin: int, end: int) -> list[Place]:
         """See ChunkIndex."""
         try:
-            found = [self.dataset.id.get_chunk_info_by_coord((i * self.chunk_rows,)) for i in range(begin, end)]
+            chunks = [self.dataset.id.get_chunk_info_by_coord((i * self.chunk_rows,)) for i in range(begin, end)]
         except (OSError, RuntimeError) as error:
             raise_unreadable(self.dataset.file.filename, error)
             raise ValueError(str(error).splitlines()[0]) from None
-        if any(place.byte_offset is None for place in found):
+        if any(place.byte_offset is None for place in chunks):
             raise ValueError("a part of the table was never written")
-        return [Place(place.byte_offset, place.size, place.filter_mask) for place in found]
+        return [Place(place.byte_offset, place.size, place.filter_mask) for place in chunks]
 
 
 class _Node(NamedTuple):

@@ -222,7 +222,7 @@ def expand(patterns: tuple[str, ...], flag: str = "file") -> tuple[str, ...]:
         ConfigError: a pattern matches none.
         ReadError: the system refuses to list the folder.
     """
-    found: list[str] = []
+    files: list[str] = []
     for pattern in patterns:
         is_pattern = any(c in pattern for c in "*?[") and not os.path.exists(pattern)
         # Where [...] matches nothing it may stand in a name, as of a folder.
@@ -232,8 +232,8 @@ def expand(patterns: tuple[str, ...], flag: str = "file") -> tuple[str, ...]:
             with read_errors(pattern), contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 os.scandir(os.path.dirname(pattern) or ".").close()
             raise ConfigError(f"--{flag}={pattern}: no file matches")
-        found += matches
-    return tuple(found)
+        files += matches
+    return tuple(files)
 
 
 def _check_alike(first: OpenFile, other: OpenFile):

@@ -94,14 +94,14 @@ def _with_zlib(packed, sizes, out):
     for row, size in zip(out, sizes, strict=True):
         inflater = zlib.decompressobj()
         try:
-            found = inflater.decompress(packed[start : start + size], length)
+            content = inflater.decompress(packed[start : start + size], length)
             # The checksum is only looked at when the end of the stream is.
-            found += inflater.decompress(inflater.unconsumed_tail, 1)
+            content += inflater.decompress(inflater.unconsumed_tail, 1)
         except zlib.error as error:
             raise ValueError(f"a compressed chunk is broken: {error}") from None
-        if len(found) != length or not inflater.eof:
-            raise ValueError(f"a compressed chunk is broken: it is too {'long' if len(found) > length else 'short'}")
-        row[:] = np.frombuffer(found, np.uint8)
+        if len(content) != length or not inflater.eof:
+            raise ValueError(f"a compressed chunk is broken: it is too {'long' if len(content) > length else 'short'}")
+        row[:] = np.frombuffer(content, np.uint8)
         start += size
 
 

@@ -84,10 +84,10 @@ class LarcvFile:
     def event_id(self, entry: int) -> tuple[int, int, int]:
         """(run, subrun, event) of an entry of this file."""
         try:
-            found = self.event_ids.read(entry, 1)[0]
+            row = self.event_ids.read(entry, 1)[0]
         except ValueError as error:
             raise DataError(self.path, str(error), entry) from None
-        event_id = int(found["run"]), int(found["subrun"]), int(found["event"])
+        event_id = int(row["run"]), int(row["subrun"]), int(row["event"])
         if max(event_id) >= 2**63:
             raise DataError(self.path, f"/Events/event_id: {event_id} are beyond 64-bit integers with a sign", entry)
         return event_id
@@ -215,12 +215,12 @@ class Sparse2d:
         extents, metas = self._rows(entry)
         if not len(extents):
             return [(0, 0)] * shape.planes
-        found: dict[int, tuple[int, int]] = {}
+        ranges: dict[int, tuple[int, int]] = {}
         # As plain numbers: they are few, and numpy's are slow one by one.
         columns = [extents[name].tolist() for name in ("ID", "first", "N")]
         columns += [metas[name].tolist() for name in ("projection_id", "number_of_voxels")]
         for plane, first, count, projection, (wires, ticks) in zip(*columns, strict=True):
-            if plane in found or not 0 <= plane < shape.planes:
+            if plane in ranges or not 0 <= plane < shape.planes:
                 raise self.error(f"there must be one plane of each id from 0 to {shape.planes - 1}", entry, plane)
             if projection != plane:
                 raise self.error(f"image_meta calls it plane {projection}", entry, plane)
@@ -234,11 +234,11 @@ class Sparse2d:
                 raise self.error(f"voxel_extents point to voxel {last}, but there are {len(self.voxels)}", entry, plane)
             if count > shape.pixels:
                 raise self.error(f"{count} voxels are more than the image has pixels", entry, plane)
-            found[plane] = (first, count)
-        missing = sorted(set(range(shape.planes)) - set(found))
+            ranges[plane] = (first, count)
+        missing = sorted(set(range(shape.planes)) - set(ranges))
         if missing:
             raise self.error("the plane is missing", entry, missing[0])
-        return [found[plane] for plane in range(shape.planes)]
+        return [ranges[plane] for plane in range(shape.planes)]
 
     def is_valid(self, entry: int) -> bool:
         """Whether image_meta, which must have a column for it, calls all planes valid."""
@@ -260,9 +260,9 @@ class Sparse2d:
             like: voxels whose coordinates are shared where the ids are the same: a label has mostly its image's pixels.
         """
         ranges = self.ranges(entry, shape)
-        found = read_quickly(self.voxels, ranges, shape, like)
-        if found is not None:
-            return found
+        quick = read_quickly(self.voxels, ranges, shape, like)
+        if quick is not None:
+            return quick
         try:
             voxels = self._read_ranges(ranges)
         except ValueError as error:
@@ -270,7 +270,7 @@ class Sparse2d:
         return self.checked(voxels["id"], voxels["value"], [count for _, count in ranges], entry, shape, like)
 
     def checked(self, ids, values, counts, entry: int, shape: ImageShape, like: EntryVoxels | None) -> EntryVoxels:
-        """The voxels of an entry, once they are found to be sound.
+        """The voxels of an entry, after the checks.
 
         Args:
             ids: integers [n], the planes one after the other.
@@ -337,6 +337,6 @@ class Sparse2d:
         if ascending.all():
             return
         for plane, part in enumerate(parts(bounds)):
-            found, counts = np.unique(ids[part], return_counts=True)
+            unique, counts = np.unique(ids[part], return_counts=True)
             if (counts > 1).any():
-                raise self.error(f"pixel id {found[counts > 1][0]} is there twice", entry, plane)
+                raise self.error(f"pixel id {unique[counts > 1][0]} is there twice", entry, plane)

@@ -231,8 +231,8 @@ class LarcvLibraryFile:
             try:
                 self.manager.read_entry(entry, True)
                 tensors = self.manager.get_data("sparse2d", product.producer).as_vector()
-                found = {tensor.meta().id(): (tensor.indexes(), tensor.values()) for tensor in tensors}
-                failed = bool(failures) or found.keys() != set(range(self.shape.planes))
+                planes = {tensor.meta().id(): (tensor.indexes(), tensor.values()) for tensor in tensors}
+                failed = bool(failures) or planes.keys() != set(range(self.shape.planes))
             except Exception:
                 failed = True
                 self._give_up()
@@ -241,7 +241,7 @@ class LarcvLibraryFile:
             product.read(entry, self.shape)
             again = "give the command again, or use --reader=h5py"
             raise ReadError(f"{self.path}: cannot be read by the larcv library, whose HDF5 met an error: {again}")
-        return [found[plane] for plane in range(self.shape.planes)]
+        return [planes[plane] for plane in range(self.shape.planes)]
 
     def _give_up(self):
         # The library's lock stays held: nothing of it may be called any more, its destructors neither.

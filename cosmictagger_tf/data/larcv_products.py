@@ -128,19 +128,19 @@ class ProductFile:
 
     def _read_product(self, name, entry) -> RawProduct:
         chain, beside = self.tables[name]
-        found: list[TableRows] = []
+        rows: list[TableRows] = []
         at = np.array([entry], np.int64)
         counts = np.ones(1, np.int64)
         try:
             for table in chain:
-                found.append(TableRows(_read_ranges(table, at, counts), table.dataset))
-                if len(found) == 2:
+                rows.append(TableRows(_read_ranges(table, at, counts), table.dataset))
+                if len(rows) == 2:
                     metas = [TableRows(_read_ranges(table, at, counts), table.dataset) for table in beside]
                 if table is not chain[-1]:
-                    at, counts = _ranges(found[-1].rows, chain[len(found)])
+                    at, counts = _ranges(rows[-1].rows, chain[len(rows)])
         except ValueError as error:
             raise DataError(self.path, f"{name}: {error}", entry) from None
-        return RawProduct(_by_name(found), _by_name(metas))
+        return RawProduct(_by_name(rows), _by_name(metas))
 
     def close(self):
         """Closes the file."""

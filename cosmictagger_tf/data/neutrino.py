@@ -48,7 +48,7 @@ def read_neutrinos(reader: FilesReader, producer: str, skip_broken: bool = False
     Raises:
         DataError: the product is broken.
     """
-    found: list[Neutrino | None] = []
+    neutrinos: list[Neutrino | None] = []
     path, tables = "", None
     try:
         for entry in range(len(reader)):
@@ -60,16 +60,16 @@ def read_neutrinos(reader: FilesReader, producer: str, skip_broken: bool = False
             if tables is None:
                 return None
             try:
-                found.append(_neutrino(tables, place))
+                neutrinos.append(_neutrino(tables, place))
             except DataError as error:
                 if not skip_broken:
                     raise
                 log.info(f"no true neutrino: {error}")
-                found.append(None)
+                neutrinos.append(None)
     finally:
         if tables is not None:
             tables[0].close()
-    return found
+    return neutrinos
 
 
 def _tables(part, producer):

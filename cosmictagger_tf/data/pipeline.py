@@ -164,12 +164,12 @@ class BatchStream:
 
     def met(self, batches: int | None = None) -> list[DataError]:
         """The bad events met in the first so many batches, each once, in order; None: in all that were read."""
-        found: dict[tuple[str, int | None], DataError] = {}
+        errors: dict[tuple[str, int | None], DataError] = {}
         for number in sorted(self.met_in):
             if batches is None or number < batches:
                 for error in self.met_in[number]:
-                    found.setdefault((error.file, error.entry), error)
-        return list(found.values())
+                    errors.setdefault((error.file, error.entry), error)
+        return list(errors.values())
 
     def name(self, entry: int) -> str:
         """File and entry of what is read where an entry is asked for."""

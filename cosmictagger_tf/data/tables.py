@@ -126,28 +126,28 @@ class Hdf5File:
             raise DataError(self.path, f"is broken: {reason}: copy or make it again") from None
 
     def _table(self, name, columns) -> "Table":
-        found = self.h5[name] if self.has(name) else None
-        if not isinstance(found, h5py.Dataset):
+        dataset = self.h5[name] if self.has(name) else None
+        if not isinstance(dataset, h5py.Dataset):
             raise DataError(self.path, f"has no table {name}: is it a larcv3 file?")
-        if found.external or found.is_virtual:
+        if dataset.external or dataset.is_virtual:
             raise DataError(self.path, f"table {name} lies in another file, which is not read")
-        if found.ndim != 1:
-            raise DataError(self.path, f"table {name} has {found.ndim} dimensions instead of 1: is it a larcv3 file?")
-        missing = [number for number in filters(found) if not h5py.h5z.filter_avail(number)]
+        if dataset.ndim != 1:
+            raise DataError(self.path, f"table {name} has {dataset.ndim} dimensions instead of 1: is it a larcv3 file?")
+        missing = [number for number in filters(dataset) if not h5py.h5z.filter_avail(number)]
         if missing:
             raise DataError(
                 self.path,
-                f"table {name} is compressed with {filter_name(found, missing[0])}, which is not installed here: "
+                f"table {name} is compressed with {filter_name(dataset, missing[0])}, which is not installed here: "
                 "rewrite the file with `h5repack -f GZIP=1` where it was made",
             )
         for column, kinds in columns.items():
-            if column not in (found.dtype.names or ()):
+            if column not in (dataset.dtype.names or ()):
                 raise DataError(self.path, f"table {name} has no column {column}: is it a larcv3 file?")
-            kind = found.dtype[column]
+            kind = dataset.dtype[column]
             if kind.base.kind not in kinds or (kind.shape and "*" not in kinds):
                 wanted = "numbers" if "f" in kinds else "whole numbers"
                 raise DataError(self.path, f"table {name}: column {column} holds {kind}, not {wanted}")
-        table = Table(self, found)
+        table = Table(self, dataset)
         if table.rows and max(table.rows, table.chunk_rows) * table.dtype.itemsize > MOST_COMPRESSED * self.size:
             raise DataError(
                 self.path, f"table {name} claims {counted(table.rows, 'row')}, which the file is too small for"

@@ -55,27 +55,27 @@ class _Blocks:
         height = np.int32(shape.height >> downsample)
         self.blocks = int(height) * (shape.width >> downsample)
         self.ids = ((pixels.columns >> downsample) * height + (pixels.rows >> downsample)).astype(np.intp)
-        # 1 where a block has a pixel, and for labels 1 + the highest class found so far.
+        # 1 where a block has a pixel, and for labels 1 + the highest class so far.
         self.marks = np.zeros(self.blocks, np.uint8)
         self.marks[self.ids] = 1
         # As bool, since that is several times as fast.
-        self.found = np.flatnonzero(self.marks.view(bool))
-        found = self.found.astype(np.int32)
-        self.columns = found // height
-        self.rows = found - self.columns * height
+        self.filled = np.flatnonzero(self.marks.view(bool))
+        filled = self.filled.astype(np.int32)
+        self.columns = filled // height
+        self.rows = filled - self.columns * height
 
     def of_pixels(self) -> np.ndarray:
         # Which of the blocks that have pixels each pixel is in.
-        return np.searchsorted(self.found, self.ids)
+        return np.searchsorted(self.filled, self.ids)
 
     def average(self, values) -> PlanePixels:
         # bincount adds in float64.
-        sums = np.bincount(self.ids, values, self.blocks)[self.found]
+        sums = np.bincount(self.ids, values, self.blocks)[self.filled]
         return PlanePixels(self.rows, self.columns, (sums / self.pixels_of_block).astype(np.float32))
 
     def highest_class(self, classes) -> PlanePixels:
         marks = self.marks.copy()
         for c in range(1, N_CLASSES):
             marks[self.ids[classes == c]] = c + 1
-        highest = (marks[self.found] - np.uint8(1)).astype(np.float32)
+        highest = (marks[self.filled] - np.uint8(1)).astype(np.float32)
         return PlanePixels(self.rows, self.columns, highest)

@@ -50,10 +50,10 @@ def read_events(path: str, most: int) -> list[Event]:
     reader = open_reader(DataConfig(file=expand((path,), "compare"), max_entries=most, downsample=0))
     if reader.shape != ImageShape():
         raise DataError(path, f"has {reader.shape}; what is simulated has {ImageShape()}")
-    found = [reader.read(entry) for entry in range(len(reader))]
-    if any(event.label is None for event in found):
+    events = [reader.read(entry) for entry in range(len(reader))]
+    if any(event.label is None for event in events):
         raise DataError(path, "has no labels to compare with")
-    return [replace(event, label=labels_at_the_image(event)) for event in found]
+    return [replace(event, label=labels_at_the_image(event)) for event in events]
 
 
 def labels_at_the_image(event: Event) -> tuple[PlanePixels, ...]:

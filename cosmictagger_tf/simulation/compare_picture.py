@@ -24,28 +24,28 @@ def draw_comparison(path: Path, real: list[Event], simulated: list[Event]):
 
 def _draw(figure, axes, real, simulated):
     planes = real[0].shape.planes
-    for which, found in (("file", real), ("simulated", simulated)):
+    for which, events in (("file", real), ("simulated", simulated)):
         style = {"color": COLORS[which], "label": which, "linewidth": 1.0}
         for plane in range(planes):
             for index, name in enumerate(CLASS_NAMES):
-                _spectrum(axes[index, plane], found, plane, index, style)
+                _spectrum(axes[index, plane], events, plane, index, style)
                 axes[index, plane].set_title(f"plane {plane}: {name}", fontsize=9)
-            _neighbours(axes[3, plane], found, plane, style)
-        _summary(axes[4], found, style)
+            _neighbours(axes[3, plane], events, plane, style)
+        _summary(axes[4], events, style)
     axes[0, 0].legend(fontsize=8)
     return figure
 
 
-def _spectrum(axis, found, plane, index, style):
-    values = np.concatenate([e.image[plane].values[e.label[plane].values == index] for e in found])
+def _spectrum(axis, events, plane, index, style):
+    values = np.concatenate([e.image[plane].values[e.label[plane].values == index] for e in events])
     counts, edges = np.histogram(values, np.geomspace(5, 1500, 45))
-    axis.stairs(counts / len(found), edges, **style)
+    axis.stairs(counts / len(events), edges, **style)
     axis.set(xscale="log", yscale="log", xlabel="ADC", ylabel="pixels an event")
 
 
-def _neighbours(axis, found, plane, style):
+def _neighbours(axis, events, plane, style):
     total = np.zeros(9)
-    for event in found:
+    for event in events:
         image, label = event.image[plane], event.label[plane]
         active = np.zeros((event.shape.height + 2, event.shape.width + 2), np.uint8)
         active[image.rows + 1, image.columns + 1] = 1
@@ -54,15 +54,15 @@ def _neighbours(axis, found, plane, style):
     axis.set(xlabel="active neighbours of a particle's pixel", ylabel="share")
 
 
-def _summary(axes, found, style):
-    numbers = [measures(event) for event in found]
+def _summary(axes, events, style):
+    numbers = [measures(event) for event in events]
     sites = [np.mean([n[f"active sites at downsampling {level}"] for n in numbers]) for level in range(LEVELS)]
     axes[0].plot(range(LEVELS), sites, marker="o", markersize=3, **style)
     axes[0].set(yscale="log", xlabel="downsampling", ylabel="active sites an event")
-    pixels = [sum(int((p.values == NEUTRINO).sum()) for p in event.label) for event in found]
+    pixels = [sum(int((p.values == NEUTRINO).sum()) for p in event.label) for event in events]
     axes[1].plot(np.sort(pixels), (np.arange(len(pixels)) + 0.5) / len(pixels), marker=".", **style)
     axes[1].set(xlabel="neutrino pixels, three planes", ylabel="share of events with fewer")
-    for i, event in enumerate(found):
+    for i, event in enumerate(events):
         everything = np.concatenate([p.values for p in event.image])
         counts, edges = np.histogram(everything, np.geomspace(5, 1500, 30))
         line = style if i == 0 else {**style, "label": None}

@@ -21,21 +21,21 @@ CROSSING = 0.62
 
 def cosmics(rng, first_group: int) -> tuple[list[Followed], np.ndarray]:
     """The cosmic rays of a readout, each a group of its own, and each one's time in rows (drift later than in time)."""
-    found: list[Followed] = []
+    particles: list[Followed] = []
     times = []
     for _ in range(rng.poisson(SHOWERS_OF_MUONS / CROSSING)):
         time = rng.uniform(-geometry.ROWS_PER_TPC, geometry.ROWS_PER_TPC)
         direction = downward(rng)
         for _ in range(1 + (rng.integers(1, 4) if rng.random() < BUNDLE else 0)):
-            one = _muon(rng, direction, first_group + len(found))
+            one = _muon(rng, direction, first_group + len(particles))
             if one is not None:
-                found.append(one)
+                particles.append(one)
                 times.append(time)
     for make, mean in ((_soft_shower, SOFT_SHOWERS), (_proton, STRAY_PROTONS)):
         for _ in range(rng.poisson(mean)):
-            found.append(make(rng, first_group + len(found)))
+            particles.append(make(rng, first_group + len(particles)))
             times.append(rng.uniform(-geometry.ROWS_PER_TPC, geometry.ROWS_PER_TPC))
-    return found, np.array(times)
+    return particles, np.array(times)
 
 
 def downward(rng) -> np.ndarray:

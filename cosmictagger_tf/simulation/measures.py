@@ -21,17 +21,17 @@ EDGE_NEXT, EDGE_SHARES = 25.0, (0.0, 0.2, 0.4, 0.6, 1.0)
 def measures(event: Event) -> dict[str, float]:
     """Named numbers of one event with labels; a number that does not exist (no such pixel) is left out."""
     assert event.label is not None
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     neutrino = 0
     for plane, (image, label) in enumerate(zip(event.image, event.label, strict=True)):
-        found |= {f"plane {plane}: {name}": value for name, value in plane_measures(image, label, plane, event.shape)}
+        values |= {f"plane {plane}: {name}": value for name, value in plane_measures(image, label, plane, event.shape)}
         neutrino += int((label.values == NEUTRINO).sum())
-    found["neutrino pixels, three planes"] = neutrino
+    values["neutrino pixels, three planes"] = neutrino
     for level in range(LEVELS):
         # Downsampling looks at the image alone.
         small = downsample_event(Event(0, (0, 0, 0), event.image, None, event.shape), level)
-        found[f"active sites at downsampling {level}"] = sum(len(p) for p in small.image)
-    return found
+        values[f"active sites at downsampling {level}"] = sum(len(p) for p in small.image)
+    return values
 
 
 def plane_measures(image: PlanePixels, label: PlanePixels, plane: int, shape: ImageShape):

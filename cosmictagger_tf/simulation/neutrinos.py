@@ -60,10 +60,10 @@ def interact(rng, neutral_currents: float) -> Interaction:
         energy = 0.2 + rng.gamma(3.0, 0.36)
         resonant = rng.random() < 0.55 * np.clip((energy - 0.4) / 0.8, 0.0, 1.0)
         mass = np.clip(rng.standard_cauchy() * DELTA_WIDTH / 2 + DELTA_MASS, 1.09, 2.0) if resonant else NUCLEON
-        found = _scatter(rng, energy, MASSES[lepton], mass)
-        if found is not None:
+        momenta = _scatter(rng, energy, MASSES[lepton], mass)
+        if momenta is not None:
             break
-    lepton_momentum, hadron_momentum = found
+    lepton_momentum, hadron_momentum = momenta
     hadron_momentum = hadron_momentum + rng.normal(0, FERMI / np.sqrt(5), 3)
     hadrons = (
         _delta(rng, mass, hadron_momentum) if resonant else [(2212 if current == CHARGED else 2112, hadron_momentum)]

@@ -21,7 +21,7 @@ def read_out(rng, signal: PlaneSignal, plane: int, shape: ImageShape) -> tuple[P
     row, column = np.divmod(signal.pixels, shape.width)
     adc = signal.adc.copy()
     streaky = dict(noise.STREAKY).get(plane)
-    found, values = [], []
+    pixels, values = [], []
     for tpc in (0, 1):
         here = (row >= geometry.ROWS_PER_TPC) == (tpc == 1)
         at = (row[here] - tpc * geometry.ROWS_PER_TPC) * wires + column[here] - first
@@ -37,10 +37,10 @@ def read_out(rng, signal: PlaneSignal, plane: int, shape: ImageShape) -> tuple[P
             free = ~np.isin(numbers, at)
             numbers, over = numbers[free], over[free]
         r, c = np.divmod(numbers, wires)
-        found.append((r + tpc * geometry.ROWS_PER_TPC) * shape.width + c + first)
+        pixels.append((r + tpc * geometry.ROWS_PER_TPC) * shape.width + c + first)
         values.append(over)
     kept = adc >= ADC_THRESHOLD
-    numbers = np.concatenate([signal.pixels[kept], *found])
+    numbers = np.concatenate([signal.pixels[kept], *pixels])
     adc = np.concatenate([adc[kept], *values])
     label = np.zeros(len(numbers))
     label[: kept.sum()] = labels(signal.energy[:, kept])

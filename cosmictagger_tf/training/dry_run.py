@@ -18,11 +18,11 @@ def network_table(network: keras.Model) -> str:
     """The parts of a UResNet from top to bottom of the U and back: image size, filters, layers, weights."""
     rows: dict[str, list] = {}
     for layer in network.layers:
-        found = PART.match(layer.name)
-        if not found:
+        part = PART.match(layer.name)
+        if not part:
             continue
         shape = tuple(layer.output.shape) if not isinstance(layer.output, (list, tuple)) else ()
-        row = rows.setdefault(found[1], ["", 0, 0])
+        row = rows.setdefault(part[1], ["", 0, 0])
         row[0] = " x ".join("sites" if n is None else str(n) for n in (shape[1:] if len(shape) > 2 else shape))
         row[1] += 1
         row[2] += layer.count_params()

@@ -44,7 +44,7 @@ class EventTable:
         """
         there = self.counts.sum(axis=(0, 3)) > 0
         planes = {name: np.flatnonzero(~there[:, c]).tolist() for c, name in enumerate(CLASS_NAMES)}
-        return {name: found for name, found in planes.items() if found}
+        return {name: lacking for name, lacking in planes.items() if lacking}
 
     def absent_lines(self) -> list[str]:
         """The same for people, a line a class."""
@@ -55,15 +55,15 @@ class EventTable:
         return lines
 
 
-def without_unscored(found: dict, batch: dict, reader: Reader) -> tuple[dict, list[DataError]]:
+def without_unscored(values: dict, batch: dict, reader: Reader) -> tuple[dict, list[DataError]]:
     """A Batch with fillers in the places of the events for which no metric can be given, and what is wrong with those.
 
     Args:
-        found: the measures of the Batch.
+        values: the measures of the Batch.
         batch: its entries are those of `reader`.
     """
-    entries, pixels = np.asarray(batch["entries"]), np.asarray(found["not_finite"])
-    wrong = (entries >= 0) & (pixels.any(axis=1) | ~np.isfinite(np.asarray(found["losses"])))
+    entries, pixels = np.asarray(batch["entries"]), np.asarray(values["not_finite"])
+    wrong = (entries >= 0) & (pixels.any(axis=1) | ~np.isfinite(np.asarray(values["losses"])))
     errors = []
     for event in np.flatnonzero(wrong):
         plane = int(np.argmax(pixels[event]))
@@ -129,15 +129,15 @@ class Evaluator(Predictor):
 
     def table(self, batch, reader: Reader) -> tuple[EventTable, list[DataError]]:
         """The table of one Batch, without its fillers, and the events of `reader` left out of it as not finite."""
-        found = self.predict_on_batch(batch)
-        batch, errors = without_unscored(found, batch, reader)
-        return self.table_of(found, batch), errors
+        values = self.predict_on_batch(batch)
+        batch, errors = without_unscored(values, batch, reader)
+        return self.table_of(values, batch), errors
 
     @staticmethod
-    def table_of(found: dict, batch) -> EventTable:
-        """The table of one Batch, of what predict_on_batch found."""
+    def table_of(values: dict, batch) -> EventTable:
+        """The table of one Batch, from its measures."""
         entries = np.asarray(batch["entries"])
         real = entries >= 0
         return EventTable(
-            entries[real], np.asarray(found["losses"])[real], np.asarray(found["counts"])[real].astype(np.int64)
+            entries[real], np.asarray(values["losses"])[real], np.asarray(values["counts"])[real].astype(np.int64)
         )

@@ -36,13 +36,13 @@ def orthogonalize(matrices: list) -> list:
         The same shapes.
     """
     tall = [ops.transpose(m) if m.shape[0] < m.shape[1] else m for m in matrices]
-    found: list = [None] * len(tall)
+    orthogonal: list = [None] * len(tall)
     for shape in sorted({tuple(m.shape) for m in tall}):
         chosen = [index for index, m in enumerate(tall) if tuple(m.shape) == shape]
         results = orthogonalize_stack(ops.stack([tall[index] for index in chosen]))
         for index, result in zip(chosen, ops.unstack(results, len(chosen)), strict=True):
-            found[index] = result
-    return [ops.transpose(m) if m.shape != matrix.shape else m for m, matrix in zip(found, matrices, strict=True)]
+            orthogonal[index] = result
+    return [ops.transpose(m) if m.shape != matrix.shape else m for m, matrix in zip(orthogonal, matrices, strict=True)]
 
 
 def orthogonalize_stack(matrices):

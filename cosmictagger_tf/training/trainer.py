@@ -269,19 +269,19 @@ def build_summaries(
     if progress.start == 0:
         tensorboard.write_hyperparameters(folder.logs, config.sections, config.output.run_id, bool(run.aux_file))
         tensorboard.write_graph(folder.logs / "train", model.network)
-    found: list[callbacks.StepCallback] = []
+    summaries: list[callbacks.StepCallback] = []
     if not run.no_summary_images:
         split, data = "validation" if run.aux_file else "train", with_changes(config.data, minibatch_size=1)
         skip, prepare = config.skip.skip_bad_events, model.segmenter.prepare
         batch = first_batch(evaluation_dataset(reader, data, prepare=prepare, skip=skip))
         every, logs = run.summary_image_iteration, folder.logs / split
-        found.append(
+        summaries.append(
             tensorboard.Pictures(progress, model.segmenter, batch, logs, every, execution.compiles(config.execution))
         )
     steps = run.profiled_steps()
     if steps:
-        found.append(tensorboard.Profile(progress, folder.logs / "train", *steps, run.steps_per_execution))
-    return found
+        summaries.append(tensorboard.Profile(progress, folder.logs / "train", *steps, run.steps_per_execution))
+    return summaries
 
 
 def first_batch(stream) -> dict:
@@ -307,12 +307,12 @@ def build_validation(
     ranks.part("aux_minibatch_size", data.minibatch_size)
     prepare, seed, place = model.segmenter.prepare, config.execution.seed + 1, (ranks.rank, ranks.size)
     evaluator = Evaluator(model.segmenter, model.scheme, execution.compiles(config.execution))
-    found: list[callbacks.StepCallback] = []
+    validations: list[callbacks.StepCallback] = []
     if run.aux_iterations:
         begin = progress.start // run.aux_iterations * run.aux_iterations_batches
         stream = training_dataset(aux_reader, data, seed, begin, None, *place, prepare=prepare, skip=bad.most)
         count, every = run.aux_iterations_batches, run.aux_iterations
-        found.append(callbacks.Validation(progress, evaluator, stream, count, every, sinks, ranks, bad))
+        validations.append(callbacks.Validation(progress, evaluator, stream, count, every, sinks, ranks, bad))
     if run.aux_epochs:
 
         def evaluate() -> EventTable:
@@ -320,5 +320,5 @@ def build_validation(
             return evaluate_all(evaluator, stream, ranks, bad)
 
         pause = run.aux_epochs * steps_per_epoch(reader, config.data)
-        found.append(callbacks.WholeValidation(progress, evaluate, pause, sinks, checkpoints))
-    return found
+        validations.append(callbacks.WholeValidation(progress, evaluate, pause, sinks, checkpoints))
+    return validations

@@ -70,13 +70,13 @@ def damaged(data: bytes, rng: np.random.Generator, places: list[int]) -> bytes:
 
 def structures(data: bytes) -> list[int]:
     """Where HDF5's structures begin in a file, the object headers beside them left out."""
-    found = []
+    places = []
     for word in SIGNATURES:
         at = data.find(word)
         while at >= 0:
-            found.append(at)
+            places.append(at)
             at = data.find(word, at + 1)
-    return sorted(found)
+    return sorted(places)
 
 
 def read(path: Path) -> str:

@@ -19,13 +19,13 @@ def outcome(run: Path, step: int) -> dict:
         run: the run's folder.
         step: of the checkpoint to look at.
     """
-    found: dict = {**checkpoint_arrays(run, step)}
+    content: dict = {**checkpoint_arrays(run, step)}
     with open(run / "history.csv", newline="") as file:
-        found["history.csv"] = [{k: v for k, v in line.items() if k not in SPEED} for line in csv.DictReader(file)]
+        content["history.csv"] = [{k: v for k, v in line.items() if k not in SPEED} for line in csv.DictReader(file)]
     best = run / "checkpoints/best.json"
-    found["best.json"] = json.loads(best.read_text()) if best.exists() else None
-    found["checkpoints"] = sorted(path.name for path in (run / "checkpoints").iterdir())
-    return found
+    content["best.json"] = json.loads(best.read_text()) if best.exists() else None
+    content["checkpoints"] = sorted(path.name for path in (run / "checkpoints").iterdir())
+    return content
 
 
 def differences(one: dict, other: dict) -> list[str]:

@@ -22,9 +22,9 @@ def test_the_queue_reads_what_we_read(sample_file, downsample):
     reader = open_reader(DataConfig(file=(str(sample_file),)))
     queue = LarcvQueue(str(sample_file), ("sbndwire", "sbnd_cosmicseg"), 3, downsample)
     wanted = [np.array([2, 0]), np.array([1, 1])]
-    found = list(queue.read(iter(wanted)))
-    assert len(found) == len(wanted)
-    for entries, (image, label) in zip(wanted, found, strict=True):
+    batches = list(queue.read(iter(wanted)))
+    assert len(batches) == len(wanted)
+    for entries, (image, label) in zip(wanted, batches, strict=True):
         assert image.shape == label.shape == (2, 3, MOST_VOXELS, 3)
         for place, entry in enumerate(entries):
             event = downsample_event(reader.read(int(entry)), downsample)

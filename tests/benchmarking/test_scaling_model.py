@@ -32,9 +32,9 @@ def test_the_terms_are_bandwidth_latency_and_the_slowest():
 
 
 def test_efficiency_falls_with_the_ranks_and_rises_with_the_bandwidth():
-    found = [model_step(Machine(1e9, 5e-6, 0.1), 0.1, 2_000_000, n).efficiency for n in (1, 2, 8, 64, 512, 4096)]
-    assert sorted(found, reverse=True) == found and len(set(found)) == 6
-    assert model_step(Machine(1e10, 5e-6, 0.1), 0.1, 2_000_000, 64).efficiency > found[3]
+    efficiencies = [model_step(Machine(1e9, 5e-6, 0.1), 0.1, 2_000_000, n).efficiency for n in (1, 2, 8, 64, 512, 4096)]
+    assert sorted(efficiencies, reverse=True) == efficiencies and len(set(efficiencies)) == 6
+    assert model_step(Machine(1e10, 5e-6, 0.1), 0.1, 2_000_000, 64).efficiency > efficiencies[3]
 
 
 def test_the_door_counts_the_network():

@@ -39,13 +39,13 @@ def library_content(path, entry) -> dict:
     manager = open_library(path)
     manager.read_entry(entry)
     event = manager.event_id()
-    found: dict = {"event": (event.run(), event.subrun(), event.event())}
+    content: dict = {"event": (event.run(), event.subrun(), event.event())}
     for kind in ("sparse2d", "cluster2d", "particle"):
         for producer in manager.producer_list(kind):
             product = manager.get_data(kind, producer).as_vector()
-            found[kind, producer] = [_CONTENT[kind](item) for item in product]
+            content[kind, producer] = [_CONTENT[kind](item) for item in product]
     manager.finalize()
-    return found
+    return content
 
 
 def _voxels(voxels) -> tuple:

@@ -111,10 +111,10 @@ def test_the_mirror_leaves_deposits_on_their_plane(sample_file):
         # Every labelled pixel is there, and what is stored around it: its pulse.
         np.testing.assert_array_equal(new_label.dense(*size), label.dense(*size)[::-1])
         lit = (label.dense(*size) > 0).astype(np.uint8)
-        before, found = image.dense(*size), new_image.dense(*size)[::-1]
+        before, mirrored = image.dense(*size), new_image.dense(*size)[::-1]
         stored = np.nonzero(before)
         near = close_to(lit, *stored)
-        np.testing.assert_array_equal(found[stored][near], before[stored][near])
+        np.testing.assert_array_equal(mirrored[stored][near], before[stored][near])
     counts = [[len(plane) for plane in e.image] for e in (event, after)]
     assert sum(counts[0]) - 300 < sum(counts[1]) <= sum(counts[0]) and counts[0][:2] != counts[1][:2]
 

@@ -107,11 +107,11 @@ def test_an_oddity_is_read(path, kind, reader_name):
                 expected = a.dense(SHAPE.height, SHAPE.width)
                 if here and _is_emptied(kind, which, plane):
                     expected[:] = 0
-                found = b.dense(SHAPE.height, SHAPE.width)
+                plane_image = b.dense(SHAPE.height, SHAPE.width)
                 if here and kind == "a pixel of the label elsewhere" and (which, plane) == ("label", PLANE):
-                    assert 1 <= (expected != found).sum() <= 2
+                    assert 1 <= (expected != plane_image).sum() <= 2
                 else:
-                    np.testing.assert_array_equal(expected, found)
+                    np.testing.assert_array_equal(expected, plane_image)
     assert run_iotest(path, f"--reader={reader_name}") == 0
 
 

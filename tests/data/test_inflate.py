@@ -97,15 +97,15 @@ def test_damaged_chunks_are_refused_or_right(data):
         else:
             del chunk[max(at, 1) :]
     sizes, joined = [len(p) for p in packed], np.frombuffer(b"".join(packed), np.uint8)
-    found = []
+    results = []
     for method in (inflate.METHODS["libdeflate"], inflate.METHODS["zlib"]):
         out = np.zeros((CHUNKS, 16000), np.uint8)
         try:
             method(joined, sizes, out)
-            found.append(out.tobytes())
+            results.append(out.tobytes())
         except ValueError:
-            found.append(b"broken")
-    assert found[0] == found[1]
+            results.append(b"broken")
+    assert results[0] == results[1]
 
 
 def test_where_a_compiler_is_the_loops_were_compiled():

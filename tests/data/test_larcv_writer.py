@@ -32,17 +32,17 @@ def copy(source, target, entries, names=None):
 
 def raw_tables(path):
     """Every table of a file: name -> (HDF5 type, chunk, bytes)."""
-    found = {}
+    tables = {}
 
     def visit(name, item):
         if isinstance(item, h5py.Dataset):
             memory = np.zeros(item.shape, f"V{item.id.get_type().get_size()}")
             item.id.read(h5py.h5s.ALL, h5py.h5s.ALL, memory.view(np.uint8), item.id.get_type())
-            found[name] = item.id.get_type(), item.chunks, memory.tobytes()
+            tables[name] = item.id.get_type(), item.chunks, memory.tobytes()
 
     with h5py.File(path) as file:
         file.visititems(visit)
-    return found
+    return tables
 
 
 def test_a_full_copy_has_the_same_tables_to_the_byte(sample_file, tmp_path):

@@ -19,18 +19,18 @@ def reader():
 
 
 def test_training_batches_are_those_of_the_sampling(reader):
-    found = list(training_dataset(reader, CONFIG, seed=3, start_step=2, steps=9).batches.as_numpy_iterator())
-    assert len(found) == 9
-    for step, batch in enumerate(found, start=2):
+    batches = list(training_dataset(reader, CONFIG, seed=3, start_step=2, steps=9).batches.as_numpy_iterator())
+    assert len(batches) == 9
+    for step, batch in enumerate(batches, start=2):
         np.testing.assert_array_equal(batch["entries"], training_entries(3, step, 4, 10))
         assert batch["weights"].tolist() == [1, 1, 1, 1]
 
 
 def test_evaluation_reads_every_event_once_and_fills_up(reader):
-    found = list(evaluation_dataset(reader, CONFIG).batches.as_numpy_iterator())
-    assert np.concatenate([batch["entries"] for batch in found]).tolist() == [*range(10), -1, -1]
-    assert np.concatenate([batch["weights"] for batch in found]).tolist() == [1.0] * 10 + [0.0] * 2
-    assert (found[-1]["image_coordinates"][2:] == -1).all() and not found[-1]["image_values"][2:].any()
+    batches = list(evaluation_dataset(reader, CONFIG).batches.as_numpy_iterator())
+    assert np.concatenate([batch["entries"] for batch in batches]).tolist() == [*range(10), -1, -1]
+    assert np.concatenate([batch["weights"] for batch in batches]).tolist() == [1.0] * 10 + [0.0] * 2
+    assert (batches[-1]["image_coordinates"][2:] == -1).all() and not batches[-1]["image_values"][2:].any()
 
 
 def test_ranks_read_disjoint_batches(reader):

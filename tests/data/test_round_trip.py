@@ -21,24 +21,24 @@ FLOATS = st.floats(-1e6, 1e6, width=32)
 @st.composite
 def planes(draw, shape, values):
     """One PlanePixels a plane, in any order, from none to many pixels."""
-    found = []
+    pixels = []
     for _ in range(shape.planes):
         ids = np.array(draw(st.lists(st.integers(0, shape.pixels - 1), unique=True, max_size=60)), np.int64)
         columns, rows = (axis.astype(np.int32) for axis in np.divmod(ids, shape.height))
-        found.append(PlanePixels(rows, columns, draw(hnp.arrays(np.float32, len(ids), elements=values))))
-    return tuple(found)
+        pixels.append(PlanePixels(rows, columns, draw(hnp.arrays(np.float32, len(ids), elements=values))))
+    return tuple(pixels)
 
 
 @st.composite
 def events(draw):
     """A shape and a few events of it, whose labels lie on their own pixels."""
     shape = draw(SHAPES)
-    found = []
+    drawn = []
     for entry in range(draw(st.integers(1, 4))):
         image, label = draw(planes(shape, FLOATS)), draw(planes(shape, st.sampled_from([0.0, 1.0, 2.0])))
         event_id = tuple(draw(st.lists(st.integers(0, 2**40), min_size=3, max_size=3)))
-        found.append(Event(entry, event_id, image, label, shape))
-    return shape, found
+        drawn.append(Event(entry, event_id, image, label, shape))
+    return shape, drawn
 
 
 def dense(pixels, shape):
@@ -81,8 +81,8 @@ def test_downsampled_is_pooled(drawn, level):
     for which, pool in (("image", np.mean), ("label", np.max)):
         blocks = dense(getattr(event, which), shape).astype(np.float64)
         blocks = blocks.reshape(shape.planes, shape.height // size, size, shape.width // size, size)
-        found = dense(getattr(small, which), small.shape)
-        np.testing.assert_allclose(found, pool(blocks, axis=(2, 4)), rtol=1e-6, atol=1e-3)
+        pooled = dense(getattr(small, which), small.shape)
+        np.testing.assert_allclose(pooled, pool(blocks, axis=(2, 4)), rtol=1e-6, atol=1e-3)
 
 
 @settings(max_examples=60, deadline=None)

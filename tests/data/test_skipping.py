@@ -40,9 +40,9 @@ def test_the_next_sound_event_takes_the_place(tmp_path):
     reader = with_bad(tmp_path / "x.h5", [2, 3, 5])
     stand_in = {2: 4, 3: 4, 5: 0}
     stream = training_dataset(reader, CONFIG, seed=1, steps=9, skip=3)
-    found = entries_of(stream)
+    entries = entries_of(stream)
     asked = [training_entries(1, step, 2, ENTRIES) for step in range(9)]
-    assert found == [[stand_in.get(int(e), int(e)) for e in step] for step in asked]
+    assert entries == [[stand_in.get(int(e), int(e)) for e in step] for step in asked]
     assert sorted(error.entry for error in stream.met()) == [2, 3, 5]
     assert [stream.name(e).rsplit(" ", 1)[1] for e in (1, 2, 3, 5)] == ["1", "4", "4", "0"]
 

@@ -39,23 +39,23 @@ def long_file(tmp_path):
 
 def read_or_refusal(path) -> list:
     """Each entry's event, or what is said of it; or what is said of the file."""
-    found = []
+    results = []
     try:
         file = LarcvFile(str(path), "sbndwire", "sbnd_cosmicseg")
     except DataError as error:
         return [str(error)]
     for entry in range(len(file)):
         try:
-            found.append(file.read(entry))
+            results.append(file.read(entry))
         except DataError as error:
-            found.append(str(error))
+            results.append(str(error))
     file.close()
-    return found
+    return results
 
 
-def assert_same(found, expected):
-    assert len(found) == len(expected)
-    for a, b in zip(found, expected, strict=True):
+def assert_same(results, expected):
+    assert len(results) == len(expected)
+    for a, b in zip(results, expected, strict=True):
         if isinstance(a, str) or isinstance(b, str) or a.label is None:
             assert a == b
         else:
@@ -86,9 +86,9 @@ def test_the_quick_way_is_taken(long_file):
     file = LarcvFile(str(long_file), "sbndwire", "sbnd_cosmicseg")
     for entry in (0, 1, 2, 4, 5, 6, 7, 8):
         image, label = file.image.ranges(entry, SHAPE), file.label.ranges(entry, SHAPE)
-        found = voxels.read_quickly(file.image.voxels, image, SHAPE, None)
-        assert found is not None
-        assert voxels.read_quickly(file.label.voxels, label, SHAPE, found).ids is found.ids
+        image_voxels = voxels.read_quickly(file.image.voxels, image, SHAPE, None)
+        assert image_voxels is not None
+        assert voxels.read_quickly(file.label.voxels, label, SHAPE, image_voxels).ids is image_voxels.ids
     # Other ids than the image's are no fault, and an image that they do not fit is one.
     other = voxels.read_quickly(file.image.voxels, file.image.ranges(6, SHAPE), SHAPE, None)
     own = voxels.read_quickly(file.image.voxels, file.image.ranges(7, SHAPE), SHAPE, other)

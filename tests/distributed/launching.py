@@ -93,7 +93,7 @@ class Job:
 
     def pids(self) -> dict[int, int]:
         """The processes of the ranks, by rank."""
-        found = {}
+        pids = {}
         for pid in _descendants(self.process.pid):
             try:
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
@@ -102,8 +102,8 @@ class Job:
                 continue
             rank = re.search(rb"\0(?:HOROVOD_RANK|OMPI_COMM_WORLD_RANK)=(\d+)\0", variables)
             if rank and os.path.basename(words[0]).startswith(b"python"):
-                found[int(rank[1])] = pid
-        return found
+                pids[int(rank[1])] = pid
+        return pids
 
     def rank_on(self, host: str) -> int:
         """The rank that horovodrun started on a host of this name."""
@@ -138,9 +138,9 @@ def _descendants(pid: int) -> list[int]:
         except OSError:
             continue
         children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    found, todo = [], [pid]
+    descendants, todo = [], [pid]
     while todo:
         some = children.get(todo.pop(), [])
-        found += some
+        descendants += some
         todo += some
-    return found
+    return descendants

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.commands import ROOT, run_module
+from tests.commands import ROOT, checkpoint_arrays, run_module
 from tests.distributed.launching import (
     GLOO,
     HERE,
@@ -37,16 +37,6 @@ def test_from_inside(tmp_path):
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     names = ("collectives", "exchange", "entries", "synchronised", "callback")
     assert {p.name for p in tmp_path.iterdir()} == {f"check_{name}.{rank}" for name in names for rank in (0, 1)}
-
-
-def state(folder, step):
-    """Every array of a checkpoint."""
-    here = folder / "checkpoints" / f"step_{step:08d}"
-    with np.load(here / "state.npz") as arrays:
-        found = {name: arrays[name] for name in arrays.files}
-    with h5py.File(here / "network.weights.h5") as file:
-        file.visititems(lambda name, item: found.update({name: item[...]}) if hasattr(item, "shape") else None)
-    return found
 
 
 def rows(folder):
@@ -75,7 +65,7 @@ def runs(sample_file, tmp_path_factory):
 
 
 def assert_alike(folder, one, other):
-    a, b = state(folder / one, 4), state(folder / other, 4)
+    a, b = checkpoint_arrays(folder / one, 4), checkpoint_arrays(folder / other, 4)
     assert a.keys() == b.keys() and len(a) > 20
     for name, array in a.items():
         np.testing.assert_allclose(b[name], array, atol=1e-6, rtol=1e-6, err_msg=name)
@@ -118,11 +108,11 @@ def test_what_ranks_validate_is_what_is_saved(sample_file, tmp_path):
     flags += ["--iterations=6", "--aux_epochs=100", f"--output_dir={tmp_path}", "--learning_rate=0.01"]
     run_ranks(GLOO, 2, "train", *flags, "--run_id=two")
     (validated,) = [row for row in rows(tmp_path / "two") if row["split"] == "whole_validation"]
-    report = [f"--report={tmp_path}/found.html", "--nohtml", "--noxla", "--minibatch_size=1"]
+    report = [f"--report={tmp_path}/evaluation.html", "--nohtml", "--noxla", "--minibatch_size=1"]
     run_module("evaluate", f"--output_dir={tmp_path}", "--run_id=two", f"--file={sample_file}", *report)
-    found = json.loads((tmp_path / "found.json").read_text())["metrics"]
+    metrics = json.loads((tmp_path / "evaluation.json").read_text())["metrics"]
     for name in ("loss", "mean_iou", "cosmic_iou", "nonbackground_accuracy"):
-        assert found[name] == pytest.approx(float(validated[name]), rel=1e-5), name
+        assert metrics[name] == pytest.approx(float(validated[name]), rel=1e-5), name
 
 
 @needs_mpi

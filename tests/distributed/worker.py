@@ -62,15 +62,15 @@ def check_exchange(ranks):
     for compression, tolerance in tolerances.items():
         for groups in (1, 2, 9):
             exchange = GradientExchange(ranks, DistributedConfig(num_groups=groups, gradient_compression=compression))
-            found = tf.function(lambda gradients, e=exchange: e(gradients))([*mine, None])
-            assert found[-1] is None and exchange.granted_wishes() == []
+            averages = tf.function(lambda gradients, e=exchange: e(gradients))([*mine, None])
+            assert averages[-1] is None and exchange.granted_wishes() == []
             seconds += exchange.seconds_spent()
-            for a, b in zip(found, mean, strict=False):
+            for a, b in zip(averages, mean, strict=False):
                 assert a.dtype == tf.float32
                 np.testing.assert_allclose(a, b, atol=tolerance)
             assert (
-                ranks.gather(np.concatenate([np.ravel(f) for f in found[:-1]]).tobytes())[0]
-                == ranks.gather(np.concatenate([np.ravel(f) for f in found[:-1]]).tobytes())[1]
+                ranks.gather(np.concatenate([np.ravel(f) for f in averages[:-1]]).tobytes())[0]
+                == ranks.gather(np.concatenate([np.ravel(f) for f in averages[:-1]]).tobytes())[1]
             ), "the ranks would drift apart"
     assert seconds > 0
     exchange = GradientExchange(ranks, DistributedConfig())
@@ -78,8 +78,8 @@ def check_exchange(ranks):
         exchange.wish("SIGTERM")
     exchange.fraction.assign(1.0 if ranks.rank == 0 else 0.5)
     exchange.shared = [keras.Variable(float(ranks.rank))]
-    found = exchange(mine)
-    for a, one, other in zip(found, *both, strict=True):
+    averages = exchange(mine)
+    for a, one, other in zip(averages, *both, strict=True):
         np.testing.assert_allclose(a, (one + 0.5 * other) / 1.5, rtol=1e-5, atol=1e-6)
     assert exchange.granted_wishes() == ["SIGTERM"] and float(exchange.shared[0]) == 0.5
     # What is not finite on one rank is so on all.
@@ -149,10 +149,10 @@ def check_callback(ranks):
         model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, activation="tanh"), keras.layers.Dense(1)])
         loss = keras.losses.BinaryCrossentropy(from_logits=True)
         model.compile(keras.optimizers.Adam(0.01), loss, metrics=[keras.metrics.BinaryAccuracy(threshold=0.0)])
-        found = model.fit(
+        history = model.fit(
             *data, batch_size=batch, epochs=3, shuffle=False, verbose=0, validation_data=data, callbacks=callbacks
         )
-        return model, found.history
+        return model, history.history
 
     mine = slice(ranks.rank, None, 2)
     model, history = fit((x[mine], y[mine]), 4, [HorovodCallback(ranks)])

@@ -51,8 +51,8 @@ def test_damage_is_repeatable(tmp_path):
     data = sound_file(tmp_path / "sound.h5").read_bytes()
     places = structures(data)
     assert len(places) > 20 and places[0] == 0
-    found = [damaged(data, np.random.default_rng([1, case]), places) for case in (4, 4, 5)]
-    assert found[0] == found[1] != found[2]
+    copies = [damaged(data, np.random.default_rng([1, case]), places) for case in (4, 4, 5)]
+    assert copies[0] == copies[1] != copies[2]
 
 
 @pytest.mark.slow

@@ -136,10 +136,10 @@ def test_a_file_that_cannot_be_read_is_named_in_validation_too(tmp_path):
 @pytest.mark.slow
 def test_what_the_manifest_says(tmp_path):
     trained_run(tmp_path)
-    found = manifest(tmp_path, 1)
-    assert found["ranks"] == 1 and found["skipped"] == [] and found["best"] is None
-    assert found["config"]["train"]["iterations"] == 1 and found["versions"]["tensorflow"]
-    assert found["architecture"]["blocks_final"] == 1
+    record = manifest(tmp_path, 1)
+    assert record["ranks"] == 1 and record["skipped"] == [] and record["best"] is None
+    assert record["config"]["train"]["iterations"] == 1 and record["versions"]["tensorflow"]
+    assert record["architecture"]["blocks_final"] == 1
 
 
 def test_an_unknown_backend_is_one_line():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.commands import TINY, run_module
+from tests.commands import TINY, hdf5_arrays, run_module
 
 
 @pytest.fixture(scope="session")
@@ -17,17 +17,9 @@ def run(simulated_file, tmp_path_factory):
 
 def same_content(one, other):
     """Asserts that two HDF5 files hold the same, to the byte."""
-    import h5py
-
-    def tables(path):
-        found = {}
-        with h5py.File(path) as file:
-            file.visititems(lambda n, item: found.update({n: item[...].tobytes()}) if hasattr(item, "shape") else None)
-        return found
-
-    a, b = tables(one), tables(other)
+    a, b = hdf5_arrays(one), hdf5_arrays(other)
     assert a.keys() == b.keys()
-    assert [name for name in a if a[name] != b[name]] == []
+    assert [name for name in a if a[name].tobytes() != b[name].tobytes()] == []
 
 
 def scores_of(path, entry, producer="neutrino_prediction"):

@@ -25,12 +25,12 @@ def test_predict_evaluate_and_export_give_the_same_scores(run, which, request, t
     run_module("export", *run, f"--export_dir={tmp_path}/model")
     exported = tf.saved_model.load(str(tmp_path / "model")).signatures["pixels"]
     where = OutputConfig(*(flag.partition("=")[2] for flag in run[:2]))
-    found = find_model(InferenceConfig(where))
+    model = find_model(InferenceConfig(where))
     file = LarcvFile(str(path), "sbndwire", "sbnd_cosmicseg")
-    evaluator = DetailedEvaluator(found.segmenter(file.shape, True), found.scheme, True)
+    evaluator = DetailedEvaluator(model.segmenter(file.shape, True), model.scheme, True)
     for entry in range(3):
         event = file.read(entry)
-        small = downsample_event(event, found.data.downsample)
+        small = downsample_event(event, model.data.downsample)
         batch = make_batch([small], 1, small.shape)
         evaluated = np.asarray(evaluator.predict_on_batch(batch)["pixel_scores"])[0]
         coordinates, values = batch["image_coordinates"], batch["image_values"]
@@ -38,7 +38,7 @@ def test_predict_evaluate_and_export_give_the_same_scores(run, which, request, t
         for plane, stored in enumerate(scores_of(tmp_path / "scored.h5", entry)):
             n = len(small.image[plane])
             np.testing.assert_allclose(served[plane, :n], evaluated[plane, :n], atol=1e-5)
-            spread = at_stored_pixels(event.image[plane], evaluated[plane, :n], found.data.downsample, event.shape)
+            spread = at_stored_pixels(event.image[plane], evaluated[plane, :n], model.data.downsample, event.shape)
             np.testing.assert_array_equal(spread[NEUTRINO].rows, stored.rows)
             np.testing.assert_allclose(spread[NEUTRINO].values, stored.values, atol=1e-5)
             assert np.ptp(stored.values) > 1e-3

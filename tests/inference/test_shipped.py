@@ -1,4 +1,4 @@
-"""The weights that come with the package: found, whole, and as good as the model card says."""
+"""The weights that come with the package: present, whole, and as good as the model card says."""
 
 import json
 import shutil
@@ -72,8 +72,8 @@ def test_their_working_point_is_theirs_unless_another_is_given(tmp_path, monkeyp
 
 def test_how_a_network_computes_is_not_what_it_was_trained_with():
     explicit, weights = {"remat": True, "weight_decay": 0.5}, WeightsConfig(weights="sparse_small")
-    found = find_model(InferenceConfig(weights=weights, explicit=explicit)).network
-    assert found.remat and found.weight_decay == 0.5 and found.conv_mode == "sparse"
+    network = find_model(InferenceConfig(weights=weights, explicit=explicit)).network
+    assert network.remat and network.weight_decay == 0.5 and network.conv_mode == "sparse"
 
 
 def test_what_is_made_of_other_weights_is_not_put_into_a_runs_folder(tmp_path):
@@ -98,8 +98,8 @@ def test_a_run_with_a_penalty_on_its_weights_is_found(tmp_path):
     run_module(
         "train", *TINY, "--synthetic", "--weight_decay=0.001", "--iterations=1", f"--output_dir={tmp_path}", "--noxla"
     )
-    found = find_model(InferenceConfig(OutputConfig(str(tmp_path), "test")))
-    assert found.step == 1 and found.weights.exists()
+    model = find_model(InferenceConfig(OutputConfig(str(tmp_path), "test")))
+    assert model.step == 1 and model.weights.exists()
 
 
 @pytest.mark.slow
@@ -123,8 +123,8 @@ def test_they_tell_neutrinos_from_cosmic_rays_in_events_they_never_saw(tmp_path)
     report = ["--report", str(tmp_path / "report.html"), "--nohtml", "--noxla", "--bootstrap=0"]
     there = [f"--file={path}", f"--output_dir={tmp_path}"]
     run_module("evaluate", "--weights=sparse_small", *there, *report)
-    found = json.loads((tmp_path / "report.json").read_text())
-    assert found["events"] == 12 and found["step"] == shipped.ShippedModel("sparse_small").step
+    evaluation = json.loads((tmp_path / "report.json").read_text())
+    assert evaluation["events"] == 12 and evaluation["step"] == shipped.ShippedModel("sparse_small").step
     # Loose bounds: these are few events, docs/model_card.md has many.
     for name, least in (
         ("accuracy", 0.999),
@@ -132,7 +132,7 @@ def test_they_tell_neutrinos_from_cosmic_rays_in_events_they_never_saw(tmp_path)
         ("cosmic_iou", 0.8),
         ("neutrino_iou", 0.35),
     ):
-        assert found["metrics"][name] > least, name
+        assert evaluation["metrics"][name] > least, name
     wrong = run_module("evaluate", "--weights=sparse_small", "--n_initial_filters=4", *there, *report, check=False)
     assert wrong.returncode == 2 and "--n_initial_filters=4, but 8" in wrong.stderr.splitlines()[-1]
 

@@ -71,8 +71,8 @@ def test_computed_in_dense_images_it_gives_its_scores(batch, segmenter, expected
     segmenter.network.save_weights(tmp_path / "network.weights.h5")
     load_weights(tmp_path / "network.weights.h5", dense.network)
     scores, real = expected
-    found = np.asarray(ops.softmax(dense.pixel_logits(batch[0]), axis=-1))
-    np.testing.assert_allclose(found[real], scores[real], atol=1e-5)
+    dense_scores = np.asarray(ops.softmax(dense.pixel_logits(batch[0]), axis=-1))
+    np.testing.assert_allclose(dense_scores[real], scores[real], atol=1e-5)
 
 
 def test_what_is_not_the_same_network_is_not_taken_for_it():

@@ -60,9 +60,9 @@ def loss_and_gradients(model, x, training, jit, scale=1.0):
             loss = tf.reduce_mean(tf.square(tf.cast(model(x, training=training), tf.float32) / scale))
         return [loss, *tape.gradient(loss, model.trainable_weights)]
 
-    found = [np.asarray(value) for value in step(x)]
+    values = [np.asarray(value) for value in step(x)]
     model.set_weights(before)
-    return found
+    return values
 
 
 def _saved_and_loaded(model, x, expected, folder):

@@ -39,14 +39,14 @@ from cosmictagger_tf.config import with_changes
 from cosmictagger_tf.networks.build import build_network
 assert keras.backend.backend() == sys.argv[2], keras.backend.backend()
 folder = sys.argv[3]
-x, found = np.load(f"{folder}/x.npy"), {}
+x, results = np.load(f"{folder}/x.npy"), {}
 for name, changes in VARIANTS.items():
     network = build_network(with_changes(CONFIG, **changes), SHAPE)
     network.load_weights(f"{folder}/{name}.weights.h5")
     for training in (False, True):
         logits = keras.ops.stop_gradient(network(x, training=training))
-        found[f"{name} {training}"] = keras.ops.convert_to_numpy(logits)
-np.savez(f"{folder}/logits.npz", **found)
+        results[f"{name} {training}"] = keras.ops.convert_to_numpy(logits)
+np.savez(f"{folder}/logits.npz", **results)
 """
 
 
@@ -71,10 +71,10 @@ def test_logits_are_the_same_under(backend, tmp_path):
     environment = {**os.environ, "KERAS_BACKEND": backend}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    with np.load(tmp_path / "logits.npz") as found:
-        assert set(found.files) == set(expected)
+    with np.load(tmp_path / "logits.npz") as results:
+        assert set(results.files) == set(expected)
         for name, logits in expected.items():
             # Logits of order 1 to 10, so that 1e-4 is far above rounding and far below any mistake.
             assert 0.1 < np.ptp(logits) < 50
-            np.testing.assert_allclose(found[name], logits, rtol=1e-4, atol=1e-4, err_msg=name)
+            np.testing.assert_allclose(results[name], logits, rtol=1e-4, atol=1e-4, err_msg=name)
     assert keras.backend.backend() == "tensorflow"

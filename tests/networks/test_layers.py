@@ -46,17 +46,17 @@ def test_channels_first_is_channels_last(name):
     rng = np.random.default_rng(5)
     last.set_weights([rng.uniform(0.5, 1, w.shape).astype(np.float32) for w in last.get_weights()])
     first.set_weights(last.get_weights())
-    found = tf.function(first, jit_compile=True)(CHANNELS_FIRST)
-    np.testing.assert_allclose(np.asarray(found).transpose(0, 2, 3, 1), last(X), rtol=1e-4, atol=1e-5)
+    output = tf.function(first, jit_compile=True)(CHANNELS_FIRST)
+    np.testing.assert_allclose(np.asarray(output).transpose(0, 2, 3, 1), last(X), rtol=1e-4, atol=1e-5)
     inputs = keras.Input(CHANNELS_FIRST.shape[1:])
-    assert first(inputs).shape[1:] == found.shape[1:]
+    assert first(inputs).shape[1:] == output.shape[1:]
 
 
 def test_a_planewise_3d_convolution_is_a_3d_convolution():
     layer = PlanewiseConv3D(5, 3, padding="same")
-    found = layer(X)
+    output = layer(X)
     expected = tf.nn.conv3d(X[:, None], layer.kernel, (1, 1, 1, 1, 1), "SAME")[:, 0] + layer.bias
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_doubling_is_keras_upsampling():
@@ -92,8 +92,8 @@ def test_normalisation_is_the_plain_formula(kind, data_format, wiring, epsilon):
     # A gain and an offset, which the formula below undoes.
     gain, offset = 1 + np.arange(16) / 16, np.arange(16) / 4
     model.set_weights([gain, offset, *model.get_weights()[2:]])
-    found = np.asarray(model(given, training=True))
-    found = found if data_format == "channels_last" else found.transpose(0, 2, 3, 1)
+    output = np.asarray(model(given, training=True))
+    output = output if data_format == "channels_last" else output.transpose(0, 2, 3, 1)
     expected = {
         # Each pixel by its own channels.
         "layer": lambda: _normalised(x, 3, epsilon),
@@ -105,7 +105,7 @@ def test_normalisation_is_the_plain_formula(kind, data_format, wiring, epsilon):
         "per_plane": lambda: _normalised(x.reshape(2, 3, 4, 16, 16), (0, 2, 3), epsilon).reshape(x.shape),
         "pooled": lambda: _normalised(x, (0, 1, 2), epsilon),
     }[kind]()
-    np.testing.assert_allclose((found - offset) / gain, expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose((output - offset) / gain, expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("bessel", [False, True])

@@ -63,8 +63,8 @@ def test_pixels_are_one_of_several_outputs(mode, remat, tmp_path):
         lambda segmenter: segmenter.image_logits(images),
         lambda segmenter: segmenter(prepared, training=True).logits,
     ):
-        expected, *found = map(ask, segmenters)
-        for logits in found:
+        expected, *others = map(ask, segmenters)
+        for logits in others:
             np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
     inputs = {name: prepared[name] for name in loaded.input} if sparse else images
     assert loaded(inputs)["second"].shape[-1] == 2

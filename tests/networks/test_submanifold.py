@@ -67,18 +67,18 @@ def test_it_is_the_sparse_network(options, training):
     expected = at_sites.numpy()[book["pixel_sites"].numpy()[here]]
     np.testing.assert_allclose(at_pixels(everywhere.numpy(), batch)[here], expected, atol=2e-4, rtol=1e-4)
     assert (everywhere.numpy()[images == 0] == EMPTY_LOGITS).all() and np.ptp(expected) > 0.1
-    expected, found = (
+    expected, gradients = (
         {w.path: g for w, g in zip(weights, tape.gradient(loss, weights), strict=True)}
         for tape, loss, weights in (
             (sparse_tape, sparse_loss, sparse.trainable_weights),
             (dense_tape, dense_loss, dense.trainable_weights),
         )
     )
-    assert expected.keys() == found.keys()
+    assert expected.keys() == gradients.keys()
     for name, gradient in expected.items():
         # A bias before a normalisation has a gradient of 0, and rounding.
         atol = 1e-3 * max(1.0, np.abs(gradient).max())
-        np.testing.assert_allclose(found[name], gradient, atol=atol, rtol=1e-3, err_msg=name)
+        np.testing.assert_allclose(gradients[name], gradient, atol=atol, rtol=1e-3, err_msg=name)
     # Moving statistics moved alike.
     copies = {w.path: w.numpy() for w in sparse.non_trainable_weights}
     for weight in dense.non_trainable_weights:
@@ -133,8 +133,8 @@ def test_layout_and_recomputation_change_nothing(options):
     plain = as_model(build_uresnet(CONFIG, SHAPE), SHAPE)
     other = build_uresnet(with_changes(CONFIG, **options), SHAPE)
     other.set_weights(plain.get_weights())
-    found = (loss_and_gradients(network, EVENTS, True, jit=True) for network in (plain, other))
-    for a, b in zip(*found, strict=True):
+    results = (loss_and_gradients(network, EVENTS, True, jit=True) for network in (plain, other))
+    for a, b in zip(*results, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * max(1.0, np.abs(a).max()))
 
 
@@ -148,9 +148,9 @@ class Meeting:
         def mean(mine):
             self.given[rank] = mine
             self.barrier.wait()
-            found = (self.given[0] + self.given[1]) / 2
+            average = (self.given[0] + self.given[1]) / 2
             self.barrier.wait()
-            return found
+            return average
 
         return mean
 
@@ -169,9 +169,9 @@ def test_statistics_over_processes_weigh_each_by_its_active_pixels():
         return layer(x[mine], active[mine], training=True), layer
 
     with ThreadPoolExecutor(2) as threads:
-        found = list(threads.map(normalised, range(2)))
-    np.testing.assert_allclose(np.concatenate([y for y, _ in found]), expected, rtol=1e-4, atol=1e-5)
-    for _, layer in found:
+        parts = list(threads.map(normalised, range(2)))
+    np.testing.assert_allclose(np.concatenate([y for y, _ in parts]), expected, rtol=1e-4, atol=1e-5)
+    for _, layer in parts:
         for one, other in zip(layer.weights, whole.weights, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 

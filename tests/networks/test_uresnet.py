@@ -157,13 +157,12 @@ def test_channels_first_is_refused_where_tensorflow_cannot(onednn):
         "CUDA_VISIBLE_DEVICES": "",
         "KERAS_BACKEND": "tensorflow",
     }
-    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     if onednn == "1":
-        assert found.returncode == 0, found.stderr
+        assert done.returncode == 0, done.stderr
     else:
         assert (
-            "ConfigError: --data_format=channels_first: TensorFlow has no such convolutions for this CPU"
-            in found.stderr
+            "ConfigError: --data_format=channels_first: TensorFlow has no such convolutions for this CPU" in done.stderr
         )
 
 

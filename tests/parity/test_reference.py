@@ -68,11 +68,11 @@ class Reference:
                 logits = network(self.images.astype(dtype), training=mode == "train")
                 losses = {scheme: per_image_loss(self.labels, logits, scheme)[0] for scheme in SCHEMES}
             values = [ours[name].value for name in names]
-            found = {
+            values_by_scheme = {
                 scheme: (float(loss), dict(zip(names, map(np.asarray, tape.gradient(loss, values)), strict=True)))
                 for scheme, loss in losses.items()
             }
-            return np.asarray(logits)[0], found
+            return np.asarray(logits)[0], values_by_scheme
         finally:
             keras.config.set_floatx("float32")
             keras.config.set_dtype_policy("float32")
@@ -99,21 +99,21 @@ def reference(request, fixtures_dir):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_logits(reference, mode):
-    found = np.asarray(reference.network()(reference.images, training=mode == "train"))[0]
-    assert np.abs(found - reference.logits(mode)).max() < reference.tolerance(mode)
+    logits = np.asarray(reference.network()(reference.images, training=mode == "train"))[0]
+    assert np.abs(logits - reference.logits(mode)).max() < reference.tolerance(mode)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_logits_in_float64(reference, mode):
     # The file holds the float32 logits and how far its float64 ones are from them: ours are just as far.
-    found, _ = reference.passed(mode, "float64")
+    double, _ = reference.passed(mode, "float64")
     gap = float(reference.arrays[f"{mode}/f64_logits_maxabsdiff"])
-    assert np.abs(found - reference.logits(mode)).max() == pytest.approx(gap, rel=0.01)
-    assert np.abs(found).max() == pytest.approx(float(reference.arrays[f"{mode}/f64_logits_absmax"]), rel=1e-6)
+    assert np.abs(double - reference.logits(mode)).max() == pytest.approx(gap, rel=0.01)
+    assert np.abs(double).max() == pytest.approx(float(reference.arrays[f"{mode}/f64_logits_absmax"]), rel=1e-6)
     # And our float32 logits against these float64 ones.
     single, _ = reference.passed(mode, "float32")
-    assert np.abs(single - found).max() < reference.tolerance(mode)
+    assert np.abs(single - double).max() < reference.tolerance(mode)
 
 
 def test_batch_norm_statistics_after_a_pass(reference):

@@ -158,8 +158,8 @@ def test_edges_of_pulses_by_their_share_of_the_next_pixel():
     # Along time 5, 50, 40 and, on another wire at the image's end, 30, 45, 10; only the 5 is background.
     rows, columns = np.array([3, 4, 5, 7, 8, 9]), np.array([1, 1, 1, 2, 2, 2])
     image = PlanePixels(rows, columns, np.array([5, 50, 40, 30, 45, 10], np.float32))
-    found = dict(edge_measures(image, image.values > 5, ImageShape(1, 10, 4)))
-    assert found == {
+    shares = dict(edge_measures(image, image.values > 5, ImageShape(1, 10, 4)))
+    assert shares == {
         "pulse edges of 0 to 0.2, labelled": 0.0,
         "pulse edges of 0.2 to 0.4, labelled": 1.0,
         "pulse edges of 0.6 to 1, labelled": 1.0,
@@ -191,12 +191,12 @@ def test_labels_on_other_pixels_than_the_images_are_compared_at_the_images(file,
         # Of the first background pixels, the labels move to a pixel that no image has.
         voxels["id"][background[:3]] = [0, 1, 2]
         label[...] = voxels
-    found = read_events(str(tmp_path / "other.h5"), 2)
-    for event, labels in zip(found, expected, strict=True):
+    events = read_events(str(tmp_path / "other.h5"), 2)
+    for event, labels in zip(events, expected, strict=True):
         for plane, label, before in zip(event.image, event.label, labels, strict=True):
             np.testing.assert_array_equal(label.values, before.values)
             np.testing.assert_array_equal(label.rows, plane.rows)
-    measures(found[0])
+    measures(events[0])
 
 
 def test_mistakes_are_one_line(file, tmp_path):
@@ -227,8 +227,8 @@ def test_events_look_like_the_sample(sample_file):
     }
     for plane in range(3):
         for name, bound in bounds.items():
-            a, b = (np.mean([m[f"plane {plane}: {name}"] for m in found]) for found in (real, made))
+            a, b = (np.mean([m[f"plane {plane}: {name}"] for m in values]) for values in (real, made))
             assert b == pytest.approx(a, rel=bound), f"plane {plane}: {name}"
     for level in range(7):
-        a, b = (np.mean([m[f"active sites at downsampling {level}"] for m in found]) for found in (real, made))
+        a, b = (np.mean([m[f"active sites at downsampling {level}"] for m in values]) for values in (real, made))
         assert b == pytest.approx(a, rel=0.2), f"downsampling {level}"

@@ -169,9 +169,9 @@ def test_recombination():
 
 
 def test_neutrino_interactions_conserve_what_they_must(rng):
-    found = [interact(rng, 0.25) for _ in range(400)]
-    assert {abs(i.pdg) for i in found} == {12, 14} and {i.current for i in found} == {0, 1}
-    for one in found:
+    interactions = [interact(rng, 0.25) for _ in range(400)]
+    assert {abs(i.pdg) for i in interactions} == {12, 14} and {i.current for i in interactions} == {0, 1}
+    for one in interactions:
         lepton, momentum = one.outgoing[0]
         assert lepton == (one.pdg - 1 if one.current == CHARGED else one.pdg)
         assert np.sqrt(momentum @ momentum + MASSES[lepton] ** 2) < one.energy

@@ -15,7 +15,7 @@ from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.networks.build import build_network
 from cosmictagger_tf.training.checkpoints.store import CheckpointStore
-from tests.commands import ROOT, run_module
+from tests.commands import ROOT, checkpoint_arrays, run_module
 from tests.training.backend_worker import SMALL, run_config
 
 BACKENDS = ["tensorflow", *(name for name in ("jax", "torch") if importlib.util.find_spec(name))]
@@ -35,18 +35,6 @@ def train(backend: str, folder, *jobs: dict, check=True):
 def history(run) -> list[dict]:
     with open(run / "history.csv", newline="") as file:
         return list(csv.DictReader(file))
-
-
-def arrays(run, step: int) -> dict:
-    """All that a checkpoint holds, by name."""
-    import h5py
-
-    found = {}
-    folder = run / "checkpoints" / f"step_{step:08d}"
-    with h5py.File(folder / "network.weights.h5") as file:
-        file.visititems(lambda name, item: found.update({name: item[...]}) if isinstance(item, h5py.Dataset) else None)
-    with np.load(folder / "state.npz") as state:
-        return found | {name: state[name] for name in state.files}
 
 
 def needs(backend):
@@ -96,7 +84,7 @@ def test_a_resumed_run_is_the_whole_one_bit_for_bit(tmp_path, simulated_file, ba
     train(backend, tmp_path, whole, {**part, "iterations": 2})
     done = train(backend, tmp_path, part)
     assert "resumed from" in done.stdout
-    one, other = arrays(tmp_path / "whole", 4), arrays(tmp_path / "part", 4)
+    one, other = checkpoint_arrays(tmp_path / "whole", 4), checkpoint_arrays(tmp_path / "part", 4)
     assert len(one) > 20 and set(one) == set(other)
     for name, values in one.items():
         np.testing.assert_array_equal(values, other[name], err_msg=name)
@@ -166,4 +154,4 @@ def test_a_number_that_is_not_finite_stops_the_training(tmp_path, backend, preci
     done = train(backend, tmp_path, wild, check=False)
     assert done.returncode and "is not finite, of the events (synthetic), entry" in done.stderr
     for step in CheckpointStore(tmp_path / "wild/checkpoints").steps():
-        assert all(np.isfinite(values).all() for values in arrays(tmp_path / "wild", step).values())
+        assert all(np.isfinite(values).all() for values in checkpoint_arrays(tmp_path / "wild", step).values())

@@ -23,8 +23,8 @@ def test_integers_are_themselves():
 
 def test_floats_are_themselves_down_to_the_last_digit():
     values = np.array([0.0, 1.0, 0.1, 3.75e-4, 12345.678, 2.0**39 + 2.0**20], np.float32)
-    for value, found in zip(values, exact(exact_sums.of_floats(values)), strict=True):
-        assert 0 <= Fraction(float(value)) - found < Fraction(2) ** -42
+    for value, number in zip(values, exact(exact_sums.of_floats(values)), strict=True):
+        assert 0 <= Fraction(float(value)) - number < Fraction(2) ** -42
 
 
 def test_ratios_are_cut_off_below_the_last_digit():
@@ -32,8 +32,8 @@ def test_ratios_are_cut_off_below_the_last_digit():
     wholes = np.concatenate([rng.integers(1, exact_sums.LARGEST_COUNT, 500), [0, 1, 3, exact_sums.LARGEST_COUNT - 1]])
     parts = (wholes * rng.random(len(wholes))).astype(np.int64)
     parts[-2:] = wholes[-2:]
-    found = exact(exact_sums.of_ratios(parts.astype(np.int32), wholes.astype(np.int32)))
-    for part, whole, value in zip(parts, wholes, found, strict=True):
+    ratios = exact(exact_sums.of_ratios(parts.astype(np.int32), wholes.astype(np.int32)))
+    for part, whole, value in zip(parts, wholes, ratios, strict=True):
         expected = Fraction(int(part), int(whole)) if whole else Fraction(1)
         assert 0 <= expected - value < Fraction(2) ** -42
 

@@ -40,9 +40,9 @@ def batch():
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_equals_numpy(batch, scheme):
     labels, logits = batch
-    found = np.asarray(per_image_loss(labels, logits, scheme))
-    np.testing.assert_allclose(found, reference_loss(labels, logits, scheme), rtol=2e-6)
-    assert float(BalancedLoss(scheme)(labels, logits)) == pytest.approx(found.mean(), rel=1e-6)
+    losses = np.asarray(per_image_loss(labels, logits, scheme))
+    np.testing.assert_allclose(losses, reference_loss(labels, logits, scheme), rtol=2e-6)
+    assert float(BalancedLoss(scheme)(labels, logits)) == pytest.approx(losses.mean(), rel=1e-6)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

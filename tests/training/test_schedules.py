@@ -31,18 +31,18 @@ def test_parts_of_length_zero_are_left_out():
 
 def test_one_cycle_starts_peaks_and_ends_where_it_should():
     schedule = OneCycle(1e-4, 1e-2, 1e-5, steps=101, rise=0.3)
-    found = rates(schedule, range(101))
-    assert found[0] == pytest.approx(1e-4, rel=1e-4) and found[-1] == pytest.approx(1e-5, rel=1e-2)
-    assert found.argmax() == 30 and found[30] == pytest.approx(1e-2)
-    assert (np.diff(found[:31]) > 0).all() and (np.diff(found[30:]) < 0).all()
-    assert found[15] == pytest.approx((1e-4 + 1e-2) / 2, rel=1e-4)
+    values = rates(schedule, range(101))
+    assert values[0] == pytest.approx(1e-4, rel=1e-4) and values[-1] == pytest.approx(1e-5, rel=1e-2)
+    assert values.argmax() == 30 and values[30] == pytest.approx(1e-2)
+    assert (np.diff(values[:31]) > 0).all() and (np.diff(values[30:]) < 0).all()
+    assert values[15] == pytest.approx((1e-4 + 1e-2) / 2, rel=1e-4)
 
 
 @pytest.mark.parametrize("rise", [0.0, 1.0])
 def test_one_cycle_may_only_rise_or_only_fall(rise):
-    found = rates(OneCycle(1e-4, 1e-2, 1e-5, steps=11, rise=rise), range(11))
-    assert np.isfinite(found).all() and found.max() == pytest.approx(1e-2)
-    assert found.argmax() == (0 if rise == 0 else 10)
+    values = rates(OneCycle(1e-4, 1e-2, 1e-5, steps=11, rise=rise), range(11))
+    assert np.isfinite(values).all() and values.max() == pytest.approx(1e-2)
+    assert values.argmax() == (0 if rise == 0 else 10)
 
 
 @pytest.mark.parametrize("schedule", [Flat(0.1), WarmupFlatDecay(1, 2, 0.5, 3, 4, 5), OneCycle(1, 2, 0.5, 10, 0.5)])

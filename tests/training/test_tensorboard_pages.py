@@ -73,8 +73,8 @@ def test_the_profile_plugin_lists_the_run_and_opens_its_pages(address):
 @pytest.mark.slow
 def test_the_hyperparameters_come_with_their_results(address):
     wanted = {"allowedStatuses": ["STATUS_UNKNOWN"], "startIndex": 0, "sliceSize": 5}
-    found = ask(f"{address}/data/plugin/hparams/session_groups", json.dumps(wanted).encode())
-    (group,) = found["sessionGroups"]
+    answer = ask(f"{address}/data/plugin/hparams/session_groups", json.dumps(wanted).encode())
+    (group,) = answer["sessionGroups"]
     assert group["hparams"]["network.network_depth"] == 1
     assert {value["name"]["tag"] for value in group["metricValues"]} == {"loss", "mean_iou"}
 

@@ -58,8 +58,8 @@ def test_frozen_normalisation_uses_and_keeps_its_moving_statistics():
     layer.moving_mean.assign([3.0, -1.0])
     x = np.random.default_rng(0).normal(size=(6, 4, 4, 2)).astype(np.float32)
     layer.trainable = False
-    found = layer(x, training=True)
-    np.testing.assert_array_equal(found, layer(x, training=False))
+    output = layer(x, training=True)
+    np.testing.assert_array_equal(output, layer(x, training=False))
     np.testing.assert_array_equal(layer.moving_mean.numpy(), [3.0, -1.0])
 
 
@@ -93,10 +93,10 @@ def test_planes_and_classes_are_not_confused_in_the_loss(scheme, planes):
     rng = np.random.default_rng(planes)
     labels = rng.choice(3, size=(2, planes, 6, 8), p=[0.7, 0.2, 0.1]).astype(np.int32)
     logits = (3 * rng.normal(size=(*labels.shape, 3))).astype(np.float32)
-    found = np.asarray(per_image_loss(labels, logits, scheme))
-    np.testing.assert_allclose(found, reference_loss(labels, logits, scheme), rtol=2e-6)
+    losses = np.asarray(per_image_loss(labels, logits, scheme))
+    np.testing.assert_allclose(losses, reference_loss(labels, logits, scheme), rtol=2e-6)
     order = rng.permutation(planes)
-    np.testing.assert_allclose(per_image_loss(labels[:, order], logits[:, order], scheme), found, rtol=1e-5)
+    np.testing.assert_allclose(per_image_loss(labels[:, order], logits[:, order], scheme), losses, rtol=1e-5)
 
 
 def test_without_a_validation_file_nothing_is_validated():

@@ -31,7 +31,7 @@ from cosmictagger_tf.training.pictures import charge_picture, class_picture
 from cosmictagger_tf.training.recorders import SHOWN, CsvHistory, Terminal
 from cosmictagger_tf.training.speed import Progress, is_due
 from cosmictagger_tf.training.step_cost import step_cost
-from tests.commands import ROOT, TINY, refusal, run_module
+from tests.commands import ROOT, TINY, hdf5_arrays, refusal, run_module
 from tests.training.small import make_batches, make_model
 
 
@@ -198,11 +198,11 @@ def events(folder, split, kind):
     """tag -> steps of what TensorBoard finds."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    found = EventAccumulator(str(folder / "watched/logs" / split), {"tensors": 0}).Reload()
+    accumulator = EventAccumulator(str(folder / "watched/logs" / split), {"tensors": 0}).Reload()
     if kind == "graph":
-        return found.Graph()
-    plugin = {tag: found.summary_metadata[tag].plugin_data.plugin_name for tag in found.Tags()["tensors"]}
-    return {tag: [e.step for e in found.Tensors(tag)] for tag, name in plugin.items() if name == kind}
+        return accumulator.Graph()
+    plugin = {tag: accumulator.summary_metadata[tag].plugin_data.plugin_name for tag in accumulator.Tags()["tensors"]}
+    return {tag: [e.step for e in accumulator.Tensors(tag)] for tag, name in plugin.items() if name == kind}
 
 
 def test_tensorboard_gets_scalars_pictures_options_and_the_graph(watched):
@@ -247,21 +247,15 @@ def test_the_flagfile_of_a_deterministic_run_repeats_it_bit_for_bit(watched):
 
 
 def test_fine_tuning_begins_with_the_runs_weights_and_moves_what_is_not_frozen(watched, sample_file):
-    import h5py
-
     folder, _ = watched
     flags = [*TINY, f"--file={sample_file}", f"--output_dir={folder}", "--run_id=tuned", "--noxla", "--iterations=1"]
     flags += [f"--init_from={folder}/watched", "--freeze=initial*,level*,deepest*", "--no_summary_images"]
     done = run_module("train", *flags, "--learning_rate=0.1")
     assert "begins with the weights" in done.stdout and "frozen: " in done.stdout and "initial_conv" in done.stdout
-
-    def weights(run, step):
-        found = {}
-        with h5py.File(folder / run / f"checkpoints/step_{step:08d}/network.weights.h5") as file:
-            file.visititems(lambda name, item: found.update({name: item[...]}) if hasattr(item, "shape") else None)
-        return found
-
-    before, after = weights("watched", 6), weights("tuned", 1)
+    before, after = (
+        hdf5_arrays(folder / run / "network.weights.h5")
+        for run in ("watched/checkpoints/step_00000006", "tuned/checkpoints/step_00000001")
+    )
     moved = {name for name in before if not np.array_equal(before[name], after[name])}
     # Keras names them by kind and number: the last two units and the logits are the final ones.
     layers = {name.split("/")[1] for name in before}

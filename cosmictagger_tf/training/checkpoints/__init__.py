@@ -1,1 +1,1 @@
-"""What is saved of a training, found again, shipped with the package, and imported from the reference."""
+"""What is saved of a training and loaded again, shipped with the package, and imported from the reference."""

@@ -73,15 +73,15 @@ def load_weights(file: Path, network: keras.Model, new_layers: bool = False) -> 
 
 def _stored_layers(file: h5py.File) -> dict[str, list[h5py.Dataset]]:
     """The weights of each layer that has any, by name, not read yet; raises ValueError where one lies elsewhere."""
-    found = {}
+    layers = {}
     for group in _groups(file):
         weights = [group[key] for key in sorted(group, key=int)] if group.name.endswith("/vars") else []
         for weight in weights:
             if weight.external or weight.is_virtual:
                 raise ValueError(f"{weight.name} lies in another file, which is not read")
         if weights:
-            found[group.attrs["name"]] = weights
-    return found
+            layers[group.attrs["name"]] = weights
+    return layers
 
 
 def _groups(group: h5py.Group) -> Iterator[h5py.Group]:

@@ -96,13 +96,13 @@ class GradientExchange:
         """
         place = self.WISHES.index(what)
         granted = self.granted.numpy()
-        found, granted[place] = bool(granted[place] > 0), 0.0
-        if found:
+        wished, granted[place] = bool(granted[place] > 0), 0.0
+        if wished:
             self.granted.assign(granted)
             self.wishes.assign(
                 [0.0 if name == what else w for name, w in zip(self.WISHES, self.wishes.numpy(), strict=True)]
             )
-        return found
+        return wished
 
     def granted_wishes(self) -> list[str]:
         """Those of WISHES that some rank has asked for: the same on all ranks after the same step."""

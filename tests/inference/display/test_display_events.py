@@ -24,25 +24,25 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 DRIVE = """
 <script>
 window.addEventListener('load', async () => {
-  const graph = document.querySelector('.js-plotly-plot'), found = {};
+  const graph = document.querySelector('.js-plotly-plot'), state = {};
   await Plotly.relayout(graph, {'yaxis.range[0]': 700, 'yaxis.range[1]': 500});
   const axes = graph._fullLayout;
-  found.times = Object.keys(axes).filter(n => n.startsWith('yaxis')).map(n => axes[n].range);
+  state.times = Object.keys(axes).filter(n => n.startsWith('yaxis')).map(n => axes[n].range);
   await Plotly.relayout(graph, {'xaxis2.range[0]': 300, 'xaxis2.range[1]': 400});
-  found.wires = Object.fromEntries(Object.keys(axes).filter(n => n.startsWith('xaxis')).map(n => [n, axes[n].range]));
-  found.dots = ['x2', 'x3'].map(x => graph._fullData.find(t => t.xaxis === x).marker.size);
+  state.wires = Object.fromEntries(Object.keys(axes).filter(n => n.startsWith('xaxis')).map(n => [n, axes[n].range]));
+  state.dots = ['x2', 'x3'].map(x => graph._fullData.find(t => t.xaxis === x).marker.size);
   const before = graph._fullData.filter(t => t.visible === true).length;
   const item = [...graph.querySelectorAll('.legendtext')].find(t => t.textContent === 'neutrino');
   const box = item.closest('.traces').querySelector('.legendtoggle');
   for (const kind of ['mousedown', 'mouseup']) box.dispatchEvent(new MouseEvent(kind, {bubbles: true}));
   await new Promise(done => setTimeout(done, 1500));
   const hidden = graph._fullData.filter(t => t.visible === 'legendonly');
-  found.hidden = [...new Set(hidden.map(t => t.name))];
-  found.hiddenTraces = hidden.length;
-  found.traces = before;
+  state.hidden = [...new Set(hidden.map(t => t.name))];
+  state.hiddenTraces = hidden.length;
+  state.traces = before;
   const out = document.createElement('pre');
-  out.id = 'found';
-  out.textContent = JSON.stringify(found);
+  out.id = 'state';
+  out.textContent = JSON.stringify(state);
   document.body.append(out);
 });
 </script>
@@ -150,12 +150,12 @@ def test_in_a_browser_the_time_axes_are_linked_and_classes_switched(drawn, tmp_p
     page = tmp_path / "driven.html"
     page.write_text((drawn / "event_3.html").read_text().replace("</body>", DRIVE + "</body>"))
     dom = browse(page, tmp_path / "profile", "--dump-dom")
-    found = json.loads(re.search(r'<pre id="found">(.*?)</pre>', dom).group(1))
+    state = json.loads(re.search(r'<pre id="state">(.*?)</pre>', dom).group(1))
     # Four rows (charge, truth, prediction, score) of three planes.
-    assert len(found["times"]) == 12 and all(times == [700, 500] for times in found["times"])
-    wires = found["wires"]
+    assert len(state["times"]) == 12 and all(times == [700, 500] for times in state["times"])
+    wires = state["wires"]
     assert len(wires) == 12
     assert all((wires[f"xaxis{i if i > 1 else ''}"] == [300, 400]) == (i % 3 == 2) for i in range(1, 13))
     # Dots grow with their pixels in the panel that was zoomed into.
-    assert found["dots"][0] > 10 > found["dots"][1]
-    assert found["hidden"] == ["neutrino"] and found["hiddenTraces"] == 6
+    assert state["dots"][0] > 10 > state["dots"][1]
+    assert state["hidden"] == ["neutrino"] and state["hiddenTraces"] == 6

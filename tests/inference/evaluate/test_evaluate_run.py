@@ -108,12 +108,12 @@ def test_the_event_cut_wants_pixels_in_every_plane_and_one_time():
 def test_breakdowns_hold_every_event_once():
     table = random_table(50)
     neutrinos = [Neutrino(0.1 * i, 14 if i % 2 else -12, int(i % 5 == 0)) if i % 7 else None for i in range(50)]
-    found = breakdowns(table, neutrinos, np.arange(50) % 2 == 0)
-    assert sum(b.events for b in found["neutrino energy (GeV)"]) == sum(n is not None for n in neutrinos)
-    assert {b.name for b in found["flavour"]} == {"NC", "nu_mu CC", "nu_e CC", "none"}
-    assert sum(b.events for b in found["flavour"]) == 50
+    bins = breakdowns(table, neutrinos, np.arange(50) % 2 == 0)
+    assert sum(b.events for b in bins["neutrino energy (GeV)"]) == sum(n is not None for n in neutrinos)
+    assert {b.name for b in bins["flavour"]} == {"NC", "nu_mu CC", "nu_e CC", "none"}
+    assert sum(b.events for b in bins["flavour"]) == 50
     by_pixels = ["neutrino pixels, all planes", "cosmic pixels, all planes"]
-    assert all(sum(b.events for b in found[title]) == 50 for title in by_pixels)
+    assert all(sum(b.events for b in bins[title]) == 50 for title in by_pixels)
     assert list(breakdowns(table, None, np.ones(50, bool))) == by_pixels
     one = EventTable(table.entries[:1], table.losses[:1], table.counts[:1])
     assert [b.events for b in breakdowns(one, None, np.ones(1, bool))["cosmic pixels, all planes"]] == [1]
@@ -134,14 +134,14 @@ def test_events_without_pixels_warn_of_nothing():
     assert table.summary()["neutrino_iou"] == 1
     assert bootstrap_intervals(table, 50, 0)["neutrino_iou"] == (1, 1)
     for bins in breakdowns(table, [None] * 4, cut.passed).values():
-        assert [found.events for found in bins] == [4]
+        assert [b.events for b in bins] == [4]
 
 
 def test_the_samples_neutrinos_are_found(sample_file):
     reader = open_reader(DataConfig(file=(str(sample_file),), first_entry=1))
-    found = read_neutrinos(reader, "sbndneutrino")
-    assert [n.flavour for n in found] == ["nu_e CC", "nu_mu CC"]
-    assert [n.energy for n in found] == pytest.approx([1.0023, 1.5037], abs=1e-4)
+    neutrinos = read_neutrinos(reader, "sbndneutrino")
+    assert [n.flavour for n in neutrinos] == ["nu_e CC", "nu_mu CC"]
+    assert [n.energy for n in neutrinos] == pytest.approx([1.0023, 1.5037], abs=1e-4)
     assert read_neutrinos(reader, "nothing") is None
 
 
@@ -153,26 +153,26 @@ def test_a_neutrino_that_cannot_be_read_is_none_where_events_may_be_skipped(simu
     reader = open_reader(DataConfig(file=(str(damaged), str(simulated_file))))
     with pytest.raises(DataError, match=r"damaged\.h5, entry 3: "):
         read_neutrinos(reader, "sbndneutrino")
-    found = read_neutrinos(reader, "sbndneutrino", skip_broken=True)
-    assert [n is None for n in found] == [i == 3 for i in range(20)] and len(caplog.messages) == 1
-    assert found[:3] == found[10:13]
+    neutrinos = read_neutrinos(reader, "sbndneutrino", skip_broken=True)
+    assert [n is None for n in neutrinos] == [i == 3 for i in range(20)] and len(caplog.messages) == 1
+    assert neutrinos[:3] == neutrinos[10:13]
 
 
 def test_evaluate_writes_a_report_a_table_and_every_number(run, simulated_file, tmp_path):
     report = tmp_path / "reports" / "here.html"
     done = run_module("evaluate", *run, f"--file={simulated_file}", f"--report={report}", "--bootstrap=50")
     assert "95 % interval" in done.stdout and "event cut: " in done.stdout and f"written: {report}" in done.stdout
-    found = json.loads(report.with_suffix(".json").read_text())
+    numbers = json.loads(report.with_suffix(".json").read_text())
     with open(report.with_suffix(".csv"), newline="") as file:
         lines = list(csv.DictReader(file))
     assert [int(line["entry"]) for line in lines] == list(range(10))
     assert all(line["neutrino_flavour"] for line in lines)
     iou = np.mean([float(line["neutrino_iou"]) for line in lines])
-    assert iou == pytest.approx(found["metrics"]["neutrino_iou"], abs=1e-5)
+    assert iou == pytest.approx(numbers["metrics"]["neutrino_iou"], abs=1e-5)
     counts = sum(int(line["neutrino_as_cosmic/plane1"]) for line in lines)
-    assert counts == found["confusion"][1][2][1]
-    low, high = found["intervals_95"]["cosmic_iou/plane2"]
-    assert low <= found["metrics"]["cosmic_iou/plane2"] <= high
+    assert counts == numbers["confusion"][1][2][1]
+    low, high = numbers["intervals_95"]["cosmic_iou/plane2"]
+    assert low <= numbers["metrics"]["cosmic_iou/plane2"] <= high
     page = report.read_text()
     for title in (
         "Confusion matrices",
@@ -219,7 +219,7 @@ def test_a_class_that_the_truth_lacks_is_named_and_has_no_number(tmp_path):
     table.counts[:, :, NEUTRINO] = 0
     histogram = ScoreHistogram(3)
     histogram.fill(0, np.float32([0.1, 0.7]), np.array([0, 1]))
-    found = SimpleNamespace(
+    evaluation = SimpleNamespace(
         table=table,
         histogram=histogram,
         intervals=bootstrap_intervals(table, 20, 0),
@@ -228,15 +228,15 @@ def test_a_class_that_the_truth_lacks_is_named_and_has_no_number(tmp_path):
         event_ids=[(0, 0, i) for i in range(4)],
         neutrinos=None,
     )
-    text = report_text(found)
+    text = report_text(evaluation)
     assert "nan" not in text and "no neutrino pixel in the truth: its metrics there mean nothing" in text
     assert "neutrino score of the stored pixels: no neutrino pixel in the truth" in text
-    write_events(found, tmp_path / "a.csv")
+    write_events(evaluation, tmp_path / "a.csv")
     with open(tmp_path / "a.csv", newline="") as file:
         lines = list(csv.DictReader(file))
     assert lines[0]["absent_in_truth"] == "neutrino/plane0 neutrino/plane1 neutrino/plane2"
     assert "nan" not in (tmp_path / "a.csv").read_text()
-    page = _score(found) + _metrics(found, EvaluateConfig())
+    page = _score(evaluation) + _metrics(evaluation, EvaluateConfig())
     assert "there is no area: no neutrino pixel in the truth" in page and "<p class=note>no neutrino pixel" in page
     assert "nan" not in re.sub(r"<path.*?/>", "", page)
     _, axes = new_figure(1, 2, (6, 3))

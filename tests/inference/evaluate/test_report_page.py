@@ -27,7 +27,7 @@ window.addEventListener('load', () => {
     return [box.left, box.top, box.right, box.bottom];
   }));
   const out = document.createElement('pre');
-  out.id = 'found';
+  out.id = 'boxes';
   out.textContent = JSON.stringify(boxes);
   document.body.append(out);
 });
@@ -87,7 +87,7 @@ def test_a_browser_shows_the_dots_of_every_panel(drawn, tmp_path):
     page, shot = tmp_path / "page.html", tmp_path / "shot.png"
     page.write_text(f"<!DOCTYPE html><style>{STYLE}</style><body><section>{drawn}</section>{BOXES}</body>")
     dom = browse(page, tmp_path / "profile", "--dump-dom")
-    (boxes,) = json.loads(re.search(r'<pre id="found">(.*?)</pre>', dom).group(1))
+    (boxes,) = json.loads(re.search(r'<pre id="boxes">(.*?)</pre>', dom).group(1))
     browse(page, tmp_path / "profile", f"--screenshot={shot}")
     screen = imread(shot)
     panels = [screen[int(top) : int(bottom), int(left) : int(right)] for left, top, right, bottom in boxes]

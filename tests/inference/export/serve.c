@@ -69,11 +69,11 @@ static TF_Output output_of(TF_Graph *graph, Bytes info) {
     char text[512];
     snprintf(text, sizeof text, "%.*s", (int)(name.end - name.at), name.at);
     char *colon = strrchr(text, ':');
-    TF_Output found = {NULL, colon ? atoi(colon + 1) : 0};
+    TF_Output output = {NULL, colon ? atoi(colon + 1) : 0};
     if (colon) *colon = 0;
-    found.oper = TF_GraphOperationByName(graph, text);
-    if (!found.oper) die("the graph lacks a tensor of the signature");
-    return found;
+    output.oper = TF_GraphOperationByName(graph, text);
+    if (!output.oper) die("the graph lacks a tensor of the signature");
+    return output;
 }
 
 static void release(void *data, size_t length, void *argument) { (void)length; (void)argument; free(data); }
@@ -103,18 +103,18 @@ int main(int argc, char **argv) {
     fclose(file);
     TF_Tensor *given = TF_NewTensor(TF_FLOAT, dimensions, rank, values, count * sizeof *values, release, NULL);
 
-    TF_Tensor *found = NULL;
-    TF_SessionRun(session, NULL, &input, &given, 1, &output, &found, 1, NULL, 0, NULL, status);
+    TF_Tensor *scores = NULL;
+    TF_SessionRun(session, NULL, &input, &given, 1, &output, &scores, 1, NULL, 0, NULL, status);
     if (TF_GetCode(status) != TF_OK) die(TF_Message(status));
-    if (TF_TensorType(found) != TF_FLOAT) die("the output is not float32");
+    if (TF_TensorType(scores) != TF_FLOAT) die("the output is not float32");
     file = fopen(argv[7], "wb");
-    if (!file || !fwrite(TF_TensorData(found), TF_TensorByteSize(found), 1, file)) die("the output cannot be written");
+    if (!file || !fwrite(TF_TensorData(scores), TF_TensorByteSize(scores), 1, file)) die("the output cannot be written");
     fclose(file);
-    for (int i = 0; i < TF_NumDims(found); i++) printf("%lld ", (long long)TF_Dim(found, i));
+    for (int i = 0; i < TF_NumDims(scores); i++) printf("%lld ", (long long)TF_Dim(scores, i));
     printf("\n");
 
     TF_DeleteTensor(given);
-    TF_DeleteTensor(found);
+    TF_DeleteTensor(scores);
     TF_CloseSession(session, status);
     TF_DeleteSession(session, status);
     TF_DeleteBuffer(meta);

@@ -71,8 +71,8 @@ def stack(event):
 def call(path, signature, **inputs):
     import tensorflow as tf
 
-    found = tf.saved_model.load(str(path)).signatures[signature](**{k: tf.constant(v) for k, v in inputs.items()})
-    return {name: value.numpy() for name, value in found.items()}
+    outputs = tf.saved_model.load(str(path)).signatures[signature](**{k: tf.constant(v) for k, v in inputs.items()})
+    return {name: value.numpy() for name, value in outputs.items()}
 
 
 def test_preprocessing_inside_equals_preprocessing_outside(exported, event, expected):
@@ -84,12 +84,12 @@ def test_preprocessing_inside_equals_preprocessing_outside(exported, event, expe
     np.testing.assert_allclose(whole, plain, atol=1e-5)
     batch = make_batch([event], 1, event.shape)
     inputs = {"coordinates": batch["image_coordinates"], "values": batch["image_values"]}
-    found = call(exported / "whole", "pixels", **inputs)["scores"][0]
+    pixel_scores = call(exported / "whole", "pixels", **inputs)["scores"][0]
     factor = event.shape.height // small.shape.height
     for plane, pixels in enumerate(event.image):
         blocks = scores[plane, pixels.rows // factor, pixels.columns // factor]
-        np.testing.assert_allclose(found[plane, : len(pixels)], blocks, atol=1e-5)
-        assert not found[plane, len(pixels) :].any()
+        np.testing.assert_allclose(pixel_scores[plane, : len(pixels)], blocks, atol=1e-5)
+        assert not pixel_scores[plane, len(pixels) :].any()
 
 
 def test_the_batch_is_open_in_every_signature(exported, event, expected):
@@ -97,9 +97,9 @@ def test_the_batch_is_open_in_every_signature(exported, event, expected):
     images, rng = stack(small), np.random.default_rng(0)
     many = np.concatenate([images, images * 0, rng.random(images.shape).astype(np.float32)])
     for name in ("serving_default", "dense", "flat"):
-        found = call(exported / "plain", name, images=many)["scores"]
-        assert found.shape[0] == 3 and (name != "flat" or found.ndim == 2)
-        np.testing.assert_allclose(found[0], call(exported / "plain", name, images=images)["scores"][0], atol=1e-5)
+        output = call(exported / "plain", name, images=many)["scores"]
+        assert output.shape[0] == 3 and (name != "flat" or output.ndim == 2)
+        np.testing.assert_allclose(output[0], call(exported / "plain", name, images=images)["scores"][0], atol=1e-5)
     views = call(exported / "plain", "per_view", **{f"plane{p}": many[..., p : p + 1] for p in range(3)})
     assert {name: value.shape for name, value in views.items()} == {
         f"scores{p}": (3, *images.shape[1:3], 3) for p in range(3)
@@ -109,10 +109,10 @@ def test_the_batch_is_open_in_every_signature(exported, event, expected):
 def test_the_default_signature_is_the_one_that_is_asked_for(exported, event):
     # As LArSoft calls it: serving_default, an image a plane, outputs of two dimensions.
     views = {f"plane{p}": stack(event)[..., p : p + 1] for p in range(3)}
-    found, apart = (call(exported / "whole", name, **views) for name in ("serving_default", "per_view"))
-    assert found.keys() == apart.keys()
+    flat, apart = (call(exported / "whole", name, **views) for name in ("serving_default", "per_view"))
+    assert flat.keys() == apart.keys()
     for name, scores in apart.items():
-        np.testing.assert_array_equal(found[name], scores.reshape(1, -1))
+        np.testing.assert_array_equal(flat[name], scores.reshape(1, -1))
 
 
 def test_the_metadata_says_what_a_user_must_know(exported):
@@ -158,8 +158,8 @@ def test_a_c_program_reproduces_the_scores(exported, expected, tmp_path, signatu
     assert done.returncode == 0, done.stderr
     shape = [int(n) for n in done.stdout.split()]
     assert len(shape) == (5 if signature == "serving_default" else 2)
-    found = np.fromfile(tmp_path / "scores.bin", np.float32).reshape(*images.shape[1:], 3)
-    np.testing.assert_allclose(found.transpose(2, 0, 1, 3), scores, atol=1e-5)
+    written = np.fromfile(tmp_path / "scores.bin", np.float32).reshape(*images.shape[1:], 3)
+    np.testing.assert_allclose(written.transpose(2, 0, 1, 3), scores, atol=1e-5)
     command[3] = "nothing"
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1 and "there is no 'nothing'" in done.stderr

@@ -27,12 +27,12 @@ def test_another_backend_gives_the_same(backend, tmp_path):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", ELSEWHERE, backend, str(tmp_path / "found.npz")]
+    command = [sys.executable, "-c", ELSEWHERE, backend, str(tmp_path / "results.npz")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=600)
     assert done.returncode == 0, done.stderr
     network, book = sparse_network(EXCHANGING, seed=5), rulebook(random_batch(30), EXCHANGING)
-    with np.load(tmp_path / "found.npz") as found:
+    with np.load(tmp_path / "results.npz") as results:
         for name, table in book.items():
-            np.testing.assert_array_equal(found[name], table, err_msg=name)
-        np.testing.assert_allclose(found["evaluated"], site_logits(network, book), atol=1e-5, rtol=1e-5)
-        np.testing.assert_allclose(found["trained"], site_logits(network, book, training=True), atol=1e-4, rtol=1e-4)
+            np.testing.assert_array_equal(results[name], table, err_msg=name)
+        np.testing.assert_allclose(results["evaluated"], site_logits(network, book), atol=1e-5, rtol=1e-5)
+        np.testing.assert_allclose(results["trained"], site_logits(network, book, training=True), atol=1e-4, rtol=1e-4)

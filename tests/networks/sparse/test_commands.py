@@ -22,9 +22,11 @@ FLAGS = ["--preset=sparse", *TINY, "--minibatch_size=2", "--seed=3", "--checkpoi
 @pytest.fixture(scope="module")
 def folder(sample_file, tmp_path_factory):
     """A run of 6 steps."""
-    found = tmp_path_factory.mktemp("sparse")
-    run_module("train", *FLAGS, f"--file={sample_file}", f"--output_dir={found}", "--run_id=straight", "--iterations=6")
-    return found
+    folder = tmp_path_factory.mktemp("sparse")
+    run_module(
+        "train", *FLAGS, f"--file={sample_file}", f"--output_dir={folder}", "--run_id=straight", "--iterations=6"
+    )
+    return folder
 
 
 def test_a_resumed_run_equals_the_straight_one_bit_for_bit(folder, sample_file):
@@ -38,12 +40,12 @@ def test_a_resumed_run_equals_the_straight_one_bit_for_bit(folder, sample_file):
 
 
 def test_evaluation_depends_neither_on_xla_nor_on_the_batch_size(folder, sample_file):
-    found = []
+    metrics = []
     for flags in (["--noxla", "--minibatch_size=1"], ["--xla", "--minibatch_size=3"]):
         done = run_module("evaluate", f"--file={sample_file}", f"--output_dir={folder}", "--run_id=straight", *flags)
         assert "oneDNN" not in done.stderr, "TensorFlow's chatter reached the user"
-        found.append(json.loads((folder / "straight/evaluation.json").read_text())["metrics"])
-    assert found[1] == pytest.approx(found[0], abs=1e-5)
+        metrics.append(json.loads((folder / "straight/evaluation.json").read_text())["metrics"])
+    assert metrics[1] == pytest.approx(metrics[0], abs=1e-5)
 
 
 @pytest.mark.exhaustive
@@ -64,5 +66,5 @@ def test_the_export_scores_bare_pixel_lists_and_dense_images_alike(folder, sampl
     pixels = loaded.signatures["pixels"](**{name: tf.constant(array) for name, array in lists.items()})["scores"]
     for i, event in enumerate(events):
         for plane, listed in enumerate(event.image):
-            found = pixels[i, plane, : len(listed)]
-            np.testing.assert_allclose(found, expected[i, plane, listed.rows, listed.columns], atol=1e-5)
+            scores = pixels[i, plane, : len(listed)]
+            np.testing.assert_allclose(scores, expected[i, plane, listed.rows, listed.columns], atol=1e-5)

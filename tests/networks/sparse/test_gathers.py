@@ -53,8 +53,8 @@ def test_strided(book):
     x, kernel = RNG.normal(size=(len(parents), 3)), RNG.normal(size=(4, 3, 2))
     padded = np.concatenate([x, np.zeros((1, 3))])
     expected = sum(padded[children[:, child]] @ kernel[child] for child in range(4))
-    found = gathers.strided(ops.convert_to_tensor(x), kernel, children, parents)
-    np.testing.assert_allclose(found, expected, atol=1e-12)
+    output = gathers.strided(ops.convert_to_tensor(x), kernel, children, parents)
+    np.testing.assert_allclose(output, expected, atol=1e-12)
     check_gradients(lambda x, kernel: gathers.strided(x, kernel, children, parents), x, kernel)
 
 
@@ -62,8 +62,8 @@ def test_transposed(book):
     children, parents = book["children_0"], book["parents_0"]
     x, kernel = RNG.normal(size=(len(children), 3)), RNG.normal(size=(4, 3, 2))
     expected = np.stack([x[p // 4] @ kernel[p % 4] for p in parents])
-    found = gathers.transposed(ops.convert_to_tensor(x), kernel, children, parents)
-    np.testing.assert_allclose(found, expected, atol=1e-12)
+    output = gathers.transposed(ops.convert_to_tensor(x), kernel, children, parents)
+    np.testing.assert_allclose(output, expected, atol=1e-12)
     check_gradients(lambda x, kernel: gathers.transposed(x, kernel, children, parents), x, kernel)
 
 
@@ -126,11 +126,11 @@ def test_normalisation(planes):
         return normalise(x, gamma, beta, groups._replace(share=exact), 1e-3, 0.1)
 
     exact = tf.transpose(groups.rows) / groups.size
-    found = call(*map(tf.constant, (x, gamma, beta))).numpy()
+    output = call(*map(tf.constant, (x, gamma, beta))).numpy()
     for g in range(planes):
         rows = x[group == g]
         expected = (rows - rows.mean(0)) / np.sqrt(rows.var(0) + 1e-3) * gamma + beta
-        np.testing.assert_allclose(found[group == g], np.where(expected > 0, expected, 0.1 * expected), atol=1e-12)
+        np.testing.assert_allclose(output[group == g], np.where(expected > 0, expected, 0.1 * expected), atol=1e-12)
     # What padded rows get counts nowhere.
     used = tf.constant((group >= 0).astype(np.float64)[:, None])
     check_gradients(lambda x, gamma, beta: call(x, gamma, beta) * used, x, gamma, beta)

@@ -67,9 +67,9 @@ def test_where_all_is_active_it_is_the_3d_network(options):
     book = rulebook(batch, config)
     for training in (False, True):
         expected = at_pixels(dense(dense_images(batch), training=training).numpy(), batch)
-        found = site_logits(sparse, book, training)[book["pixel_sites"]]
+        logits = site_logits(sparse, book, training)[book["pixel_sites"]]
         # Normalising by the statistics of a batch amplifies rounding where a channel is nearly constant.
-        np.testing.assert_allclose(found, expected, atol=5e-4 if training else 1e-4, rtol=1e-4)
+        np.testing.assert_allclose(logits, expected, atol=5e-4 if training else 1e-4, rtol=1e-4)
         assert np.ptp(expected) > 0.1
     # The pass in training mode moved the statistics of both alike, and so they can be exchanged back.
     before = [w.numpy() for w in dense.weights]
@@ -104,9 +104,9 @@ def test_on_a_sparse_image_it_is_plain_submanifold_arithmetic(pixels, charge):
     expected = reference(*(array.reshape(-1, *array.shape[2:]) for array in (images, active)))
     expected = at_pixels(expected.reshape(*images.shape, 3), batch)
     book = rulebook(batch, config)
-    found = site_logits(network, book)
+    logits = site_logits(network, book)
     here = batch["image_coordinates"][..., 0] >= 0
-    np.testing.assert_allclose(found[book["pixel_sites"][here]], expected[here], atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(logits[book["pixel_sites"][here]], expected[here], atol=1e-5, rtol=1e-5)
     assert np.ptp(expected) > 0.5
 
 
@@ -128,15 +128,15 @@ def test_filled_up_lists_give_the_same(options, training):
     book = rulebook(batch, config)
     filled = fill_up(book, bucket_sizes(book, config), config)
     networks = [sparse_network(config, seed=4) for _ in range(2)]
-    found = []
+    results = []
     for network, tables in zip(networks, (book, filled), strict=True):
         with tf.GradientTape() as tape:
             logits = network({name: tables[name] for name in network.input}, training=training)[: len(book["values"])]
             loss = ops.sum(ops.sin(logits))
-        found.append([logits, *tape.gradient(loss, network.trainable_weights), *network.non_trainable_weights])
+        results.append([logits, *tape.gradient(loss, network.trainable_weights), *network.non_trainable_weights])
     names = ["logits", *(w.path for w in networks[0].trainable_weights + networks[0].non_trainable_weights)]
     scale = 1.0
-    for name, one, other in zip(names, *found, strict=True):
+    for name, one, other in zip(names, *results, strict=True):
         # Longer lists are summed in another order; batch normalisation makes the more of it, the fewer sites there are.
         # It takes a bias before it away, whose gradient is what the numbers that the kernel's is made of leave of 0.
         scale = max(scale if name.endswith("/bias") else 1.0, np.abs(one).max())
@@ -150,13 +150,13 @@ def test_filled_up_lists_give_the_same(options, training):
 )
 def test_recomputation_changes_nothing(options):
     config = with_changes(SMALL, **options)
-    book, found = {k: tf.constant(v) for k, v in rulebook(random_batch(10), config).items()}, []
+    book, results = {k: tf.constant(v) for k, v in rulebook(random_batch(10), config).items()}, []
     for remat in (False, True):
         network = sparse_network(with_changes(config, remat=remat), seed=4)
         with tf.GradientTape() as tape:
             loss = ops.sum(ops.sin(network({name: book[name] for name in network.input}, training=True)))
-        found.append([loss, *tape.gradient(loss, network.trainable_weights), *network.non_trainable_weights])
-    for one, other in zip(*found, strict=True):
+        results.append([loss, *tape.gradient(loss, network.trainable_weights), *network.non_trainable_weights])
+    for one, other in zip(*results, strict=True):
         np.testing.assert_allclose(one, other, atol=3e-5, rtol=1e-4)
 
 

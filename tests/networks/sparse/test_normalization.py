@@ -19,8 +19,8 @@ def mean(images, x):
 
 for planes in (1, 3):
     groups = SiteGroups(planes)
-    found = mean(tf.constant([0, 1, 4, -1]), tf.constant([[1.0], [2.0], [6.0], [9.0]]))
-    print(found.numpy().ravel().tolist())
+    means = mean(tf.constant([0, 1, 4, -1]), tf.constant([[1.0], [2.0], [6.0], [9.0]]))
+    print(means.numpy().ravel().tolist())
     mean = tf.function(mean.python_function)
 """
 

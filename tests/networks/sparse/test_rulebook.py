@@ -200,8 +200,8 @@ def test_filled_up_it_says_the_same_of_the_same_sites(pixels, charge):
         )
         if name.startswith(("values", "images", "rows")):
             absent = now_absent = None
-        found = filled[name][:n]
-        np.testing.assert_array_equal(np.where(found == now_absent, absent, found), table, err_msg=name)
+        kept = filled[name][:n]
+        np.testing.assert_array_equal(np.where(kept == now_absent, absent, kept), table, err_msg=name)
         padding = {"v": 0.0, "i": -1, "r": -1}.get(name[0], now_absent)
         assert name == "pixel_sites" or (filled[name][n:] == padding).all(), name
 

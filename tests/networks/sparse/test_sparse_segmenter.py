@@ -18,11 +18,11 @@ def segmenter():
 
 @pytest.fixture(scope="module")
 def batch():
-    found = random_batch(20)
-    found["image_coordinates"][0, 2] = -1
-    found["image_values"][0, 2] = 0
-    found["labels"] = labels_at_pixels(found)
-    return found
+    pixels = random_batch(20)
+    pixels["image_coordinates"][0, 2] = -1
+    pixels["image_values"][0, 2] = 0
+    pixels["labels"] = labels_at_pixels(pixels)
+    return pixels
 
 
 def here(batch):
@@ -38,8 +38,8 @@ def test_dense_logits_are_those_of_the_pixels_and_background_elsewhere(segmenter
 
 
 def test_images_give_what_lists_give(segmenter, batch):
-    found = segmenter.image_logits(ops.convert_to_tensor(dense_images(batch)))
-    np.testing.assert_allclose(found, segmenter.logits(batch), atol=1e-5)
+    logits = segmenter.image_logits(ops.convert_to_tensor(dense_images(batch)))
+    np.testing.assert_allclose(logits, segmenter.logits(batch), atol=1e-5)
 
 
 @pytest.mark.parametrize("static", [False, True])
@@ -52,9 +52,9 @@ def test_loss_and_counts_are_those_of_the_whole_images(segmenter, batch, scheme,
     lonely = (dense_images({**batch, "image_values": here(batch).astype(np.float32)}) == 0) & (labels > 0)
     assert lonely.any(), "every label has its pixel"
     expected = per_image_loss(labels, logits, scheme)
-    found = per_image_loss(sparse.labels, sparse.logits, scheme, sparse.multiplicity)
-    np.testing.assert_allclose(found, expected, rtol=2e-5)
+    losses = per_image_loss(sparse.labels, sparse.logits, scheme, sparse.multiplicity)
+    np.testing.assert_allclose(losses, expected, rtol=2e-5)
     counts = confusion_counts(labels, ops.argmax(logits, axis=-1))
-    found = confusion_counts(sparse.labels, ops.argmax(sparse.logits, axis=-1), sparse.multiplicity)
-    np.testing.assert_array_equal(found, counts)
+    image_counts = confusion_counts(sparse.labels, ops.argmax(sparse.logits, axis=-1), sparse.multiplicity)
+    np.testing.assert_array_equal(image_counts, counts)
     assert ops.convert_to_numpy(counts).sum() == 6 * SHAPE.pixels

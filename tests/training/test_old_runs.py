@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.commands import run_module
-from tests.training.test_backends import arrays, history
+from tests.commands import checkpoint_arrays, run_module
+from tests.training.test_backends import history
 
 OLD = Path(__file__).parent / "old_runs"
 NETWORK = ["n_initial_filters=2", "network_depth=1", "blocks_per_layer=1", "blocks_deepest_layer=1", "blocks_final=0"]
@@ -35,7 +35,7 @@ def test_an_older_run_goes_on_to_the_weights_that_it_would_have_had(tmp_path, ki
     # oneDNN rounds half precision in another order, and the old runs were made without it.
     done = run_module("train", *flags, *where, KERAS_BACKEND=backend, TF_ENABLE_ONEDNN_OPTS="0")
     assert "resumed from" in done.stdout and "step=4 of=4" in done.stdout and "KERAS_BACKEND" not in done.stdout
-    weights, (row,) = arrays(tmp_path / kind, 4), history(tmp_path / kind)
+    weights, (row,) = checkpoint_arrays(tmp_path / kind, 4), history(tmp_path / kind)
     assert row["step"] == "4" and json.loads((tmp_path / kind / "run.json").read_text())["backend"] == backend
     with np.load(OLD / kind / "weights_of_step_4.npz") as expected:
         assert len(expected.files) > 20

@@ -1,5 +1,6 @@
 """Where the tests find what the repository does not hold, and what all of them share."""
 
+import fcntl
 import logging
 import os
 import sys
@@ -33,23 +34,28 @@ def same_initial_weights():
         sys.modules["keras"].utils.set_random_seed(0)
 
 
-def _outside(variable: str, default: Path, what: str) -> Path:
-    path = Path(os.environ.get(variable) or default)
-    if not path.exists():
-        pytest.skip(f"{what} is not here: {path} (set {variable})")
-    return path
+def _outside(variable: str, default: Path) -> Path:
+    return Path(os.environ.get(variable) or default)
+
+
+SAMPLE = _outside("COSMICTAGGER_DATA", ROOT.parent / "shared/data") / "sbnd_sample.h5"
+FIXTURES = _outside("COSMICTAGGER_FIXTURES", ROOT.parent / "shared/fixtures")
 
 
 @pytest.fixture(scope="session")
 def sample_file() -> Path:
-    """Three real simulated SBND events; COSMICTAGGER_DATA names the folder that holds the file."""
-    return _outside("COSMICTAGGER_DATA", ROOT.parent / "shared/data", "the SBND sample") / "sbnd_sample.h5"
+    """Three real simulated SBND events, for tests of their own figures alone: others take three_events or any_file."""
+    if not SAMPLE.exists():
+        pytest.skip(f"the SBND sample is not here: {SAMPLE} (set COSMICTAGGER_DATA to its folder)")
+    return SAMPLE
 
 
 @pytest.fixture(scope="session")
 def fixtures_dir() -> Path:
-    """Outputs of the reference's own networks; COSMICTAGGER_FIXTURES names the folder."""
-    return _outside("COSMICTAGGER_FIXTURES", ROOT.parent / "shared/fixtures", "the reference's outputs")
+    """Outputs of the reference's own networks."""
+    if not FIXTURES.exists():
+        pytest.skip(f"the reference's outputs are not here: {FIXTURES} (set COSMICTAGGER_FIXTURES to their folder)")
+    return FIXTURES
 
 
 @pytest.fixture(params=["h5py", pytest.param("larcv", marks=pytest.mark.larcv)])
@@ -61,8 +67,44 @@ def reader_name(request):
 
 
 @pytest.fixture(scope="session")
-def simulated_file(tmp_path_factory):
+def made_once(tmp_path_factory):
+    """made_once(name, make): a folder that make(folder) fills, once for all the processes of a run of the tests.
+
+    No test may change what is in it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+
+    def folder(name, make):
+        with open(base / f"{name}.lock", "a+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not os.path.getsize(lock.name):
+                (base / name).mkdir()
+                make(base / name)
+                lock.write("made")
+        return base / name
+
+    return folder
+
+
+def simulate(path: Path, events: int):
+    run_module("simulate", f"--output={path}", f"--events={events}", "--simulation_seed=5")
+
+
+@pytest.fixture(scope="session")
+def simulated_file(made_once):
     """Ten simulated events."""
-    path = tmp_path_factory.mktemp("simulated") / "events.h5"
-    run_module("simulate", f"--output={path}", "--events=10", "--simulation_seed=5")
-    return path
+    return made_once("ten_events", lambda folder: simulate(folder / "events.h5", 10)) / "events.h5"
+
+
+@pytest.fixture(scope="session")
+def three_events(made_once):
+    """The first three of them."""
+    return made_once("three_events", lambda folder: simulate(folder / "events.h5", 3)) / "events.h5"
+
+
+@pytest.fixture(params=["three_events", *(["sample_file"] if SAMPLE.exists() else [])])
+def any_file(request):
+    """Three simulated events; where the SBND sample is here, that too."""
+    return request.getfixturevalue(request.param)

@@ -41,13 +41,13 @@ def test_a_jobs_flagfile_on_synthetic_data(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.exhaustive
-def test_a_sparse_network_against_its_products_and_dense_ones(tmp_path, sample_file):
+def test_a_sparse_network_against_its_products_and_dense_ones(tmp_path, three_events):
     path = tmp_path / "benchmark.json"
     flags = [
         "--preset=sparse",
         *SMALL,
         "--row_exchange=1",
-        f"--file={sample_file}",
+        f"--file={three_events}",
         "--downsample=3",
         "--batch_sizes=1,5",
         "--sites=2000,5000",

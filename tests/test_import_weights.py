@@ -7,19 +7,41 @@ import numpy as np
 import pytest
 
 from cosmictagger_tf.config import DataConfig, ImportConfig, NetworkConfig, OutputConfig
+from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError, UserError
-from cosmictagger_tf.networks.reference_weights import WeightsDoNotFit, check_taken_over
+from cosmictagger_tf.networks.build import build_network
+from cosmictagger_tf.networks.reference_weights import WeightsDoNotFit, check_taken_over, variables
 from cosmictagger_tf.training.checkpoints.importing import check_architecture, import_run, read_tensors, strip_prefix
-from tests.commands import refusal, run_module
+from tests.commands import TINY, refusal, run_module
 
 ARCHITECTURE = ["--n_initial_filters=4", "--network_depth=4", "--bottleneck_deepest=32", "--downsample=3"]
 
 
 @pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A run imported from tensors as the reference names and shapes them, of values of our own; its file, its flags."""
+    options = {name: int(value) for name, value in (flag.removeprefix("--").split("=") for flag in TINY)}
+    del options["downsample"]
+    network = NetworkConfig(**options)
+    ours = variables(build_network(network, ImageShape(3, 2, 2)), network)
+    source = tmp_path_factory.mktemp("theirs") / "theirs.npz"
+    np.savez(source, **{f"param/{name}": as_pytorch(np.asarray(variable)) for name, variable in ours.items()})
+    return imported_from(source, TINY, tmp_path_factory.mktemp("imported"))
+
+
+def as_pytorch(kernel):
+    """A kernel [out, in, ...] of one [..., in, out]."""
+    return kernel if kernel.ndim < 2 else np.transpose(kernel, (-1, -2, *range(kernel.ndim - 2)))
+
+
+@pytest.fixture(scope="module")
 def imported(fixtures_dir, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("imported")
-    source = fixtures_dir / "uresnet_small_torch.npz"
+    """A run imported from the reference's own tensors."""
     flags = ["--flagfile=flags/networks/uresnet.flags", *ARCHITECTURE]
+    return imported_from(fixtures_dir / "uresnet_small_torch.npz", flags, tmp_path_factory.mktemp("imported"))
+
+
+def imported_from(source, flags, folder):
     done = run_module("import_weights", f"--from={source}", *flags, f"--output_dir={folder}", "--run_id=moved")
     assert done.stdout.splitlines()[-1] == f"imported into {folder}/moved"
     return folder, source, flags
@@ -28,8 +50,6 @@ def imported(fixtures_dir, tmp_path_factory):
 def test_the_run_has_the_references_logits(imported):
     import keras
 
-    from cosmictagger_tf.detector import ImageShape
-    from cosmictagger_tf.networks.build import build_network
     from cosmictagger_tf.runs import RunFolder
 
     keras.config.set_dtype_policy("float32")
@@ -45,28 +65,28 @@ def test_the_run_has_the_references_logits(imported):
 
 
 @pytest.mark.slow
-def test_evaluate_and_train_take_it(imported, sample_file):
-    folder, _, _ = imported
-    where = [f"--output_dir={folder}", f"--file={sample_file}", "--max_entries=1"]
+def test_evaluate_and_train_take_it(made, three_events):
+    folder, _, _ = made
+    where = [f"--output_dir={folder}", f"--file={three_events}", "--max_entries=1"]
     run_module("evaluate", *where, "--run_id=moved", "--minibatch_size=1", "--noxla")
     record = json.loads((folder / "moved/evaluation.json").read_text())
     assert record["step"] == 0 and record["events"] == 1
     flags = ["--minibatch_size=1", "--iterations=1", f"--init_from={folder}/moved", "--run_id=further", "--noxla"]
-    done = run_module("train", *where, *flags, *ARCHITECTURE)
+    done = run_module("train", *where, *flags, *TINY)
     assert "begins with the weights" in done.stdout and "step=1 of=1" in done.stdout
 
 
-def test_a_run_is_not_replaced(imported):
-    folder, source, flags = imported
+def test_a_run_is_not_replaced(made):
+    folder, source, flags = made
     line = refusal("import_weights", f"--from={source}", *flags, f"--output_dir={folder}", "--run_id=moved")
     assert "a run is there already" in line
 
 
-def test_tensors_that_do_not_fit_are_named(imported, tmp_path):
-    _, source, _ = imported
-    flags = [*ARCHITECTURE, "--blocks_final=4", f"--output_dir={tmp_path}"]
+def test_tensors_that_do_not_fit_are_named(made, tmp_path):
+    _, source, _ = made
+    flags = [*TINY, "--blocks_final=0", f"--output_dir={tmp_path}"]
     line = refusal("import_weights", f"--from={source}", *flags)
-    assert "final_layer.blocks.4.convolution_1.conv.weight has no place" in line
+    assert "final_layer.blocks.0.convolution_1.conv.weight has no place" in line
     assert not (tmp_path / "test").exists()
 
 
@@ -144,8 +164,6 @@ def test_with_the_flags_that_let_its_tensors_fit_it_is_refused_before_anything_i
 
 
 def test_the_3d_network_with_block_concat_is_ours_without_it(fixtures_dir):
-    from cosmictagger_tf.detector import ImageShape
-    from cosmictagger_tf.networks.build import build_network
     from cosmictagger_tf.networks.reference_weights import assign_reference_weights
 
     path = fixtures_dir / "v_blockconcat_3d_torch.npz"

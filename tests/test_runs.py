@@ -102,9 +102,9 @@ def test_what_may_not_change_is_refused_with_every_difference(begun):
     assert "iterations" not in line and "\n" not in line
 
 
-def test_other_events_of_the_same_number_are_refused(folder, sample_file):
-    reader = open_reader(DataConfig(file=(str(sample_file),)))
-    first, other = facts_of(reader, reader), facts_of(open_reader(DataConfig(file=(str(sample_file),), first_entry=1)))
+def test_other_events_of_the_same_number_are_refused(folder, three_events):
+    reader = open_reader(DataConfig(file=(str(three_events),)))
+    first, other = facts_of(reader, reader), facts_of(open_reader(DataConfig(file=(str(three_events),), first_entry=1)))
     assert first["events_checksum"] == first["validation_checksum"] != other["events_checksum"]
     (folder.checkpoints / "step_00000003").mkdir(parents=True)
     folder.write_record(sections(), first)

@@ -98,7 +98,7 @@ def test_install_horovod_needs_tensorflow_first(tmp_path):
     assert result.returncode == 1 and "TensorFlow does not import" in result.stderr
 
 
-@pytest.mark.parametrize("extra", [None, "larcv", "horovod", "gpu", "test"])
+@pytest.mark.parametrize("extra", [None, "larcv", "horovod", "gpu", "jax", "torch", "test"])
 def test_the_constraints_pin_all_that_setup_cfg_names(extra, pins):
     for requirement in requirements(extra):
         version = pins.get(canonicalize_name(requirement.name))

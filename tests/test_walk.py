@@ -1,4 +1,4 @@
-"""The whole walk on the real sample: train, stop, resume, evaluate, export, draw; each command in its own process."""
+"""The whole walk: train, stop, resume, evaluate, export, draw; each command in its own process."""
 
 import csv
 import json
@@ -15,11 +15,11 @@ SHORT = ["--logging_iteration=2", "--summary_iteration=2", "--checkpoint_iterati
 
 
 @pytest.fixture(scope="module")
-def trained(sample_file, tmp_path_factory):
+def trained(three_events, tmp_path_factory):
     """A run of 8 steps without interruption, validated on the way; without XLA, whose compiler takes longer than it."""
     folder = tmp_path_factory.mktemp("walk")
     where = [f"--output_dir={folder}", "--run_id=straight"]
-    flags = [*TINY, *SHORT, "--noxla", f"--file={sample_file}", f"--aux_file={sample_file}", "--aux_iterations=4"]
+    flags = [*TINY, *SHORT, "--noxla", f"--file={three_events}", f"--aux_file={three_events}", "--aux_iterations=4"]
     flags += ["--lr_schedule=warmup_flat_decay", "--ema_momentum=0.5", "--gradient_accumulation=3", "--clip_norm=10"]
     done = run_module("train", *flags, *where, "--iterations=8", prepared=False)
     return folder, flags, done
@@ -71,8 +71,8 @@ def test_a_resumed_run_equals_the_straight_one_bit_for_bit(trained):
 
 
 @pytest.mark.slow
-def test_with_xla_a_resumed_run_equals_the_straight_one_too(sample_file, tmp_path):
-    flags = [*TINY, *SHORT, "--xla", f"--file={sample_file}", f"--output_dir={tmp_path}", "--ema_momentum=0.5"]
+def test_with_xla_a_resumed_run_equals_the_straight_one_too(three_events, tmp_path):
+    flags = [*TINY, *SHORT, "--xla", f"--file={three_events}", f"--output_dir={tmp_path}", "--ema_momentum=0.5"]
     flags += ["--blocks_per_layer=0", "--blocks_deepest_layer=0"]
     run_module("train", *flags, "--run_id=straight", "--iterations=6")
     for iterations in (4, 6):
@@ -124,9 +124,9 @@ def test_what_may_not_change_on_resume_is_refused(trained):
     assert "--minibatch_size: 2 -> 3" in line and "--blocks_final: 1 -> 2" in line
 
 
-def test_evaluate_gives_a_table_that_no_batch_size_changes(trained, sample_file):
+def test_evaluate_gives_a_table_that_no_batch_size_changes(trained, three_events):
     folder, _, _ = trained
-    where = [f"--output_dir={folder}", "--run_id=straight", f"--file={sample_file}"]
+    where = [f"--output_dir={folder}", "--run_id=straight", f"--file={three_events}"]
     tables, metrics = [], []
     for size in (1, 2, 3):
         tables.append(run_module("evaluate", *where, f"--minibatch_size={size}", "--nohtml").stdout)
@@ -137,17 +137,17 @@ def test_evaluate_gives_a_table_that_no_batch_size_changes(trained, sample_file)
         assert other == pytest.approx(metrics[0], abs=1e-6)
 
 
-def test_evaluate_refuses_another_architecture_and_a_missing_run(trained, sample_file):
+def test_evaluate_refuses_another_architecture_and_a_missing_run(trained, three_events):
     folder, _, _ = trained
-    where = [f"--output_dir={folder}", f"--file={sample_file}"]
+    where = [f"--output_dir={folder}", f"--file={three_events}"]
     assert "--network_depth=2, but 1" in refusal("evaluate", *where, "--run_id=straight", "--network_depth=2")
     assert "no run is there" in refusal("evaluate", *where, "--run_id=nothing")
     assert "has the steps" in refusal("evaluate", *where, "--run_id=straight", "--checkpoint_step=77")
 
 
-def test_evaluate_of_the_best_checkpoint_gives_what_validation_saw(trained, sample_file):
+def test_evaluate_of_the_best_checkpoint_gives_what_validation_saw(trained, three_events):
     folder, _, _ = trained
-    where = [f"--output_dir={folder}", f"--file={sample_file}", "--run_id=straight"]
+    where = [f"--output_dir={folder}", f"--file={three_events}", "--run_id=straight"]
     run_module("evaluate", *where, "--checkpoint_step=-2")
     evaluation = json.loads((folder / "straight/evaluation.json").read_text())
     best = json.loads((folder / "straight/checkpoints/best.json").read_text())
@@ -155,13 +155,13 @@ def test_evaluate_of_the_best_checkpoint_gives_what_validation_saw(trained, samp
     assert evaluation["metrics"]["mean_iou"] == pytest.approx(best["mean_iou"], abs=1e-6)
 
 
-def test_the_export_gives_the_scores_that_evaluate_saw(trained, sample_file, tmp_path):
+def test_the_export_gives_the_scores_that_evaluate_saw(trained, three_events, tmp_path):
     folder, _, _ = trained
     run_module("export", f"--output_dir={folder}", "--run_id=straight", f"--export_dir={tmp_path}/model")
     script = tmp_path / "alone.py"
     script.write_text(ALONE)
     done = subprocess.run(
-        [sys.executable, script, tmp_path / "model", ROOT, sample_file, folder],
+        [sys.executable, script, tmp_path / "model", ROOT, three_events, folder],
         capture_output=True,
         text=True,
         cwd=tmp_path,
@@ -173,7 +173,7 @@ def test_the_export_gives_the_scores_that_evaluate_saw(trained, sample_file, tmp
 # Loads the SavedModel before this package can be imported, then compares with the package's own scores.
 ALONE = """
 import sys
-model, root, sample, folder = sys.argv[1:]
+model, root, events, folder = sys.argv[1:]
 import numpy as np, tensorflow as tf
 loaded = tf.saved_model.load(model)
 assert not any(name.startswith(("cosmictagger_tf", "keras")) and name in ("cosmictagger_tf",) for name in sys.modules)
@@ -187,7 +187,7 @@ from cosmictagger_tf.networks.predictor import Predictor
 from cosmictagger_tf.inference.inference_config import InferenceConfig
 from cosmictagger_tf.inference.model_loading import find_model
 
-data = DataConfig(file=(sample,))
+data = DataConfig(file=(events,))
 trained = find_model(InferenceConfig(OutputConfig(folder, "straight"), data=data))
 reader = open_reader(trained.data)
 event = downsample_event(reader.read(1), trained.data.downsample)
@@ -223,17 +223,17 @@ def test_saved_model_cli_runs_the_export(trained, tmp_path):
     assert np.load(tmp_path / "scores.npy").shape == (1, 80, 128, 3, 3)
 
 
-def test_display_draws_truth_and_prediction(trained, sample_file, tmp_path):
+def test_display_draws_truth_and_prediction(trained, three_events, tmp_path):
     folder, _, _ = trained
-    where = [f"--file={sample_file}", f"--output_dir={folder}", "--run_id=straight", f"--display_dir={tmp_path}"]
+    where = [f"--file={three_events}", f"--output_dir={folder}", "--run_id=straight", f"--display_dir={tmp_path}"]
     run_module("display", *where, "--entries=0,2")
     for entry in (0, 2):
         assert (tmp_path / f"event_{entry}.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert "has the entries 0 to 2" in refusal("display", *where, "--entries=3")
 
 
-def test_impossible_depth_names_the_axis(sample_file, tmp_path):
-    flags = [f"--file={sample_file}", f"--output_dir={tmp_path}", "--iterations=1"]
+def test_impossible_depth_names_the_axis(three_events, tmp_path):
+    flags = [f"--file={three_events}", f"--output_dir={tmp_path}", "--iterations=1"]
     assert "height" in refusal("train", *flags, "--downsample=3", "--network_depth=6")
 
 
@@ -246,9 +246,9 @@ def test_a_missing_file_is_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("steps", "neutrino_iou"), [(80, 0.2), pytest.param(300, 0.5, marks=pytest.mark.exhaustive)], ids=["80", "300"]
 )
-def test_training_on_the_real_sample_learns(sample_file, tmp_path, steps, neutrino_iou):
+def test_training_learns(three_events, tmp_path, steps, neutrino_iou):
     # At half of the flagfile's resolution: where TensorFlow has no oneDNN, the whole took a third of CI's hour.
-    flags = [f"--file={sample_file}", "--flagfile=flags/quick.flags", f"--output_dir={tmp_path}", "--minibatch_size=3"]
+    flags = [f"--file={three_events}", "--flagfile=flags/quick.flags", f"--output_dir={tmp_path}", "--minibatch_size=3"]
     run_module("train", *flags, "--downsample=4", f"--iterations={steps}", timeout=3000)
     with open(tmp_path / "test/history.csv", newline="") as file:
         lines = list(csv.DictReader(file))

@@ -17,10 +17,10 @@ from tests.data.bad_files import VOXELS, sound_file, table
 
 @pytest.mark.larcv
 @pytest.mark.parametrize("downsample", [0, 2])
-def test_the_queue_reads_what_we_read(sample_file, downsample):
+def test_the_queue_reads_what_we_read(three_events, downsample):
     pytest.importorskip("larcv", reason="the larcv library is not installed: scripts/install_larcv")
-    reader = open_reader(DataConfig(file=(str(sample_file),)))
-    queue = LarcvQueue(str(sample_file), ("sbndwire", "sbnd_cosmicseg"), 3, downsample)
+    reader = open_reader(DataConfig(file=(str(three_events),)))
+    queue = LarcvQueue(str(three_events), ("sbndwire", "sbnd_cosmicseg"), 3, downsample)
     wanted = [np.array([2, 0]), np.array([1, 1])]
     batches = list(queue.read(iter(wanted)))
     assert len(batches) == len(wanted)
@@ -51,9 +51,9 @@ def test_the_queue_is_given_no_file_that_the_library_cannot_read(tmp_path):
 
 
 @pytest.mark.slow
-def test_iotest_compares_and_ends(sample_file):
+def test_iotest_compares_and_ends(three_events):
     # In a process of its own: what the larcv library leaves running would keep it from ending.
-    shown = run_module("iotest", f"--file={sample_file}", "--compare_readers", "--read_iterations=4", timeout=300)
+    shown = run_module("iotest", f"--file={three_events}", "--compare_readers", "--read_iterations=4", timeout=300)
     assert shown.stderr == ""
     lines = [line.split() for line in shown.stdout.splitlines()[2:]]
     cases = {(int(line[0]), int(line[1])) for line in lines}
@@ -65,7 +65,7 @@ def test_iotest_compares_and_ends(sample_file):
     assert len(lines) in (12, 18)
 
 
-def test_what_cannot_be_compared_is_one_line(sample_file, capfd):
-    for wrong in (["--synthetic"], [f"--file={sample_file}", "--max_entries=2"]):
+def test_what_cannot_be_compared_is_one_line(three_events, capfd):
+    for wrong in (["--synthetic"], [f"--file={three_events}", "--max_entries=2"]):
         assert run_command("iotest", iotest.main, iotest.GROUPS, "", "", [*wrong, "--compare_readers"]) == 2
         assert "--compare_readers: " in capfd.readouterr().err

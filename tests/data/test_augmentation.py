@@ -87,10 +87,10 @@ def test_mirrored_twice_is_the_event():
     assert not np.array_equal(dense(mirror.apply(event).image), dense(event.image))
 
 
-def test_the_mirror_keeps_the_detectors_noise_where_it_is(sample_file):
+def test_the_mirror_keeps_the_detectors_noise_where_it_is(any_file):
     # In the sample most noise lies in the second half of plane 0 and in the first of plane 1.
     mirror = Augmentation(True, 0, (1.0,) * 3, (0.0,) * 3, (0, 0))
-    reader = open_reader(DataConfig(file=(str(sample_file),)))
+    reader = open_reader(DataConfig(file=(str(any_file),)))
     for entry in range(len(reader)):
         event = reader.read(entry)
         for changed in (event, mirror.apply(event)):
@@ -99,9 +99,9 @@ def test_the_mirror_keeps_the_detectors_noise_where_it_is(sample_file):
             assert halves[0][1] > 2 * halves[0][0] and halves[1][0] > 2 * halves[1][1]
 
 
-def test_the_mirror_leaves_deposits_on_their_plane(sample_file):
+def test_the_mirror_leaves_deposits_on_their_plane(any_file):
     mirror = Augmentation(True, 0, (1.0,) * 3, (0.0,) * 3, (0, 0))
-    event = open_reader(DataConfig(file=(str(sample_file),))).read(1)
+    event = open_reader(DataConfig(file=(str(any_file),))).read(1)
     after = mirror.apply(event)
     size = event.shape.height, event.shape.width
     for image, label, new_image, new_label in zip(event.image, event.label, after.image, after.label, strict=True):

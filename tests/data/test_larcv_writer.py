@@ -1,6 +1,7 @@
 """What the writer writes: products copied unchanged, new ones beside them, and the larcv library reads both."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -16,6 +17,33 @@ from cosmictagger_tf.data.larcv_writer import LarcvWriter
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import DataError
 from tests.data.larcv_tools import library_content
+
+
+@pytest.fixture
+def every_kind(any_file, tmp_path):
+    """Three events with products of every kind that is known in 2D; a simulated file gets its clusters here."""
+    path = tmp_path / "events.h5"
+    shutil.copy(any_file, path)
+    with h5py.File(path, "r+") as file:
+        if not any(name.startswith("cluster2d") for name in file["Data"]):
+            add_clusters(file)
+    return path
+
+
+def add_clusters(file):
+    """Adds cluster2d_halves: the wires' pixels, those of each plane in two clusters."""
+    group = file.create_group("Data/cluster2d_halves_group")
+    for name, table in file["Data/sparse2d_sbndwire_group"].items():
+        file.copy(table, group, "projection_extents" if name == "voxel_extents" else name)
+    planes = group["projection_extents"][:]
+    clusters = np.repeat(planes, 2)
+    clusters["ID"] = np.tile([0, 1], len(planes))
+    clusters["N"][::2] //= 2
+    clusters["N"][1::2] -= clusters["N"][::2]
+    clusters["first"][1::2] += clusters["N"][::2]
+    group.create_dataset("cluster_extents", data=clusters, chunks=(100,), maxshape=(None,))
+    planes["first"], planes["N"] = 2 * np.arange(len(planes)), 2
+    group["projection_extents"][:] = planes
 
 
 def copy(source, target, entries, names=None):
@@ -45,9 +73,9 @@ def raw_tables(path):
     return tables
 
 
-def test_a_full_copy_has_the_same_tables_to_the_byte(sample_file, tmp_path):
-    copy(sample_file, tmp_path / "copy.h5", range(3))
-    original, copied = raw_tables(sample_file), raw_tables(tmp_path / "copy.h5")
+def test_a_full_copy_has_the_same_tables_to_the_byte(every_kind, tmp_path):
+    copy(every_kind, tmp_path / "copy.h5", range(3))
+    original, copied = raw_tables(every_kind), raw_tables(tmp_path / "copy.h5")
     assert {name for name in copied if "sparse2d_half" not in name} == set(original)
     for name, (kind, chunk, content) in original.items():
         assert kind == copied[name][0] and chunk == copied[name][1], name
@@ -56,13 +84,14 @@ def test_a_full_copy_has_the_same_tables_to_the_byte(sample_file, tmp_path):
 
 @pytest.mark.larcv
 @pytest.mark.parametrize("entries", [[0, 1, 2], [2, 0], [1, 1]])
-def test_the_library_reads_every_product_of_the_copy_as_of_the_original(sample_file, tmp_path, entries):
+def test_the_library_reads_every_product_of_the_copy_as_of_the_original(every_kind, tmp_path, entries):
     pytest.importorskip("larcv", reason="the larcv library is not installed: scripts/install_larcv")
-    copy(sample_file, tmp_path / "copy.h5", entries)
+    copy(every_kind, tmp_path / "copy.h5", entries)
     for place, entry in enumerate(entries):
-        original, copied = library_content(sample_file, entry), library_content(tmp_path / "copy.h5", place)
+        original, copied = library_content(every_kind, entry), library_content(tmp_path / "copy.h5", place)
         half = copied.pop(("sparse2d", "half"))
-        assert len(original) == 6 and copied == original
+        assert {key[0] for key in original if key != "event"} == {"sparse2d", "cluster2d", "particle"}
+        assert copied == original
         for (meta, (ids, values)), (meta_of_image, (ids_of_image, of_image)) in zip(
             half, original["sparse2d", "sbndwire"], strict=True
         ):
@@ -70,15 +99,17 @@ def test_the_library_reads_every_product_of_the_copy_as_of_the_original(sample_f
             np.testing.assert_array_equal(values, np.float32(of_image) / 2)
 
 
-def test_chosen_products_only(sample_file, tmp_path):
-    copy(sample_file, tmp_path / "copy.h5", [1], ["particle_sbndneutrino", "sparse2d_sbndwire"])
+def test_chosen_products_only(every_kind, tmp_path):
+    copy(every_kind, tmp_path / "copy.h5", [1], ["particle_sbndneutrino", "sparse2d_sbndwire"])
     with h5py.File(tmp_path / "copy.h5") as file:
         assert sorted(file["Data"]) == ["particle_sbndneutrino_group", "sparse2d_half_group", "sparse2d_sbndwire_group"]
-        assert file["Data/particle_sbndneutrino_group/extents"][:].tolist() == [(0, 5)]
+        with h5py.File(every_kind) as source:
+            _, particles = source["Data/particle_sbndneutrino_group/extents"][1]
+        assert file["Data/particle_sbndneutrino_group/extents"][:].tolist() == [(0, particles)] != [(0, 0)]
 
 
-def test_ranges_in_another_order_are_copied_into_order(sample_file, tmp_path):
-    with h5py.File(sample_file) as source, h5py.File(tmp_path / "turned.h5", "w") as turned:
+def test_ranges_in_another_order_are_copied_into_order(every_kind, tmp_path):
+    with h5py.File(every_kind) as source, h5py.File(tmp_path / "turned.h5", "w") as turned:
         for name in ("Events", "Data"):
             source.copy(name, turned)
         group = turned["Data/sparse2d_sbndwire_group"]
@@ -91,21 +122,22 @@ def test_ranges_in_another_order_are_copied_into_order(sample_file, tmp_path):
         group["voxel_extents"][:] = rows
     copy(tmp_path / "turned.h5", tmp_path / "copy.h5", range(3))
     name = "Data/sparse2d_sbndwire_group/voxels"
-    assert raw_tables(tmp_path / "copy.h5")[name] == raw_tables(sample_file)[name]
+    assert raw_tables(tmp_path / "copy.h5")[name] == raw_tables(every_kind)[name]
 
 
-def test_what_cannot_be_copied_is_named(sample_file, tmp_path):
+def test_what_cannot_be_copied_is_named(every_kind, tmp_path):
     with pytest.raises(DataError, match="has no product particle_nobody"):
-        ProductFile(str(sample_file), ["particle_nobody"])
+        ProductFile(str(every_kind), ["particle_nobody"])
     path = tmp_path / "other.h5"
-    with h5py.File(sample_file) as source, h5py.File(path, "w") as other:
+    with h5py.File(every_kind) as source, h5py.File(path, "w") as other:
         for name in ("Events", "Data"):
             source.copy(name, other)
         other["Data/particle_sbndneutrino_group/extents"][1] = (12, 1000)
+        particles = len(other["Data/particle_sbndneutrino_group/particles"])
         other.create_group("Data/wavelet_x_group")
     with pytest.raises(DataError, match="wavelet_x, a kind that is not known"):
         ProductFile(str(path))
-    with pytest.raises(DataError, match=r"other.h5, entry 1: particle_sbndneutrino: .* beyond the 16 rows"):
+    with pytest.raises(DataError, match=rf"other.h5, entry 1: particle_sbndneutrino: .* beyond the {particles} rows"):
         ProductFile(str(path), ["particle_sbndneutrino"]).read(1)
 
 
@@ -134,9 +166,9 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
 
 
-def test_memory_does_not_grow_with_the_length(sample_file, tmp_path):
+def test_memory_does_not_grow_with_the_length(every_kind, tmp_path):
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    command = [sys.executable, "-c", MEMORY, str(sample_file), str(tmp_path / "long.h5")]
+    command = [sys.executable, "-c", MEMORY, str(every_kind), str(tmp_path / "long.h5")]
     grown = float(subprocess.run(command, check=True, capture_output=True, text=True, cwd=root).stdout)
     # A hundred events are 290 MB inflated, and 80 MB on the disk.
     assert grown < 20, f"{grown} MB"

@@ -18,18 +18,6 @@ from tests.data.larcv_tools import open_library
 LEVELS = range(7)
 
 
-@pytest.fixture(scope="module")
-def simulated_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("simulated") / "simulated.h5"
-    run_module("simulate", f"--output={path}", "--events=3")
-    return path
-
-
-@pytest.fixture(params=["sample", "simulated"])
-def any_file(request):
-    return request.getfixturevalue(f"{request.param}_file")
-
-
 def assert_same_pixels(a, b):
     for name in ("rows", "columns", "values"):
         x, y = getattr(a, name), getattr(b, name)
@@ -93,24 +81,24 @@ def test_downsampling_is_the_dense_one(any_file, level):
             np.testing.assert_allclose(pixels.dense(h // size, w // size), expected, rtol=1e-6)
 
 
-def test_without_the_library_its_installation_is_named(sample_file, monkeypatch):
+def test_without_the_library_its_installation_is_named(three_events, monkeypatch):
     monkeypatch.setitem(sys.modules, "larcv", None)
     with pytest.raises(MissingPackageError, match=r"--reader=larcv needs the package larcv.*scripts/install_larcv"):
-        open_reader(DataConfig(file=(str(sample_file),), reader="larcv"))
+        open_reader(DataConfig(file=(str(three_events),), reader="larcv"))
 
 
-def test_numpy_2_is_refused_by_name(sample_file, monkeypatch):
+def test_numpy_2_is_refused_by_name(three_events, monkeypatch):
     monkeypatch.setitem(sys.modules, "larcv", types.ModuleType("larcv"))
     monkeypatch.setattr(np, "__version__", "2.1.3")
     with pytest.raises(ConfigError, match=r"NumPy 2\.1\.3 .*numpy<2.*--reader=h5py"):
-        open_reader(DataConfig(file=(str(sample_file),), reader="larcv"))
+        open_reader(DataConfig(file=(str(three_events),), reader="larcv"))
 
 
 @pytest.mark.larcv
 @pytest.mark.slow
-def test_the_library_keeps_off_the_screen(sample_file):
+def test_the_library_keeps_off_the_screen(three_events):
     pytest.importorskip("larcv", reason="the larcv library is not installed: scripts/install_larcv")
-    done = run_module("iotest", f"--file={sample_file}", "--reader=larcv", "--read_iterations=3", "--minibatch_size=1")
+    done = run_module("iotest", f"--file={three_events}", "--reader=larcv", "--read_iterations=3", "--minibatch_size=1")
     assert done.stderr == ""
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["3", "3"], done.stdout
 

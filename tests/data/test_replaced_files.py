@@ -29,15 +29,18 @@ def replace(path):
 
 def write_to(path):
     """The same file has other bytes, and the size that it had: of its last pixels."""
+    with h5py.File(path) as file:
+        voxels = file["Data/sparse2d_sbndwire_group/voxels"].id
+        place = voxels.get_chunk_info(voxels.get_num_chunks() - 1).byte_offset
     with open(path, "r+b") as file:
-        file.seek(-100, os.SEEK_END)
+        file.seek(place)
         file.write(bytes(100))
 
 
 @pytest.fixture
-def path(sample_file, tmp_path):
+def path(three_events, tmp_path):
     here = tmp_path / "in.h5"
-    shutil.copy(sample_file, here)
+    shutil.copy(three_events, here)
     return here
 
 

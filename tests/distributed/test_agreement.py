@@ -100,9 +100,9 @@ def test_options_must_be_the_same_but_for_where_things_lie(monkeypatch):
     assert line.startswith("the ranks differ in the backend: ") and "jax on rank" in line
 
 
-def with_other_ids(sample_file, path):
-    """A copy of the sample of the same size, whose events have other numbers."""
-    shutil.copy(sample_file, path)
+def with_other_ids(three_events, path):
+    """A copy of the file of the same size, whose events have other numbers."""
+    shutil.copy(three_events, path)
     with h5py.File(path, "r+") as file:
         ids = file["Events/event_id"][:]
         ids["event"] += 1000
@@ -110,31 +110,31 @@ def with_other_ids(sample_file, path):
     return path
 
 
-def test_ranks_must_have_the_same_events(sample_file, tmp_path):
+def test_ranks_must_have_the_same_events(three_events, tmp_path):
     def job(there):
         def check(ranks):
-            reader = open_reader(DataConfig(file=(str(there if ranks.rank else sample_file),), max_entries=2))
+            reader = open_reader(DataConfig(file=(str(there if ranks.rank else three_events),), max_entries=2))
             check_data(ranks, "file", reader)
             reader.close()
 
         return check
 
-    copy = tmp_path / sample_file.name
-    shutil.copy(sample_file, copy)
+    copy = tmp_path / three_events.name
+    shutil.copy(three_events, copy)
     assert together(job(copy)) == [None, None], "a node's own copy"
-    with_other_ids(sample_file, copy)
+    with_other_ids(three_events, copy)
     line = the_one_line(together(job(copy)))
     assert "events of --file, by their checksum: " in line
     assert "number of" not in line, "max_entries makes them two of both"
     with open(copy, "ab") as file:
         file.write(bytes(10))
-    assert f"bytes of --file 1, {copy.name}: {sample_file.stat().st_size} on rank 0" in the_one_line(
+    assert f"bytes of --file 1, {copy.name}: {three_events.stat().st_size} on rank 0" in the_one_line(
         together(job(copy))
     )
 
 
-def test_the_checksum_is_of_the_chosen_events(sample_file, tmp_path):
-    other = with_other_ids(sample_file, tmp_path / "other.h5")
+def test_the_checksum_is_of_the_chosen_events(three_events, tmp_path):
+    other = with_other_ids(three_events, tmp_path / "other.h5")
 
     def checksum(*files, **options):
         reader = open_reader(DataConfig(file=tuple(map(str, files)), **options))
@@ -143,10 +143,10 @@ def test_the_checksum_is_of_the_chosen_events(sample_file, tmp_path):
         finally:
             reader.close()
 
-    one = checksum(sample_file, max_entries=2)
-    assert one == checksum(sample_file, other, max_entries=2), "the second file has none of them"
-    others = {checksum(sample_file), checksum(other), checksum(sample_file, first_entry=1, max_entries=2)}
-    others |= {checksum(sample_file, other), checksum(other, sample_file)}
+    one = checksum(three_events, max_entries=2)
+    assert one == checksum(three_events, other, max_entries=2), "the second file has none of them"
+    others = {checksum(three_events), checksum(other), checksum(three_events, first_entry=1, max_entries=2)}
+    others |= {checksum(three_events, other), checksum(other, three_events)}
     assert len(others | {one}) == 6
 
 

@@ -28,12 +28,12 @@ LONG = ["--iterations=100000", "--checkpoint_iteration=2", "--logging_iteration=
 
 
 @pytest.fixture
-def job(sample_file, tmp_path):
+def job(three_events, tmp_path):
     """Starts a training that goes on for hours; it is at step 4 when it is given back."""
     started = []
 
     def start(launcher, *more, ranks=2):
-        flags = [*QUICK, *LONG, f"--file={sample_file},{sample_file}", f"--output_dir={tmp_path}", *more]
+        flags = [*QUICK, *LONG, f"--file={three_events},{three_events}", f"--output_dir={tmp_path}", *more]
         started.append(Job(command(launcher, ranks, "train", *flags), tmp_path / "log"))
         started[-1].wait_for("train 4/")
         assert set(started[-1].pids()) == set(range(ranks))
@@ -48,13 +48,13 @@ def steps(tmp_path):
     return sorted(int(p.name[5:]) for p in (tmp_path / "test/checkpoints").glob("step_????????"))
 
 
-def resume(sample_file, tmp_path, ranks):
+def resume(three_events, tmp_path, ranks):
     """Two steps more, with another number of ranks."""
     last = steps(tmp_path)[-1]
     flags = [
         *QUICK,
         *LONG,
-        f"--file={sample_file},{sample_file}",
+        f"--file={three_events},{three_events}",
         f"--output_dir={tmp_path}",
         f"--iterations={last + 2}",
     ]
@@ -63,13 +63,13 @@ def resume(sample_file, tmp_path, ranks):
     assert steps(tmp_path)[-1] == last + 2
 
 
-def test_a_rank_is_killed(job, sample_file, tmp_path):
+def test_a_rank_is_killed(job, three_events, tmp_path):
     running = job(GLOO)
     running.send(1, signal.SIGKILL)
     assert running.finish(60) != 0
     lines = said(running.text)
     assert len(lines) == 1 and "rank 1 is gone" in lines[0] and "resumes" in lines[0], running.text
-    resume(sample_file, tmp_path, ranks=4)
+    resume(three_events, tmp_path, ranks=4)
 
 
 @pytest.mark.exhaustive
@@ -98,11 +98,11 @@ def test_a_rank_hangs(job, launcher):
 
 
 @pytest.mark.exhaustive
-def test_a_rank_of_predict_stands_still(sample_file, tmp_path):
-    flags = [*QUICK, f"--file={sample_file}", f"--output_dir={tmp_path}", "--iterations=1"]
+def test_a_rank_of_predict_stands_still(three_events, tmp_path):
+    flags = [*QUICK, f"--file={three_events}", f"--output_dir={tmp_path}", "--iterations=1"]
     run_module("train", *flags)
     flags = [f"--output_dir={tmp_path}", f"--output={tmp_path}/s.h5", "--noxla", "--minibatch_size=1"]
-    words = command(MPI, 2, "predict", *flags, "--file=" + ",".join([str(sample_file)] * 40))
+    words = command(MPI, 2, "predict", *flags, "--file=" + ",".join([str(three_events)] * 40))
     running = Job(words, tmp_path / "log")
     try:
         part = tmp_path / ".s.h5.work/part_000001.npz"
@@ -119,10 +119,10 @@ def test_a_rank_of_predict_stands_still(sample_file, tmp_path):
         running.end()
 
 
-def with_last_values(sample_file, folder, pixels, value):
-    """The sample, with this value in the last pixels of its last entry; returns the file."""
+def with_last_values(three_events, folder, pixels, value):
+    """The three events, with this value in the last pixels of its last entry; returns the file."""
     bad = folder / "bad.h5"
-    bad.write_bytes(sample_file.read_bytes())
+    bad.write_bytes(three_events.read_bytes())
     with h5py.File(bad, "r+") as file:
         voxels = file["Data/sparse2d_sbndwire_group/voxels"]
         rows = voxels[-pixels:]
@@ -131,8 +131,8 @@ def with_last_values(sample_file, folder, pixels, value):
     return bad
 
 
-def test_a_bad_entry_on_one_rank(sample_file, tmp_path):
-    bad = with_last_values(sample_file, tmp_path, 1, np.nan)
+def test_a_bad_entry_on_one_rank(three_events, tmp_path):
+    bad = with_last_values(three_events, tmp_path, 1, np.nan)
     # Two events a step, one a rank: the same event is never on both.
     flags = [*QUICK, *LONG, f"--file={bad}", f"--output_dir={tmp_path}", "--minibatch_size=2"]
     began = time.monotonic()
@@ -146,8 +146,8 @@ def test_a_bad_entry_on_one_rank(sample_file, tmp_path):
 
 
 @pytest.mark.exhaustive
-def test_a_bad_entry_that_may_be_skipped(sample_file, tmp_path):
-    bad = with_last_values(sample_file, tmp_path, 1, np.nan)
+def test_a_bad_entry_that_may_be_skipped(three_events, tmp_path):
+    bad = with_last_values(three_events, tmp_path, 1, np.nan)
     flags = [*QUICK, f"--file={bad}", f"--output_dir={tmp_path}", "--iterations=6", "--skip_bad_events=1"]
     done = run_ranks(GLOO, 2, "train", *flags, "--minibatch_size=2", "--checkpoint_iteration=3")
     assert done.stdout.count("bad.h5, entry 2, plane ") == 1 and "(1 of at most 1 bad event)" in done.stdout
@@ -157,8 +157,8 @@ def test_a_bad_entry_that_may_be_skipped(sample_file, tmp_path):
 
 
 @pytest.mark.exhaustive
-def test_a_loss_that_is_not_finite_on_one_rank(sample_file, tmp_path):
-    bad = with_last_values(sample_file, tmp_path, 3000, 3e38)
+def test_a_loss_that_is_not_finite_on_one_rank(three_events, tmp_path):
+    bad = with_last_values(three_events, tmp_path, 3000, 3e38)
     flags = [*QUICK, *LONG, f"--file={bad}", f"--output_dir={tmp_path}", "--minibatch_size=2"]
     # In a smaller network the loss stays finite.
     flags += ["--network_depth=2", "--blocks_per_layer=1", "--blocks_deepest_layer=1"]
@@ -169,24 +169,24 @@ def test_a_loss_that_is_not_finite_on_one_rank(sample_file, tmp_path):
     assert lines[0].count("bad.h5, entry 2") == 1 and lines[0].count(", entry ") == 1, "of the one rank that has it"
 
 
-def test_sigterm_to_the_launcher_saves(job, sample_file, tmp_path):
+def test_sigterm_to_the_launcher_saves(job, three_events, tmp_path):
     running = job(GLOO)
     running.process.send_signal(signal.SIGTERM)
     running.finish(60)
     assert "result: " in running.text, running.text
     assert said(running.text) == []
-    resume(sample_file, tmp_path, ranks=1)
+    resume(three_events, tmp_path, ranks=1)
 
 
 @pytest.mark.exhaustive
-def test_elastic_loses_a_rank_and_gets_it_back(sample_file, tmp_path):
+def test_elastic_loses_a_rank_and_gets_it_back(three_events, tmp_path):
     """Two names of this machine stand for two nodes; the one whose rank is killed may come back after some seconds."""
     hosts = tmp_path / "discover.sh"
     hosts.write_text("#!/bin/sh\nprintf 'localhost:1\\n127.0.0.1:1\\n'\n")
     hosts.chmod(0o755)
     elastic = ["--min-np", "1", "--max-np", "2", "--host-discovery-script", str(hosts), "--network-interface", "lo"]
     elastic += ["--blacklist-cooldown-range", "5", "10"]
-    flags = [*QUICK, *LONG, f"--file={sample_file},{sample_file}", f"--output_dir={tmp_path}"]
+    flags = [*QUICK, *LONG, f"--file={three_events},{three_events}", f"--output_dir={tmp_path}"]
     running = Job([HOROVODRUN, *elastic, *command([], 2, "train", *flags)], tmp_path / "log")
     record = tmp_path / "test/run.json"
     try:

@@ -46,13 +46,13 @@ def rows(folder):
 
 
 @pytest.fixture(scope="module")
-def runs(sample_file, tmp_path_factory):
+def runs(three_events, tmp_path_factory):
     """The same training, of four events a step, by one rank, by two (horovodrun, XLA) and by four (mpirun)."""
     folder = tmp_path_factory.mktemp("runs")
     flags = [
         *QUICK,
-        f"--file={sample_file},{sample_file}",
-        f"--aux_file={sample_file},{sample_file}",
+        f"--file={three_events},{three_events}",
+        f"--aux_file={three_events},{three_events}",
         "--aux_iterations=2",
         "--iterations=4",
     ]
@@ -91,9 +91,9 @@ def test_four_ranks_of_mpirun_train_what_one_does(runs):
     assert_alike(folder, "one", "four")
 
 
-def test_evaluate_gives_the_same_table(runs, sample_file):
+def test_evaluate_gives_the_same_table(runs, three_events):
     folder, _ = runs
-    flags = [f"--output_dir={folder}", "--run_id=one", f"--file={sample_file}", "--noxla"]
+    flags = [f"--output_dir={folder}", "--run_id=one", f"--file={three_events}", "--noxla"]
     alone = run_module("evaluate", *flags, "--minibatch_size=2").stdout
     # Three events: the ranks' shares are unequal.
     launcher = MPI if shutil.which("mpirun") else GLOO
@@ -102,14 +102,14 @@ def test_evaluate_gives_the_same_table(runs, sample_file):
     assert "3 events" in alone
 
 
-def test_what_ranks_validate_is_what_is_saved(sample_file, tmp_path):
+def test_what_ranks_validate_is_what_is_saved(three_events, tmp_path):
     # Each rank moves the statistics of the normalisation by its own events.
-    flags = [*QUICK, f"--file={sample_file},{sample_file}", f"--aux_file={sample_file}", "--aux_minibatch_size=2"]
+    flags = [*QUICK, f"--file={three_events},{three_events}", f"--aux_file={three_events}", "--aux_minibatch_size=2"]
     flags += ["--iterations=6", "--aux_epochs=100", f"--output_dir={tmp_path}", "--learning_rate=0.01"]
     run_ranks(GLOO, 2, "train", *flags, "--run_id=two")
     (validated,) = [row for row in rows(tmp_path / "two") if row["split"] == "whole_validation"]
     report = [f"--report={tmp_path}/evaluation.html", "--nohtml", "--noxla", "--minibatch_size=1"]
-    run_module("evaluate", f"--output_dir={tmp_path}", "--run_id=two", f"--file={sample_file}", *report)
+    run_module("evaluate", f"--output_dir={tmp_path}", "--run_id=two", f"--file={three_events}", *report)
     metrics = json.loads((tmp_path / "evaluation.json").read_text())["metrics"]
     for name in ("loss", "mean_iou", "cosmic_iou", "nonbackground_accuracy"):
         assert metrics[name] == pytest.approx(float(validated[name]), rel=1e-5), name
@@ -117,11 +117,11 @@ def test_what_ranks_validate_is_what_is_saved(sample_file, tmp_path):
 
 @needs_mpi
 @pytest.mark.parametrize("name", ["evaluate", pytest.param("predict", marks=pytest.mark.exhaustive)])
-def test_ranks_whose_nodes_have_other_events_stop_in_one_line(runs, sample_file, tmp_path, name):
+def test_ranks_whose_nodes_have_other_events_stop_in_one_line(runs, three_events, tmp_path, name):
     folder, _ = runs
     for rank in (0, 1):
         (tmp_path / f"node{rank}").mkdir()
-        shutil.copy(sample_file, tmp_path / f"node{rank}/same.h5")
+        shutil.copy(three_events, tmp_path / f"node{rank}/same.h5")
     with h5py.File(tmp_path / "node1/same.h5", "r+") as file:
         ids = file["Events/event_id"][:]
         ids["event"] += 1

@@ -18,11 +18,11 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 
 @pytest.fixture(scope="module")
-def address(sample_file, tmp_path_factory):
+def address(three_events, tmp_path_factory):
     """A TensorBoard that serves the logs of a profiled run."""
     folder = tmp_path_factory.mktemp("pages")
-    flags = [*TINY, f"--file={sample_file}", f"--aux_file={sample_file}", "--iterations=6", "--profile=4,5", "--noxla"]
-    run_module("train", *flags, f"--output_dir={folder}", "--run_id=pages", "--aux_epochs=4")
+    flags = [*TINY, f"--file={three_events}", f"--aux_file={three_events}", f"--output_dir={folder}", "--run_id=pages"]
+    run_module("train", *flags, "--iterations=6", "--profile=4,5", "--noxla", "--aux_epochs=4")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -184,10 +184,10 @@ def test_the_table_counts_every_weight_and_names_every_layer():
 
 
 @pytest.fixture(scope="module")
-def watched(sample_file, tmp_path_factory):
+def watched(three_events, tmp_path_factory):
     """A short run with everything that can be looked at."""
     folder = tmp_path_factory.mktemp("watched")
-    flags = [*TINY, f"--file={sample_file}", f"--aux_file={sample_file}", "--iterations=6", "--aux_iterations=3"]
+    flags = [*TINY, f"--file={three_events}", f"--aux_file={three_events}", "--iterations=6", "--aux_iterations=3"]
     flags += ["--aux_epochs=4", "--deterministic", "--summary_image_iteration=5", "--profile=4,5", "--seed=5"]
     done = run_module("train", *flags, f"--output_dir={folder}", "--run_id=watched")
     assert done.stderr == "", "Keras warned of XLA, which it leaves out where operations are deterministic"
@@ -246,9 +246,9 @@ def test_the_flagfile_of_a_deterministic_run_repeats_it_bit_for_bit(watched):
     assert not list((folder / "again/logs").rglob("*.xplane.pb"))
 
 
-def test_fine_tuning_begins_with_the_runs_weights_and_moves_what_is_not_frozen(watched, sample_file):
+def test_fine_tuning_begins_with_the_runs_weights_and_moves_what_is_not_frozen(watched, three_events):
     folder, _ = watched
-    flags = [*TINY, f"--file={sample_file}", f"--output_dir={folder}", "--run_id=tuned", "--noxla", "--iterations=1"]
+    flags = [*TINY, f"--file={three_events}", f"--output_dir={folder}", "--run_id=tuned", "--noxla", "--iterations=1"]
     flags += [f"--init_from={folder}/watched", "--freeze=initial*,level*,deepest*", "--no_summary_images"]
     done = run_module("train", *flags, "--learning_rate=0.1")
     assert "begins with the weights" in done.stdout and "frozen: " in done.stdout and "initial_conv" in done.stdout
@@ -269,9 +269,9 @@ def last(kind, count, layers):
     return {f"{kind}_{number}" for number in sorted(numbers)[-count:]}
 
 
-def test_a_larger_network_begins_with_the_layers_that_a_run_has(watched, sample_file):
+def test_a_larger_network_begins_with_the_layers_that_a_run_has(watched, three_events):
     folder, _ = watched
-    flags = [*TINY, f"--file={sample_file}", f"--output_dir={folder}", "--run_id=larger", "--noxla", "--iterations=1"]
+    flags = [*TINY, f"--file={three_events}", f"--output_dir={folder}", "--run_id=larger", "--noxla", "--iterations=1"]
     flags += [f"--init_from={folder}/watched", "--blocks_final=2", "--no_summary_images"]
     assert "do not fit this network (4 layers differ: final_1_1_conv is not in them" in refusal("train", *flags)
     # Only the new layers are trained: what comes out of the others is what the run had.
@@ -299,8 +299,8 @@ def layers_of(file):
         return {group.attrs["name"]: [group[key][...] for key in sorted(group)] for group in groups}
 
 
-def test_what_cannot_be_frozen_or_begun_with_is_refused(sample_file, tmp_path):
-    flags = [*TINY, f"--file={sample_file}", f"--output_dir={tmp_path}", "--iterations=1"]
+def test_what_cannot_be_frozen_or_begun_with_is_refused(three_events, tmp_path):
+    flags = [*TINY, f"--file={three_events}", f"--output_dir={tmp_path}", "--iterations=1"]
     assert "matches no layer with weights" in refusal("train", *flags, "--freeze=nothing*")
     assert "nothing is left to train" in refusal("train", *flags, "--freeze=*")
     assert "holds no intact checkpoint" in refusal("train", *flags, f"--init_from={tmp_path}")
@@ -308,8 +308,8 @@ def test_what_cannot_be_frozen_or_begun_with_is_refused(sample_file, tmp_path):
     assert "goes with --init_from" in refusal("train", *flags, "--init_new_layers")
 
 
-def test_a_dry_run_says_all_and_writes_nothing(sample_file, tmp_path):
-    flags = [*TINY, f"--file={sample_file}", f"--output_dir={tmp_path}/none", "--epochs=4", "--dry_run"]
+def test_a_dry_run_says_all_and_writes_nothing(three_events, tmp_path):
+    flags = [*TINY, f"--file={three_events}", f"--output_dir={tmp_path}/none", "--epochs=4", "--dry_run"]
     done = run_module("train", *flags, "--freeze=initial*")
     assert "--network_depth=1" in done.stdout and "GFLOP" in done.stdout and "initial_conv*" in done.stdout
     assert "3 events, 1.5 steps a pass, 6 steps in all" in done.stdout
@@ -318,8 +318,8 @@ def test_a_dry_run_says_all_and_writes_nothing(sample_file, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
-def test_steps_at_a_stretch_make_the_same_weights(sample_file, tmp_path):
-    flags = [*TINY, f"--file={sample_file}", f"--output_dir={tmp_path}", "--iterations=5", "--checkpoint_iteration=2"]
+def test_steps_at_a_stretch_make_the_same_weights(three_events, tmp_path):
+    flags = [*TINY, f"--file={three_events}", f"--output_dir={tmp_path}", "--iterations=5", "--checkpoint_iteration=2"]
     flags += ["--no_summary_images", "--noxla", "--summary_iteration=5"]
     states = []
     for stretch in (1, 2):

@@ -20,17 +20,17 @@ FLAGS = ["--preset=sparse", *TINY, "--minibatch_size=2", "--seed=3", "--checkpoi
 
 
 @pytest.fixture(scope="module")
-def folder(sample_file, tmp_path_factory):
+def folder(three_events, tmp_path_factory):
     """A run of 6 steps."""
     folder = tmp_path_factory.mktemp("sparse")
     run_module(
-        "train", *FLAGS, f"--file={sample_file}", f"--output_dir={folder}", "--run_id=straight", "--iterations=6"
+        "train", *FLAGS, f"--file={three_events}", f"--output_dir={folder}", "--run_id=straight", "--iterations=6"
     )
     return folder
 
 
-def test_a_resumed_run_equals_the_straight_one_bit_for_bit(folder, sample_file):
-    where = [f"--file={sample_file}", f"--output_dir={folder}", "--run_id=resumed"]
+def test_a_resumed_run_equals_the_straight_one_bit_for_bit(folder, three_events):
+    where = [f"--file={three_events}", f"--output_dir={folder}", "--run_id=resumed"]
     run_module("train", *FLAGS, *where, "--iterations=3")
     assert "resumed from" in run_module("train", *FLAGS, *where, "--iterations=6").stdout
     straight, resumed = checkpoint_arrays(folder / "straight", 6), checkpoint_arrays(folder / "resumed", 6)
@@ -39,21 +39,21 @@ def test_a_resumed_run_equals_the_straight_one_bit_for_bit(folder, sample_file):
         np.testing.assert_array_equal(resumed[name], array, err_msg=name)
 
 
-def test_evaluation_depends_neither_on_xla_nor_on_the_batch_size(folder, sample_file):
+def test_evaluation_depends_neither_on_xla_nor_on_the_batch_size(folder, three_events):
     metrics = []
     for flags in (["--noxla", "--minibatch_size=1"], ["--xla", "--minibatch_size=3"]):
-        done = run_module("evaluate", f"--file={sample_file}", f"--output_dir={folder}", "--run_id=straight", *flags)
+        done = run_module("evaluate", f"--file={three_events}", f"--output_dir={folder}", "--run_id=straight", *flags)
         assert "oneDNN" not in done.stderr, "TensorFlow's chatter reached the user"
         metrics.append(json.loads((folder / "straight/evaluation.json").read_text())["metrics"])
     assert metrics[1] == pytest.approx(metrics[0], abs=1e-5)
 
 
 @pytest.mark.exhaustive
-def test_the_export_scores_bare_pixel_lists_and_dense_images_alike(folder, sample_file, tmp_path):
+def test_the_export_scores_bare_pixel_lists_and_dense_images_alike(folder, three_events, tmp_path):
     run_module("export", f"--output_dir={folder}", "--run_id=straight", f"--export_dir={tmp_path}/model")
     loaded = tf.saved_model.load(tmp_path / "model")
     trained = find_model(InferenceConfig(OutputConfig(str(folder), "straight")))
-    reader = open_reader(DataConfig(file=(str(sample_file),)))
+    reader = open_reader(DataConfig(file=(str(three_events),)))
     events = [downsample_event(reader.read(entry), trained.data.downsample) for entry in (0, 1)]
     shape = events[0].shape
     batch = make_batch(events, 2, shape)

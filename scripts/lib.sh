@@ -121,7 +121,7 @@ make_environment() {
     fi
     rm -f "$dir/.cosmictagger_tf"
     step "installing the build tools" "$dir/bin/python" -m pip install -c "$CONSTRAINTS" setuptools wheel
-    step "installing the package${extras:+ with the extras $extras} (a download of about 800 MB the first time)" \
+    step "installing the package${extras:+ with the extras $extras} (a download of 800 MB or more the first time)" \
         "$dir/bin/python" -m pip install -c "$CONSTRAINTS" --use-pep517 --no-build-isolation \
         -e "$CHECKOUT${extras:+[$extras]}"
     step "checking that the installed versions agree" "$dir/bin/python" -m pip check

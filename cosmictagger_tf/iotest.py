@@ -51,8 +51,8 @@ def main(data, skip, test, distributed) -> None:
                 print(row, flush=True)
             return
         bad = BadEvents(skip.skip_bad_events, ranks)
-        mine, met = read_through(reader, data, test.read_iterations, 0, ranks.rank, ranks.size, bad.most)
-        bad.count(met)
+        mine, errors = read_through(reader, data, test.read_iterations, 0, ranks.rank, ranks.size, bad.most)
+        bad.count(errors)
         log.info(str(Throughput.together(ranks.gather(mine))))
 
     run(distributed, lambda local_rank: None, read)

@@ -73,7 +73,7 @@ def read_through(
             pixels += int((batch["image_values"] != 0).sum())
             size += sum(array.nbytes for array in batch.values())
     seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
-    return Throughput(events, pixels, seconds, cpu_seconds, size / 1e6, stream.waited()), stream.met()
+    return Throughput(events, pixels, seconds, cpu_seconds, size / 1e6, stream.waited()), stream.bad_events()
 
 
 def check_batch(batch: Batch, shape: ImageShape):

@@ -128,7 +128,7 @@ class TrainConfig(Config):
         (), "START,STOP: trace these steps for TensorBoard's profile tab; the first few compile, so begin after them"
     )
     steps_per_execution: int = option(
-        1, "steps that TensorFlow runs at a stretch; what is due inside a stretch happens at its end", minimum=1
+        1, "steps that TensorFlow runs in one execution; what is due within it happens at its end", minimum=1
     )
 
     def check(self):
@@ -137,13 +137,13 @@ class TrainConfig(Config):
         if self.init_new_layers and not self.init_from:
             raise ConfigError("--init_new_layers: goes with --init_from, whose layers it completes")
         self.profiled_steps()
-        stretch = self.steps_per_execution
+        steps = self.steps_per_execution
         due = {"checkpoint_iteration": self.checkpoint_iteration}
         due |= {"aux_iterations": self.aux_iterations} if self.aux_file else {}
         for name, every in due.items():
-            if every % stretch:
+            if every % steps:
                 raise ConfigError(
-                    f"--steps_per_execution={stretch}: --{name}={every} must be a multiple of it, so that it comes at "
+                    f"--steps_per_execution={steps}: --{name}={every} must be a multiple of it, so that it comes at "
                     "exact steps"
                 )
 

@@ -84,7 +84,7 @@ class BatchStream:
     ):
         self.prepare, self.augment, self.skip = prepare, augment, skip
         self.bad: dict[int, DataError] = {}
-        self.met_in: dict[int, list[DataError]] = {}
+        self.errors_of_batch: dict[int, list[DataError]] = {}
         self.reader, self.downsample, self.size, self.entries = reader, config.downsample, size, entries
         self.longest = 0
         self.error: UserError | None = None
@@ -132,19 +132,19 @@ class BatchStream:
     def load(self, number: int, entries: np.ndarray) -> Batch:
         """Reads and batches the events of the batch `number` of this stream."""
         events: list[Event] = []
-        met: list[DataError] = []
+        errors: list[DataError] = []
         for place, entry in enumerate(entries):
-            event = None if entry == FILLER else self.read(int(entry), met)
+            event = None if entry == FILLER else self.read(int(entry), errors)
             if event is not None:
                 event = self.augment(event, number, place) if self.augment else event
                 events.append(downsample_event(event, self.downsample))
-        if met:
-            self.met_in[number] = met
+        if errors:
+            self.errors_of_batch[number] = errors
         batch = make_batch(events, self.size, self.reader.shape, self.longest)
         return self.prepare(batch) if self.prepare else batch
 
-    def read(self, entry: int, met: list[DataError]) -> Event | None:
-        """An event, or what Skip puts in its place; adds the bad ones met on the way to `met`."""
+    def read(self, entry: int, errors: list[DataError]) -> Event | None:
+        """An event, or what Skip puts in its place; adds those of the bad ones before it to `errors`."""
         if self.skip is None:
             return self.reader.read(entry)
         for candidate in self.skip.candidates(entry, len(self.reader)):
@@ -155,19 +155,19 @@ class BatchStream:
                     if error.entry is None:
                         raise
                     self.bad[candidate] = error
-            met.append(self.bad[candidate])
+            errors.append(self.bad[candidate])
         if self.skip.stand_in:
-            last, most = met[-1], self.skip.most
+            last, most = errors[-1], self.skip.most
             reason = f"{last.reason} (--skip_bad_events={most}: so many before it cannot be read either)"
             raise DataError(last.file, reason, last.entry, last.plane)
         return None
 
-    def met(self, batches: int | None = None) -> list[DataError]:
-        """The bad events met in the first so many batches, each once, in order; None: in all that were read."""
+    def bad_events(self, batches: int | None = None) -> list[DataError]:
+        """The errors of the first so many batches, each bad event once, in order; None: of all that were read."""
         errors: dict[tuple[str, int | None], DataError] = {}
-        for number in sorted(self.met_in):
+        for number in sorted(self.errors_of_batch):
             if batches is None or number < batches:
-                for error in self.met_in[number]:
+                for error in self.errors_of_batch[number]:
                     errors.setdefault((error.file, error.entry), error)
         return list(errors.values())
 

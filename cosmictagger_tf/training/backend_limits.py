@@ -19,13 +19,13 @@ class Limit(NamedTuple):
     Attributes:
         backends: of Keras, blanks between them.
         option: as the user writes it.
-        asked: whether a run asks for it.
+        used: whether a run has it.
         reason: what it does instead, or why not.
     """
 
     backends: str
     option: str
-    asked: Callable[[RunConfig], bool]
+    used: Callable[[RunConfig], bool]
     reason: str
 
 
@@ -58,7 +58,7 @@ def refuse_limits(config: RunConfig):
     if backend not in NAMES:
         raise ConfigError(f"KERAS_BACKEND={backend}: trains with {', '.join(NAMES)}")
     for limit in LIMITS:
-        if backend in limit.backends.split() and limit.asked(config):
+        if backend in limit.backends.split() and limit.used(config):
             raise ConfigError(
                 f"--{limit.option}: KERAS_BACKEND={backend} {limit.reason}: leave it out, or use TensorFlow"
             )

@@ -1,4 +1,4 @@
-"""Bad events that a command may go past: counted over its ranks and its restarts, told, and limited."""
+"""Bad events that a command may skip: counted over its ranks and its restarts, logged, and limited."""
 
 import logging
 from collections.abc import Iterable
@@ -11,12 +11,12 @@ log = logging.getLogger(__name__)
 
 
 class BadEvents:
-    """The different bad events that were met so far; the same on all ranks.
+    """The different bad events so far; the same on all ranks.
 
     Args:
-        most: how many may be skipped; 0 = none is ever met, since the reading stops at the first.
-        ranks: meet them together.
-        known: those that the run met before it was resumed, as `record` gave them.
+        most: how many may be skipped; 0 = none: reading stops at the first.
+        ranks: count them together.
+        known: those before the run was resumed, as in `record`.
     """
 
     def __init__(self, most: int, ranks: Ranks, known: Iterable = ()):
@@ -33,7 +33,7 @@ class BadEvents:
         return any((error.file, error.entry) not in self.places for error in errors)
 
     def watch(self, errors: list[DataError]):
-        """Between counts, at any time: one process counts; one of many stops where it alone has met too many.
+        """Between counts, at any time: one process counts; one of many stops where it alone has read too many.
 
         Raises:
             DataError: they are too many.
@@ -44,7 +44,7 @@ class BadEvents:
             raise self._too_many(errors[self.most])
 
     def count(self, errors: list[DataError]):
-        """Counts what the ranks have met; all ranks call it at the same time.
+        """Counts those of the ranks; all ranks call it at the same time.
 
         Raises:
             DataError: they are too many; the first one too many is named.
@@ -59,8 +59,8 @@ class BadEvents:
             self.places.add(place)
             log.info(f"skipped: {error} ({len(self.places)} of at most {counted(self.most, 'bad event')})")
 
-    def tell_left_out(self, errors: list[DataError]):
-        """Tells, in one line, of the events that a validation leaves out; all ranks call it at the same time."""
+    def log_left_out(self, errors: list[DataError]):
+        """Logs the events that a validation leaves out, in one line; all ranks call it at the same time."""
         all_errors = [error for part in self.ranks.gather(errors) for error in part]
         if all_errors:
             more = [f"and {len(all_errors) - 3} more"] if len(all_errors) > 3 else []

@@ -23,23 +23,26 @@ class StepCallback(keras.callbacks.Callback, abc.ABC):
 
     Args:
         progress: see Progress.
+        intervals: steps between two of its actions, one number or several; need not be integers, 0 = never.
+        at_end: it acts at the last step too.
     """
 
-    def __init__(self, progress: Progress):
+    def __init__(self, progress: Progress, *intervals: float, at_end: bool = False):
         super().__init__()
-        self.progress = progress
+        self.progress, self.intervals, self.at_end = progress, intervals, at_end
         self.last_step = progress.start
 
     def on_train_batch_end(self, batch, logs=None):
-        """Acts where it is due."""
         before, self.last_step = self.last_step, self.progress.step(batch)
         if self.due(before, self.last_step):
             self.model.sync()
             self.act(self.last_step)
 
-    @abc.abstractmethod
     def due(self, before: int, step: int) -> bool:
         """Whether to act after the steps before + 1, ..., step."""
+        if self.at_end and step == self.progress.total:
+            return True
+        return any(is_due(every, before, step) for every in self.intervals)
 
     @abc.abstractmethod
     def act(self, step: int):
@@ -59,12 +62,11 @@ class Recorder(StepCallback):
     """
 
     def __init__(self, progress, recorders, intervals, images_per_step, waited, learning_rate):
-        super().__init__(progress)
-        self.recorders, self.intervals, self.images_per_step = recorders, intervals, images_per_step
+        super().__init__(progress, *intervals, at_end=True)
+        self.recorders, self.images_per_step = recorders, images_per_step
         self.waited, self.learning_rate = waited, learning_rate
 
     def on_train_begin(self, logs=None):
-        """Starts the clock."""
         self.mark = self._now(self.progress.start)
 
     def _now(self, step) -> Readings:
@@ -72,12 +74,7 @@ class Recorder(StepCallback):
         exchanging = exchange.seconds_spent() if exchange else 0.0
         return Readings.now(step, self.progress.paused_seconds, self.waited(), exchanging)
 
-    def due(self, before, step):
-        """At its intervals and at the end."""
-        return step == self.progress.total or any(is_due(every, before, step) for every in self.intervals)
-
     def act(self, step):
-        """Makes a record."""
         now = self._now(step)
         speed = speed_between(self.mark, now, self.progress.total, self.images_per_step)
         speed["learning_rate"] = float(self.learning_rate(step - 1))
@@ -90,7 +87,7 @@ class Recorder(StepCallback):
 
 
 class FiniteStop(keras.callbacks.Callback):
-    """Stops the training where the guard made no update because a number is not finite; goes before what reads.
+    """Stops the training where the guard made no update because a number is not finite; before the callbacks that read.
 
     Args:
         progress: see Progress.
@@ -110,17 +107,16 @@ class FiniteStop(keras.callbacks.Callback):
         self.readers = [callback for callback in callbacks if isinstance(callback, StepCallback)]
 
     def on_train_batch_end(self, batch, logs=None):
-        """Looks: at every step, but on JAX, where that costs, only if there is a reason to."""
+        """Looks at every step; on JAX, where that costs, only if there is a reason to."""
         step, jax = self.progress.step(batch), keras.backend.backend() == "jax"
         wrong = not np.isfinite((logs or {}).get("loss", 0.0))
         if not jax or wrong or any(reader.due(reader.last_step, step) for reader in self.readers):
             self.look()
         if jax and wrong:
-            # The loss scale, which halves, has taken its gradients for its own fault.
+            # To the loss scale, which halves, its gradients were an overflow.
             self.stop(step - 1)
 
     def on_epoch_end(self, epoch, logs=None):
-        """Looks once more."""
         self.look()
 
     def look(self):
@@ -139,29 +135,29 @@ class FiniteStop(keras.callbacks.Callback):
 
 
 class SkippedEvents(keras.callbacks.Callback):
-    """Counts the bad events that the training has gone past.
+    """Counts the bad events that the training has skipped.
 
     Args:
-        met: function giving the errors of the first so many steps of this fit, on this rank.
+        bad_events: function giving the errors of the first so many steps of this fit, on this rank.
         bad: counts them.
     """
 
-    def __init__(self, met, bad: BadEvents):
+    def __init__(self, bad_events, bad: BadEvents):
         super().__init__()
-        self.met, self.bad, self.steps = met, bad, 0
+        self.bad_events, self.bad, self.steps = bad_events, bad, 0
 
     def on_train_batch_end(self, batch, logs=None):
-        """Counts; with several ranks in the step after which all know that one of them has met a bad event."""
+        """Counts; with several ranks in the step after which all know that one of them has read a bad event."""
         self.steps = batch + 1
         exchange = self.model.exchange
         if exchange is None or exchange.take("bad events"):
             self.count()
-        if exchange and self.bad.is_new(self.met(self.steps)):
-            exchange.wish("bad events")
+        if exchange and self.bad.is_new(self.bad_events(self.steps)):
+            exchange.request("bad events")
 
     def count(self):
         """Counts; all ranks together."""
-        self.bad.count(self.met(self.steps))
+        self.bad.count(self.bad_events(self.steps))
 
 
 class Validation(StepCallback):
@@ -179,23 +175,18 @@ class Validation(StepCallback):
     """
 
     def __init__(self, progress, evaluator, stream, count, every, recorders, ranks: Ranks, bad: BadEvents):
-        super().__init__(progress)
+        super().__init__(progress, every)
         self.evaluator, self.stream, self.count, self.ranks, self.bad = evaluator, stream, count, ranks, bad
-        self.every, self.recorders = every, recorders
+        self.recorders = recorders
         self.batches, self.used = stream.generate(), 0
 
-    def due(self, before, step):
-        """At its interval."""
-        return is_due(self.every, before, step)
-
     def act(self, step):
-        """Validates."""
         with self.progress.paused(), self.model.averaged_weights():
             self.model.share_statistics()
             mine = [self.evaluator.table(next(self.batches), self.stream.reader) for _ in range(self.count)]
             self.used += self.count
-            self.bad.count(self.stream.met(self.used))
-            self.bad.tell_left_out([error for _, errors in mine for error in errors])
+            self.bad.count(self.stream.bad_events(self.used))
+            self.bad.log_left_out([error for _, errors in mine for error in errors])
             table = join([table for tables in self.ranks.gather([table for table, _ in mine]) for table in tables])
         if not len(table.entries):
             return
@@ -218,16 +209,11 @@ class Checkpoints(StepCallback):
     def __init__(
         self, progress, store: CheckpointStore, every: int, record: dict, ranks: Ranks, skipped: SkippedEvents
     ):
-        super().__init__(progress)
-        self.store, self.every, self.record, self.ranks, self.skipped = store, every, record, ranks, skipped
+        super().__init__(progress, every)
+        self.store, self.record, self.ranks, self.skipped = store, record, ranks, skipped
         self.saved = progress.start
 
-    def due(self, before, step):
-        """At its interval."""
-        return is_due(self.every, before, step)
-
     def act(self, step):
-        """Saves."""
         self.save(step)
 
     def on_epoch_end(self, epoch, logs=None):
@@ -280,15 +266,10 @@ class WholeValidation(StepCallback):
     METRIC = "mean_iou"
 
     def __init__(self, progress, evaluate, every: float, recorders, checkpoints: Checkpoints):
-        super().__init__(progress)
-        self.evaluate, self.every, self.recorders, self.checkpoints = evaluate, every, recorders, checkpoints
-
-    def due(self, before, step):
-        """At its interval and at the end."""
-        return step == self.progress.total or is_due(self.every, before, step)
+        super().__init__(progress, every, at_end=True)
+        self.evaluate, self.recorders, self.checkpoints = evaluate, recorders, checkpoints
 
     def act(self, step):
-        """Validates."""
         with self.progress.paused(), self.model.averaged_weights():
             self.model.share_statistics()
             table = self.evaluate()
@@ -306,38 +287,36 @@ class CleanStop(keras.callbacks.Callback):
     def __init__(self):
         super().__init__()
         self.caught = CaughtSignals()
-        self.granted: int | None = None
+        self.agreed_status: int | None = None
 
     @property
     def exit_status(self) -> int | None:
         """None, or 128 + a signal's number once one came, to this rank or another (143 for SIGTERM, 130 for SIGINT)."""
-        return self.granted or self.caught.exit_status
+        return self.agreed_status or self.caught.exit_status
 
     def on_train_begin(self, logs=None):
-        """Takes over the signals."""
         self.caught.take()
 
     def on_train_batch_begin(self, batch, logs=None):
-        """With other ranks: tells them."""
+        """Sends a signal to the other ranks."""
         if self.model.exchange and self.caught.number is not None:
-            self.model.exchange.wish(self.caught.number.name)
+            self.model.exchange.request(self.caught.number.name)
 
     def on_train_batch_end(self, batch, logs=None):
         """Stops fit where a signal has come, with other ranks where one of them got it: after the same step."""
         if self.model.exchange:
-            granted = [name for name in self.model.exchange.granted_wishes() if name in signal.Signals.__members__]
-            self.granted = 128 + signal.Signals[granted[0]] if granted else self.granted
-            self.model.stop_training = bool(granted)
+            signals = [name for name in self.model.exchange.shared_requests() if name in signal.Signals.__members__]
+            self.agreed_status = 128 + signal.Signals[signals[0]] if signals else self.agreed_status
+            self.model.stop_training = bool(signals)
         elif self.exit_status is not None:
             self.model.stop_training = True
 
     def on_train_end(self, logs=None):
-        """Gives the signals back."""
         self.caught.give_back()
 
 
 class RanksChange(keras.callbacks.Callback):
-    """Where ranks come or go: saves, and leaves this fit for another with the ranks that are there then.
+    """Where ranks come or go: saves, and leaves this fit for another with the new ranks.
 
     Args:
         checkpoints: where to save.
@@ -348,20 +327,20 @@ class RanksChange(keras.callbacks.Callback):
         self.checkpoints = checkpoints
 
     def on_train_batch_begin(self, batch, logs=None):
-        """Tells the other ranks of a change."""
+        """Sends a change to the other ranks."""
         if self.model.exchange.ranks.changed():
-            self.model.exchange.wish("ranks")
+            self.model.exchange.request("ranks")
 
     def on_train_batch_end(self, batch, logs=None):
         """Leaves, all ranks after the same step."""
         # Where a signal stops the fit in the same step, it is over.
-        if "ranks" in self.model.exchange.granted_wishes() and not self.model.stop_training:
+        if "ranks" in self.model.exchange.shared_requests() and not self.model.stop_training:
             self.checkpoints.save(self.checkpoints.last_step)
             self.model.exchange.ranks.begin_again()
 
 
 class RestoredMetrics(keras.callbacks.Callback):
-    """Gives the metrics back the state that a checkpoint had: fit resets them when it begins.
+    """Restores the metrics of a checkpoint: fit resets them when it begins.
 
     Args:
         metrics: the Keras metrics, as restored.
@@ -372,6 +351,5 @@ class RestoredMetrics(keras.callbacks.Callback):
         self.values = [(v, np.array(v.numpy())) for metric in metrics for v in metric.variables]
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Puts the state back."""
         for variable, value in self.values:
             variable.assign(value)

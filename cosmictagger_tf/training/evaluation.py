@@ -42,12 +42,12 @@ class EventTable:
 
         The metrics of such a class are what 0 / 0 counts there, and mean nothing for the network.
         """
-        there = self.counts.sum(axis=(0, 3)) > 0
-        planes = {name: np.flatnonzero(~there[:, c]).tolist() for c, name in enumerate(CLASS_NAMES)}
+        present = self.counts.sum(axis=(0, 3)) > 0
+        planes = {name: np.flatnonzero(~present[:, c]).tolist() for c, name in enumerate(CLASS_NAMES)}
         return {name: lacking for name, lacking in planes.items() if lacking}
 
     def absent_lines(self) -> list[str]:
-        """The same for people, a line a class."""
+        """The same as text, a line a class."""
         lines = []
         for name, planes in self.absent().items():
             where = "" if len(planes) == self.counts.shape[1] else f" of plane {', '.join(map(str, planes))}"
@@ -88,7 +88,7 @@ def join(tables: list[EventTable]) -> EventTable:
 
 
 def evaluate_all(evaluator: "Evaluator", stream, ranks: Ranks, bad: BadEvents) -> EventTable:
-    """The table of every event of a data set, on all ranks; without those whose scores are not finite, which are told.
+    """The table of every event of a data set, on all ranks; logs the events left out, whose scores are not finite.
 
     Args:
         evaluator: see Evaluator.
@@ -104,9 +104,9 @@ def evaluate_all(evaluator: "Evaluator", stream, ranks: Ranks, bad: BadEvents) -
         table, errors = evaluator.table(batch, stream.reader)
         tables.append(table)
         unscored += errors
-        bad.watch(stream.met(len(tables)))
-    bad.count(stream.met())
-    bad.tell_left_out(unscored)
+        bad.watch(stream.bad_events(len(tables)))
+    bad.count(stream.bad_events())
+    bad.log_left_out(unscored)
     return join([table for tables in ranks.gather(tables) for table in tables])
 
 

@@ -31,7 +31,7 @@ class EventFile:
     """A new event file; what is added is in it when the call returns.
 
     Args:
-        folder: where to; made where it is not there.
+        folder: where to; made if missing.
 
     Raises:
         WriteError: the system refuses; by the methods too.
@@ -66,7 +66,6 @@ class EventFile:
         self.add(step, summary=Summary(value=[_picture(*item) for item in pictures.items()]))
 
     def close(self):
-        """Closes the file."""
         with write_errors(self.folder):
             self.records.close()
 

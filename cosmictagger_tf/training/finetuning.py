@@ -107,12 +107,12 @@ def origin_of(source: str | Path) -> Origin | None:
 
 
 @contextlib.contextmanager
-def misfits_explained(source: str | Path, asked: NetworkConfig, shape: ImageShape) -> Iterator[None]:
-    """Around the loading of weights: tells why they do not fit.
+def misfits_explained(source: str | Path, network: NetworkConfig, shape: ImageShape) -> Iterator[None]:
+    """Around the loading of weights: explains why they do not fit.
 
     Args:
         source: see find_weights.
-        asked: the network that they are loaded into.
+        network: that they are loaded into.
         shape: of its images, of which the planes matter: weights may fit other planes, and mean nothing there.
 
     Raises:
@@ -128,7 +128,7 @@ def misfits_explained(source: str | Path, asked: NetworkConfig, shape: ImageShap
     try:
         yield
     except WeightsDoNotFit as error:
-        ours, theirs = architecture(asked), architecture(origin.network) if origin else {}
+        ours, theirs = architecture(network), architecture(origin.network) if origin else {}
         names = [
             f"--{name}={_shown(theirs[name])}, not {_shown(ours[name])}"
             for name in theirs
@@ -144,7 +144,7 @@ def _shown(value) -> str:
 
 
 def begin_as_identities(network: keras.Model, new: list[str]):
-    """Residual blocks among the new layers begin by adding nothing, so that the network goes on from what it computed.
+    """Residual blocks among the new layers begin by adding nothing, so that the network computes what it did before.
 
     The second normalisation of such a block begins with a scale of 0 (P. Goyal et al., arXiv:1706.02677, section 5.1);
     without normalisation its second convolution begins with a kernel of 0.
@@ -153,14 +153,14 @@ def begin_as_identities(network: keras.Model, new: list[str]):
         network: whose blocks are named as networks/blocks.py names them.
         new: the names of its new layers.
     """
-    there = {layer.name: layer for layer in network.layers if layer.weights}
+    layers = {layer.name: layer for layer in network.layers if layer.weights}
     for name in new:
         if not (second := re.fullmatch(r"(.*_\d+_2)_(norm|conv)", name)):
             continue
         if second[2] == "norm":
-            there[name].gamma.assign(ops.zeros_like(there[name].gamma))
-        elif f"{second[1]}_norm" not in there:
-            there[name].kernel.assign(ops.zeros_like(there[name].kernel))
+            layers[name].gamma.assign(ops.zeros_like(layers[name].gamma))
+        elif f"{second[1]}_norm" not in layers:
+            layers[name].kernel.assign(ops.zeros_like(layers[name].kernel))
 
 
 def freeze_layers(network: keras.Model, patterns: tuple[str, ...]):

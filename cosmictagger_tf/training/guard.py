@@ -19,7 +19,7 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         steps: int32 [], the calls of `apply` so far that were passed on.
         fault: int32 [], 1 once gradients or their loss were not finite: from then on nothing is passed on.
         loss_fault: float32 [], above 0 where the loss of the present step is not finite. On JAX, where an optimizer can
-            note nothing of a loss, always 0: there the gradients alone tell. None of the three is saved.
+            store nothing of a loss, always 0: the gradients alone count. None of the three is saved.
     """
 
     def __init__(self, inner_optimizer: keras.optimizers.Optimizer, name: str = "guard"):
@@ -76,7 +76,6 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
 
     @property
     def learning_rate(self):
-        """The inner optimizer's."""
         return self.inner_optimizer.learning_rate
 
     @learning_rate.setter
@@ -94,5 +93,4 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         return self.inner_optimizer.scale_loss(loss)
 
     def finalize_variable_values(self, variables):
-        """As the inner optimizer does."""
         self.inner_optimizer.finalize_variable_values(variables)

@@ -82,9 +82,7 @@ class BalancedLoss(keras.losses.Loss):
         self.scheme = scheme
 
     def call(self, y_true, y_pred):
-        """float32 [batch]; see per_image_loss."""
         return per_image_loss(y_true, y_pred, self.scheme)
 
     def get_config(self):
-        """What from_config needs."""
         return {**super().get_config(), "scheme": self.scheme}

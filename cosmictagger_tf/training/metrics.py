@@ -11,7 +11,7 @@ With C[t, p] the number of pixels of true class t predicted as p:
     mean_iou                 mean of cosmic_iou and neutrino_iou
     <class>_precision        C[c, c] / sum_t C[t, c]
     <class>_recall           C[c, c] / sum_p C[c, p]
-where nothing is there to be counted (0 / 0) the value is 1, as the reference has it for an empty union.
+where nothing is counted (0 / 0) the value is 1, as the reference has it for an empty union.
 """
 
 import keras
@@ -82,7 +82,7 @@ def measures(segmentation: Segmentation, scheme: str, training: bool = False) ->
     Args:
         segmentation: labels and logits of a batch.
         scheme: the loss's balance scheme.
-        training: leave "not_finite" out: there the optimizer's guard looks.
+        training: leave "not_finite" out, which the optimizer's guard checks.
 
     Returns:
         {"losses": float32 [batch], "counts": int32 [batch, planes, true, predicted], "not_finite": int32 [batch,
@@ -225,5 +225,4 @@ class SegmentationMetrics(keras.metrics.Metric):
         self.sums.assign(exact_sums.carried(total) if ranks.rank == 0 else np.zeros_like(total))
 
     def get_config(self):
-        """What from_config needs."""
         return {**super().get_config(), "planes": self.planes}

@@ -79,7 +79,6 @@ class Terminal:
         )
 
     def close(self):
-        """Ends the line."""
         if self.rewrites:
             print(file=self.stream, flush=True)
 
@@ -146,6 +145,6 @@ class CsvHistory:
             self.file.flush()
 
     def close(self):
-        """Closes the file; what could not be written has been told."""
+        """Closes the file; what could not be written has been reported."""
         with contextlib.suppress(OSError):
             self.file.close()

@@ -1,4 +1,4 @@
-"""What a training run is asked for, and what follows from that alone: on every backend the same."""
+"""The configs of a training run, and what follows from them alone, on every backend."""
 
 import logging
 import math
@@ -68,9 +68,9 @@ class TrainingResult:
 
     Attributes:
         step: training steps done in all.
-        total: steps that were asked for.
+        total: steps of the whole run.
         exit_status: None, or the status that a signal asks for.
-        rank: of this process; rank 0 speaks for all.
+        rank: of this process; rank 0 reports for all.
     """
 
     step: int
@@ -116,8 +116,8 @@ def log_unused(config: RunConfig, start: int, total: int, resumed: bool, ranks: 
 def log_augmentation(config: RunConfig, shape: ImageShape):
     """Reports what --augment leaves out of images that are not SBND's."""
     if config.train.augment and not knows_cathode(shape):
-        said = f"where the cathode is in {shape} is not known, as it is of SBND's {ImageShape()}"
-        log.info(f"--augment: gains and noise, without mirror and shift: {said}")
+        reason = f"where the cathode is in {shape} is not known, as it is of SBND's {ImageShape()}"
+        log.info(f"--augment: gains and noise, without mirror and shift: {reason}")
 
 
 def total_steps(config: RunConfig, reader: Reader) -> int:

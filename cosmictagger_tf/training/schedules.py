@@ -1,7 +1,7 @@
-"""Learning rates as functions of the step alone, so that a resumed run goes on where it stopped.
+"""Learning rates as functions of the step alone, so that a resumed run continues them.
 
-A step is one batch, everywhere: where gradients are accumulated over N steps, the schedule still counts steps, and an
-update takes the rate of its last one.
+Each takes a step, counted from 0, and gives a float32 scalar. A step is one batch, everywhere:
+where gradients are accumulated over N steps, the schedule still counts steps, and an update takes the rate of its last.
 """
 
 import math
@@ -25,11 +25,9 @@ class Flat(keras.optimizers.schedules.LearningRateSchedule):
         self.rate = rate
 
     def __call__(self, step):
-        """float32 scalar."""
         return ops.convert_to_tensor(self.rate, "float32")
 
     def get_config(self):
-        """What from_config needs."""
         return {"rate": self.rate}
 
 
@@ -46,7 +44,6 @@ class WarmupFlatDecay(keras.optimizers.schedules.LearningRateSchedule):
         self.warmup, self.flat, self.decay = warmup, flat, decay
 
     def __call__(self, step):
-        """float32 scalar: the rate of a step, counted from 0."""
         step = ops.cast(step, "float32")
         risen = ops.clip(step / self.warmup, 0.0, 1.0) if self.warmup else 1.0
         after = step - (self.warmup + self.flat)
@@ -55,9 +52,7 @@ class WarmupFlatDecay(keras.optimizers.schedules.LearningRateSchedule):
         return ops.where(after > 0, self.peak * ops.exp(fallen * math.log(self.floor / self.peak)), rising)
 
     def get_config(self):
-        """What from_config needs."""
-        names = ("start", "peak", "floor", "warmup", "flat", "decay")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in ("start", "peak", "floor", "warmup", "flat", "decay")}
 
 
 class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
@@ -73,7 +68,6 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
         self.start, self.peak, self.floor, self.steps, self.rise = start, peak, floor, steps, rise
 
     def __call__(self, step):
-        """float32 scalar: the rate of a step, counted from 0."""
         last = max(self.steps - 1, 1)
         top = self.rise * last
         step = ops.cast(step, "float32")
@@ -82,7 +76,6 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
         return ops.where(step < top, rising, falling)
 
     def get_config(self):
-        """What from_config needs."""
         return {name: getattr(self, name) for name in ("start", "peak", "floor", "steps", "rise")}
 
 
@@ -103,12 +96,10 @@ class Scaled(keras.optimizers.schedules.LearningRateSchedule):
         self.schedule, self.factor, self.rise = schedule, factor, rise
 
     def __call__(self, step):
-        """float32 scalar: the rate of a step, counted from 0."""
         risen = ops.clip(ops.cast(step, "float32") / self.rise, 0.0, 1.0) if self.rise else 1.0
         return self.schedule(step) * (1.0 + (self.factor - 1.0) * risen)
 
     def get_config(self):
-        """What from_config needs."""
         return {"schedule": self.schedule, "factor": self.factor, "rise": self.rise}
 
 

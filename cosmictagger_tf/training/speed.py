@@ -1,4 +1,4 @@
-"""Where a training is, and how fast it goes between two of its records."""
+"""The step that a training is at, and its speed between two records."""
 
 import contextlib
 import time
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Progress:
-    """Where a training is: its first and last step, and its clock, which stands still while it does something else.
+    """The first and last step of a training, and its clock, which stops while it does something else.
 
     Args:
         start: steps done before this fit.
@@ -18,7 +18,7 @@ class Progress:
         self.paused_seconds = 0.0
 
     def step(self, batch: int) -> int:
-        """The steps done when Keras reports the end of a batch of this fit (the last of a stretch may be cut short)."""
+        """The steps done when Keras reports the end of a batch of this fit (the last execution may be shorter)."""
         return min(self.start + batch + 1, self.total)
 
     @contextlib.contextmanager

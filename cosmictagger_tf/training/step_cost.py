@@ -1,4 +1,4 @@
-"""What one training step takes in memory and computing, as each Keras backend can tell it without training."""
+"""What one training step takes in memory and computing, counted on each Keras backend without training."""
 
 import math
 

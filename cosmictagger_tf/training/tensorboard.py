@@ -44,13 +44,12 @@ class Scalars:
         self.files[split].add_scalars(step, {name: x for name, x in record.items() if isinstance(x, float)})
 
     def close(self):
-        """Closes the files."""
         for file in self.files.values():
             file.close()
 
 
 def write_hyperparameters(folder: Path, sections: dict[str, Config], run_id: str, validated: bool):
-    """Tells the HParams tab the run's options and where its results are.
+    """Writes the run's options for the HParams tab, and where its results are.
 
     Args:
         folder: the run's logs folder.
@@ -98,13 +97,11 @@ class Pictures(StepCallback):
     """
 
     def __init__(self, progress, segmenter, batch, folder: Path, every: int, xla: bool):
-        super().__init__(progress)
-        self.batch, self.every, self.planes = batch, every, segmenter.shape.planes
-        self.shape = segmenter.shape
+        super().__init__(progress, every, at_end=True)
+        self.batch, self.shape, self.planes = batch, segmenter.shape, segmenter.shape.planes
         self.file, self.predictor = EventFile(folder), Predictor(segmenter, xla)
 
     def on_train_begin(self, logs=None):
-        """Draws what stays the same."""
         image, label = (self._dense(name) for name in ("image", "label"))
         pictures = {}
         for plane in range(self.planes):
@@ -119,12 +116,7 @@ class Pictures(StepCallback):
         dense[plane, coordinates[plane, place, 0], coordinates[plane, place, 1]] = values[plane, place]
         return dense
 
-    def due(self, before, step):
-        """At its interval and at the end."""
-        return step == self.progress.total or is_due(self.every, before, step)
-
     def act(self, step):
-        """Draws the prediction."""
         with self.progress.paused():
             with self.model.averaged_weights():
                 scores = self.predictor.predict_on_batch(self.batch)[0]
@@ -133,7 +125,6 @@ class Pictures(StepCallback):
             self.file.add_pictures(step, pictures)
 
     def on_train_end(self, logs=None):
-        """Closes the file."""
         self.file.close()
 
 
@@ -160,14 +151,14 @@ class Profile(keras.callbacks.Callback):
     Args:
         progress: see Progress.
         folder: of the event files; the trace comes below it, in plugins/profile.
-        first, last: the steps, counted from 1; whole stretches are traced.
-        stretch: steps that are done at a stretch.
+        first, last: the steps, counted from 1; executions are traced whole.
+        steps_per_execution: as given to compile.
     """
 
-    def __init__(self, progress, folder: Path, first: int, last: int, stretch: int = 1):
+    def __init__(self, progress, folder: Path, first: int, last: int, steps_per_execution: int = 1):
         super().__init__()
-        self.progress = progress
-        self.folder, self.first, self.last, self.stretch = folder, first, last, stretch
+        self.progress, self.folder = progress, folder
+        self.first, self.last, self.steps_per_execution = first, last, steps_per_execution
         self.start, self.stop, self.traced = PROFILERS[keras.backend.backend()]()
         # JAX takes no folder whose name is not UTF-8.
         self.scratch: tempfile.TemporaryDirectory | None = None
@@ -176,8 +167,8 @@ class Profile(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch, logs=None):
         """Starts the trace, and names the step in it."""
         step = self.progress.step(batch)
-        # Of steps at a stretch, the first is named.
-        if not self.scratch and step <= self.last and step + self.stretch > self.first:
+        # Of the steps of one execution, the first is named.
+        if not self.scratch and step <= self.last and step + self.steps_per_execution > self.first:
             self.scratch = tempfile.TemporaryDirectory(prefix="profile")
             self.start(self.scratch.name)
         if self.scratch:
@@ -193,7 +184,6 @@ class Profile(keras.callbacks.Callback):
             self._finish()
 
     def on_train_end(self, logs=None):
-        """Ends the trace of a training that is shorter."""
         self._finish()
 
     def _finish(self):

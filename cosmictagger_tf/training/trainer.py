@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 
 def train(config: RunConfig) -> TrainingResult:
-    """Trains a network, or goes on with a run of the same id; together with other ranks, where a launcher started them.
+    """Trains a network, or resumes the run of the same id; with other ranks, where a launcher started them.
 
     Args:
         config: of the run.
@@ -58,7 +58,7 @@ def train(config: RunConfig) -> TrainingResult:
 
 
 def train_as(ranks: Ranks, config: RunConfig) -> TrainingResult:
-    """What `train` does, as one of the ranks; see there."""
+    """`train` as one of the ranks."""
     folder = RunFolder(config.output)
     with contextlib.ExitStack() as held:
         with ranks.agreed():
@@ -71,7 +71,7 @@ def train_as(ranks: Ranks, config: RunConfig) -> TrainingResult:
 
 
 def train_in(folder: RunFolder, ranks: Ranks, config: RunConfig) -> TrainingResult:
-    """What `train_as` does in a folder that is locked for it."""
+    """`train_as` in the run's folder, locked."""
     with ranks.agreed():
         reader, aux_reader = open_files(config)
         check_data(ranks, "file", reader)
@@ -151,7 +151,7 @@ def describe(config: RunConfig):
 
 
 def open_files(config: RunConfig) -> tuple[Reader, Reader | None]:
-    """The readers of --file and, where there is one, of --aux_file.
+    """The readers of --file and, if given, of --aux_file.
 
     Raises:
         ConfigError, DataError: see open_labelled; or the images of --aux_file have another size.
@@ -209,11 +209,11 @@ def fit(
         place, augment, seed = (ranks.rank, ranks.size), config.train.augment, config.execution.seed
         dataset = training_dataset(reader, config.data, seed, start, steps, *place, prepare, augment, bad.most)
         if keras.backend.backend() == "jax":
-            # Compiling a step anew, for lists of another length, takes it minutes.
+            # It compiles a step again for lists of another length, which takes minutes.
             dataset.longest = reader.most_voxels()
         sinks = open_recorders(folder, config, progress, reader.shape.planes) if ranks.rank == 0 else []
         stop = callbacks.CleanStop()
-        skipped = callbacks.SkippedEvents(dataset.met, bad)
+        skipped = callbacks.SkippedEvents(dataset.bad_events, bad)
         every, manifest = config.train.checkpoint_iteration, config.manifest(ranks.size)
         checkpoints = callbacks.Checkpoints(progress, store, every, manifest, ranks, skipped)
 
@@ -264,7 +264,7 @@ def build_recorder(sinks, dataset, reader, config: RunConfig, progress, ranks: R
 def build_summaries(
     model, reader: Reader, folder: RunFolder, config: RunConfig, progress
 ) -> list[callbacks.StepCallback]:
-    """What TensorBoard shows beside scalars: hyperparameters and graph, written here; and callbacks for the rest."""
+    """Writes hyperparameters and graph for TensorBoard; returns the callbacks for pictures and profile."""
     run = config.train
     if progress.start == 0:
         tensorboard.write_hyperparameters(folder.logs, config.sections, config.output.run_id, bool(run.aux_file))

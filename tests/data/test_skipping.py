@@ -43,7 +43,7 @@ def test_the_next_sound_event_takes_the_place(tmp_path):
     entries = entries_of(stream)
     asked = [training_entries(1, step, 2, ENTRIES) for step in range(9)]
     assert entries == [[stand_in.get(int(e), int(e)) for e in step] for step in asked]
-    assert sorted(error.entry for error in stream.met()) == [2, 3, 5]
+    assert sorted(error.entry for error in stream.bad_events()) == [2, 3, 5]
     assert [stream.name(e).rsplit(" ", 1)[1] for e in (1, 2, 3, 5)] == ["1", "4", "4", "0"]
 
 
@@ -60,8 +60,8 @@ def test_what_was_met_is_known_batch_by_batch(tmp_path):
     stream = training_dataset(reader, CONFIG, seed=1, steps=9, skip=1)
     entries_of(stream)
     first = next(s for s in range(9) if 2 in training_entries(1, s, 2, ENTRIES))
-    assert stream.met(first) == []
-    assert [error.entry for error in stream.met(first + 1)] == [2]
+    assert stream.bad_events(first) == []
+    assert [error.entry for error in stream.bad_events(first + 1)] == [2]
 
 
 def test_too_many_in_a_row_end_the_reading(tmp_path):
@@ -85,7 +85,7 @@ def test_evaluation_leaves_it_out(tmp_path):
         batches = list(stream.batches.as_numpy_iterator())
     assert [b["entries"].tolist() for b in batches] == [[0, 1], [3, -1], [4, 5]]
     assert [b["weights"].tolist() for b in batches] == [[1, 1], [1, 0], [1, 1]]
-    assert [error.entry for error in stream.met()] == [2]
+    assert [error.entry for error in stream.bad_events()] == [2]
 
 
 def test_a_fault_of_the_whole_file_is_not_skipped(tmp_path):

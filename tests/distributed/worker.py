@@ -63,7 +63,7 @@ def check_exchange(ranks):
         for groups in (1, 2, 9):
             exchange = GradientExchange(ranks, DistributedConfig(num_groups=groups, gradient_compression=compression))
             averages = tf.function(lambda gradients, e=exchange: e(gradients))([*mine, None])
-            assert averages[-1] is None and exchange.granted_wishes() == []
+            assert averages[-1] is None and exchange.shared_requests() == []
             seconds += exchange.seconds_spent()
             for a, b in zip(averages, mean, strict=False):
                 assert a.dtype == tf.float32
@@ -75,13 +75,13 @@ def check_exchange(ranks):
     assert seconds > 0
     exchange = GradientExchange(ranks, DistributedConfig())
     if ranks.rank == 1:
-        exchange.wish("SIGTERM")
+        exchange.request("SIGTERM")
     exchange.fraction.assign(1.0 if ranks.rank == 0 else 0.5)
     exchange.shared = [keras.Variable(float(ranks.rank))]
     averages = exchange(mine)
     for a, one, other in zip(averages, *both, strict=True):
         np.testing.assert_allclose(a, (one + 0.5 * other) / 1.5, rtol=1e-5, atol=1e-6)
-    assert exchange.granted_wishes() == ["SIGTERM"] and float(exchange.shared[0]) == 0.5
+    assert exchange.shared_requests() == ["SIGTERM"] and float(exchange.shared[0]) == 0.5
     # What is not finite on one rank is so on all.
     broken = exchange([tf.fill(g.shape, np.nan if ranks.rank else 1.0) for g in mine])
     assert not any(np.isfinite(average).any() for average in broken)

@@ -46,7 +46,7 @@ def test_a_loss_that_is_not_finite_changes_nothing(xla, options):
     weights, state = weights_of(model), state_of(model)
     train_on(model, [poisoned(bad)])
     assert stopped(model) and model.segmentation.unsound_losses == 1
-    # What follows in a stretch of steps does nothing either.
+    # The later steps of one execution do nothing either.
     train_on(model, [after])
     assert stopped(model) and int(model.guard.steps.numpy()) == 1
     np.testing.assert_array_equal(weights, weights_of(model))
@@ -55,7 +55,7 @@ def test_a_loss_that_is_not_finite_changes_nothing(xla, options):
 
 
 @pytest.mark.slow
-def test_the_later_steps_of_a_stretch_do_nothing():
+def test_the_later_steps_of_one_execution_do_nothing():
     good, bad, after = make_batches(3, 2)
     model, alone = make_model(**PLAIN), make_model(**PLAIN)
     train_on(alone, [good])
@@ -173,7 +173,7 @@ class Stream:
     """Of one batch for ever."""
 
     def __init__(self, batch):
-        self.batch, self.reader, self.met = batch, READER, lambda used: []
+        self.batch, self.reader, self.bad_events = batch, READER, lambda used: []
 
     def generate(self):
         while True:

@@ -113,9 +113,9 @@ def test_no_checkpoint_holds_a_learning_rate_that_would_overrule_the_flags():
     assert not any("learning_rate" in path for path in paths)
 
 
-def test_intervals_are_due_once_each_however_long_the_stretches():
-    for stretch in (1, 2, 3, 7):
-        ends = [min(end, 30) for end in range(stretch, 30 + stretch, stretch)]
+def test_intervals_are_due_once_each_however_many_steps_an_execution_has():
+    for steps in (1, 2, 3, 7):
+        ends = [min(end, 30) for end in range(steps, 30 + steps, steps)]
         due = [end for before, end in zip([0, *ends], ends, strict=False) if is_due(10, before, end)]
         assert [end - end % 10 for end in due] == [10, 20, 30]
     assert not is_due(0, 0, 10)

@@ -79,7 +79,7 @@ def test_elsewhere_there_are_plain_lines_every_so_many_steps():
     assert "\r" not in stream.getvalue() and "\x1b" not in stream.getvalue()
 
 
-def test_lines_come_also_where_steps_come_in_stretches():
+def test_lines_come_also_with_several_steps_per_execution():
     stream = io.StringIO()
     terminal = Terminal(12, 5, stream)
     for step in (4, 8, 12):
@@ -113,7 +113,7 @@ def test_impossible_profiles_are_refused(profile):
         TrainConfig(iterations=1, profile=tuple(profile.split(",")))
 
 
-def test_a_profile_within_a_stretch_traces_all_of_it(tmp_path, monkeypatch):
+def test_a_profile_within_an_execution_traces_all_of_it(tmp_path, monkeypatch):
     told = []
 
     def start(folder):
@@ -122,7 +122,7 @@ def test_a_profile_within_a_stretch_traces_all_of_it(tmp_path, monkeypatch):
 
     profiler = start, lambda: told.append("stop"), lambda name, step_num: contextlib.nullcontext()
     monkeypatch.setitem(tensorboard.PROFILERS, "tensorflow", lambda: profiler)
-    profile = tensorboard.Profile(Progress(0, 40), tmp_path, 23, 25, stretch=10)
+    profile = tensorboard.Profile(Progress(0, 40), tmp_path, 23, 25, steps_per_execution=10)
     for first in range(0, 40, 10):
         told.append(first)
         profile.on_train_batch_begin(first)
@@ -130,7 +130,7 @@ def test_a_profile_within_a_stretch_traces_all_of_it(tmp_path, monkeypatch):
     assert told == [0, 10, 20, "start", "stop", 30]
 
 
-def test_intervals_must_be_whole_stretches():
+def test_intervals_must_be_whole_executions():
     with pytest.raises(ConfigError, match="--checkpoint_iteration=10 must be a multiple"):
         TrainConfig(iterations=1, steps_per_execution=4, checkpoint_iteration=10)
     with pytest.raises(ConfigError, match="--aux_iterations=10 must be a multiple"):
@@ -318,13 +318,13 @@ def test_a_dry_run_says_all_and_writes_nothing(three_events, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
-def test_steps_at_a_stretch_make_the_same_weights(three_events, tmp_path):
+def test_several_steps_per_execution_make_the_same_weights(three_events, tmp_path):
     flags = [*TINY, f"--file={three_events}", f"--output_dir={tmp_path}", "--iterations=5", "--checkpoint_iteration=2"]
     flags += ["--no_summary_images", "--noxla", "--summary_iteration=5"]
     states = []
-    for stretch in (1, 2):
-        run_module("train", *flags, f"--run_id={stretch}", f"--steps_per_execution={stretch}")
-        folder = tmp_path / str(stretch) / "checkpoints"
+    for steps in (1, 2):
+        run_module("train", *flags, f"--run_id={steps}", f"--steps_per_execution={steps}")
+        folder = tmp_path / str(steps) / "checkpoints"
         assert sorted(p.name for p in folder.iterdir()) == ["step_00000002", "step_00000004", "step_00000005"]
         with np.load(folder / "step_00000005/state.npz") as arrays:
             states.append({name.split()[0]: arrays[name] for name in arrays.files})

@@ -134,12 +134,12 @@ def evaluate_events(
         batch, errors = without_unscored(results, batch, reader)
         unscored += errors
         tables.append(evaluator.table_of(results, batch))
-        bad.watch(stream.met(len(tables)) + unscored)
+        bad.watch(stream.bad_events(len(tables)) + unscored)
         details.append(details_of(batch, np.asarray(results["pixel_scores"]), data.downsample, histogram))
         # Rank 0 shows it for all: they advance at the same pace.
         if ranks.rank == 0:
             progress.advance(len(tables[-1].entries) * ranks.size)
-    bad.count(stream.met() + unscored)
+    bad.count(stream.bad_events() + unscored)
     if len(bad.places) == len(reader):
         raise DataError(reader.files[0], "has no event that can be evaluated")
     histogram.counts = ranks.sum([histogram.counts])[0]

@@ -38,7 +38,7 @@ def import_run(source: ImportConfig, output: OutputConfig, network: NetworkConfi
 
     Args:
         source: the file.
-        output: the run; there must be none of that name.
+        output: the run; it must not exist.
         network: the file's architecture.
         data: gives the number of planes (of its files, or SBND's) and is recorded: downsample, producers.
 

@@ -22,7 +22,7 @@ class ShippedModel:
     Attributes:
         path: the file of weights.
         step: how many steps they were trained.
-        background_shift: what inference adds to the background's logit unless told otherwise.
+        background_shift: what inference adds to the background's logit by default.
 
     Raises:
         CheckpointError: a file is missing or damaged.
@@ -68,7 +68,7 @@ def ship(folder: RunFolder, step: int, name: str, background_shift: float = 0.0,
     store.verify(step)
     record = folder.record() or {}
     config = {section: record["config"][section] for section in SECTIONS.values()}
-    # The names of the files tell what they were; where they lay is nobody's concern.
+    # The files' names, without this machine's folders.
     config["data"]["file"] = [Path(path).name for path in config["data"]["file"]]
     into.mkdir(exist_ok=True)
     with replaced_file(into / f"{name}.weights.h5") as beside:

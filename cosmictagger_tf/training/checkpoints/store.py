@@ -7,7 +7,7 @@
 <run>/checkpoints/best.json names the step with the best validation, which is kept however old it is.
 
 Where a moving average of the weights is kept (--ema_momentum), network.weights.h5 holds the average, and state.npz also
-the weights themselves, with which the training goes on.
+the weights themselves, with which training resumes.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 WEIGHTS_FILE, STATE_FILE, MANIFEST_FILE = "network.weights.h5", "state.npz", "manifest.json"
 BEST_FILE = "best.json"
-# Asked for instead of a step.
+# Given instead of a step.
 NEWEST, BEST = -1, -2
 FORMAT = 2
 # Before it a state's arrays went by their places; on TensorFlow METRICS_BY_PLACE of them were metrics.
@@ -50,7 +50,7 @@ class CheckpointStore:
     Args:
         folder: where they are; made when the first one is written.
         keep: how many of the newest stay when a new one is written, beside the best.
-        architecture: recorded in each checkpoint, and asked of each that is verified; None = asked of none.
+        architecture: recorded in each checkpoint, and compared where one is verified; None = not compared.
         history: a file whose lines up to a checkpoint's step go with it: it is on the disk before the checkpoint is.
     """
 
@@ -134,7 +134,7 @@ class CheckpointStore:
             self.mark_best(manifest["step"], manifest["best"])
 
     def forget_best_after(self, step: int):
-        """Forgets a best checkpoint of a later step: the run goes on before it."""
+        """Forgets a best checkpoint of a later step: the run resumes before it."""
         best = self.best()
         if best and best["step"] > step:
             (self.folder / BEST_FILE).unlink()
@@ -191,13 +191,13 @@ class CheckpointStore:
         return None
 
     def restore(self, network: keras.Model, state: dict) -> dict | None:
-        """Loads the newest intact checkpoint, with which the training goes on; what is later than it is set aside.
+        """Loads the newest intact checkpoint, to resume from it; those of later steps are renamed.
 
         Args:
             network, state: as given to save.
 
         Returns:
-            Its manifest; None where there is no checkpoint at all.
+            Its manifest; None where there are no checkpoints.
 
         Raises:
             CheckpointError: there are checkpoints, but none is intact.
@@ -206,7 +206,7 @@ class CheckpointStore:
         if manifest is None:
             if self.steps():
                 raise CheckpointError(
-                    f"{self.folder}: no checkpoint in it can be used: use another --run_id to begin anew"
+                    f"{self.folder}: no checkpoint in it can be used: use another --run_id to start again"
                 )
             return None
         step = manifest["step"]
@@ -218,18 +218,18 @@ class CheckpointStore:
         self.remember_best(manifest)
         log.info(f"resumed from {self.path(step)}")
         if manifest["format"] == BY_PLACE:
-            log.info("it is of an older version: the first record counts the steps from here on alone")
+            log.info("it is of an older version: the first record counts only the steps after it")
         return manifest
 
     def set_aside_after(self, step: int) -> list[Path]:
         """Renames the checkpoints of later steps, which cannot be used, so that they neither count nor get lost."""
-        aside = []
+        renamed = []
         for later in self.steps():
             if later > step:
                 path = self.path(later).with_suffix(".set_aside")
                 shutil.rmtree(path, ignore_errors=True)
-                aside.append(self.path(later).rename(path))
-        return aside
+                renamed.append(self.path(later).rename(path))
+        return renamed
 
     def load_network(self, step: int, network: keras.Model):
         """Loads a checkpoint's weights into a network."""

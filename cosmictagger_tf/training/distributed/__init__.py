@@ -1,1 +1,1 @@
-"""Many processes, one model: what the ranks of a job tell one another."""
+"""Many processes, one model: how the ranks of a job communicate."""

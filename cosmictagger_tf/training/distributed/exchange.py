@@ -21,21 +21,21 @@ class GradientExchange:
         config: how.
 
     Attributes:
-        wishes: float32 [4], this rank's: 1 where it wants to stop with SIGTERM's status, with SIGINT's, or because
-            ranks came or went, or where it has met bad events. Set between steps.
-        granted: the ranks' mean of the wishes, summed over the steps.
+        requests: float32 [4], this rank's: 1 where it wants to stop with SIGTERM's status, with SIGINT's, or because
+            ranks came or went, or where it has read bad events. Set between steps.
+        shared_sums: the ranks' mean of the requests, summed over the steps.
         seconds: float64, time spent in the exchange, waiting for the slowest rank included.
         fraction: float32, the part of this rank's events that are no fillers, by which its gradients count.
         shared: float32 variables [] that `apply` gives their mean over the ranks, beside the gradients.
     """
 
-    WISHES = ("SIGTERM", "SIGINT", "ranks", "bad events")
+    REQUESTS = ("SIGTERM", "SIGINT", "ranks", "bad events")
 
     def __init__(self, ranks: Ranks, config: DistributedConfig):
         assert isinstance(ranks, HorovodRanks), "one rank alone has nothing to exchange"
         self.ranks, self.config, self.hvd = ranks, config, ranks.hvd
-        self.wishes = tf.Variable(tf.zeros(len(self.WISHES)), trainable=False)
-        self.granted = tf.Variable(tf.zeros(len(self.WISHES)), trainable=False)
+        self.requests = tf.Variable(tf.zeros(len(self.REQUESTS)), trainable=False)
+        self.shared_sums = tf.Variable(tf.zeros(len(self.REQUESTS)), trainable=False)
         self.seconds = tf.Variable(0.0, dtype="float64", trainable=False)
         self.fraction = tf.Variable(1.0, trainable=False)
         self.shared: list = []
@@ -66,14 +66,14 @@ class GradientExchange:
             began = tf.timestamp()
         with tf.control_dependencies([began]):
             flags = [self.fraction, *(variable.value for variable in self.shared)]
-            shared = tf.concat([tf.stack(flags), self.wishes], axis=0)
+            shared = tf.concat([tf.stack(flags), self.requests], axis=0)
             shared = self.hvd.allreduce(shared, op=self.hvd.Average, name="shared")
             weighted = [g * tf.cast(self.fraction, g.dtype) for g in present]
             averaged = self._average(weighted)
         with tf.control_dependencies(averaged):
             # Of the wall clock, which may be set back meanwhile.
             self.seconds.assign_add(tf.maximum(tf.timestamp() - began, 0.0))
-        self.granted.assign_add(shared[len(flags) :])
+        self.shared_sums.assign_add(shared[len(flags) :])
         for variable, mean in zip(self.shared, tf.unstack(shared[1 : len(flags)]), strict=True):
             variable.assign(mean)
         averaged = iter([tf.math.divide_no_nan(g, tf.cast(shared[0], g.dtype)) for g in averaged])
@@ -83,30 +83,31 @@ class GradientExchange:
         """What `seconds` is now."""
         return float(self.seconds.numpy())
 
-    def wish(self, what: str):
-        """Asks, from this rank, for one of WISHES; the next step tells the others."""
-        self.wishes.assign(
-            [float(name == what or set_) for name, set_ in zip(self.WISHES, self.wishes.numpy(), strict=True)]
-        )
+    def request(self, what: str):
+        """Makes one of REQUESTS, from this rank; the next step sends it to the others."""
+        self._set_request(what, 1.0)
+
+    def _set_request(self, what, value):
+        requests = self.requests.numpy()
+        requests[self.REQUESTS.index(what)] = value
+        self.requests.assign(requests)
 
     def take(self, what: str) -> bool:
-        """Whether some rank has asked for one of WISHES since this was last called; the wish is fulfilled then.
+        """Whether some rank has made one of REQUESTS since this was last called; takes it back.
 
         All ranks must call it after the same steps.
         """
-        place = self.WISHES.index(what)
-        granted = self.granted.numpy()
-        wished, granted[place] = bool(granted[place] > 0), 0.0
-        if wished:
-            self.granted.assign(granted)
-            self.wishes.assign(
-                [0.0 if name == what else w for name, w in zip(self.WISHES, self.wishes.numpy(), strict=True)]
-            )
-        return wished
+        place = self.REQUESTS.index(what)
+        sums = self.shared_sums.numpy()
+        requested, sums[place] = bool(sums[place] > 0), 0.0
+        if requested:
+            self.shared_sums.assign(sums)
+            self._set_request(what, 0.0)
+        return requested
 
-    def granted_wishes(self) -> list[str]:
-        """Those of WISHES that some rank has asked for: the same on all ranks after the same step."""
-        return [name for name, amount in zip(self.WISHES, self.granted.numpy(), strict=True) if amount > 0]
+    def shared_requests(self) -> list[str]:
+        """Those of REQUESTS that some rank has made: the same on all ranks after the same step."""
+        return [name for name, amount in zip(self.REQUESTS, self.shared_sums.numpy(), strict=True) if amount > 0]
 
     def _average(self, gradients):
         if self.config.gradient_compression == "bfloat16":

@@ -17,7 +17,7 @@ LIMIT = 20.0
 
 
 class Heartbeat:
-    """Watches the other ranks from a thread of its own.
+    """Watches the other ranks from a thread.
 
     Args:
         rank, size: this process's number, and how many there are.
@@ -39,7 +39,7 @@ class Heartbeat:
         address = ""
         if rank == 0:
             self.socket.bind(("", 0))
-            # By the token the ranks tell each other's datagrams from another job's, or from whoever finds the port.
+            # The token marks this job's datagrams: another job, or whoever scans ports, may send to this one.
             address = f"{socket.gethostname()}:{self.socket.getsockname()[1]}:{secrets.token_hex(8)}"
         host, port, token = share(address).rsplit(":", 2)
         self.token = token.encode()
@@ -49,12 +49,12 @@ class Heartbeat:
         self.thread.start()
 
     def silent(self, seconds: float) -> list[int]:
-        """The ranks not heard from for so long, among those ever heard from that have not said that they failed."""
+        """The ranks not heard from for so long, among those ever heard from that have not reported that they failed."""
         now = time.monotonic()
         return [r for r, seen in self.seen.items() if now - seen > seconds and r not in self.failed]
 
     def report_failed(self, patience: float = 1.0) -> bool:
-        """Tells the others (rank 0, or, from there, rank 1) that this rank fails, and will report why.
+        """Sends the others (rank 0, or rank 0 sends rank 1) that this rank fails, and will report why.
 
         Returns:
             Whether rank 0 fails in the same moment, and will report it for both.

@@ -83,7 +83,7 @@ class HorovodCallback(keras.callbacks.Callback):
         self.training = self._over_ranks()
 
     def on_test_end(self, logs=None):
-        """Puts the validation's metrics over all ranks into the logs, here and at the epoch's end."""
+        """Puts the validation's metrics over all ranks into the logs, now and at the epoch's end."""
         self.validation = self._over_ranks()
         if logs:
             logs.update(self.validation)

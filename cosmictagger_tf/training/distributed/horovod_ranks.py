@@ -115,7 +115,7 @@ class HorovodRanks(Ranks):
         os._exit(RankLost.exit_status)
 
     def report_failed(self) -> bool:
-        """Tells the others that this rank stops; returns whether rank 0 does too, and reports why."""
+        """Sends the others that this rank stops; returns whether rank 0 does too, and reports why."""
         return self.heartbeat is not None and self.heartbeat.report_failed()
 
     def leave(self):

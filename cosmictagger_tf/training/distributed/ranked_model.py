@@ -52,7 +52,7 @@ class RankedModel(SegmentationModel):
     def share_statistics(self):
         """Gives every rank the mean of the ranks' moving statistics: each moves them by its own part of the batches.
 
-        So what is validated is what is saved, on all ranks, and what a resumed run goes on with.
+        So what is validated is what is saved, on all ranks, and what a resumed run starts from.
         """
         self.exchange.ranks.average(self.network.non_trainable_weights)
 

@@ -24,7 +24,7 @@ class Ranks:
         local_rank: its number among the ranks of its node.
         connected: whether there is a connection, even where there is one rank.
         elastic: whether ranks may come and go.
-        stopped: whether all ranks know already that one of them met an error.
+        stopped: whether all ranks know already that one of them failed.
     """
 
     rank, size, local_rank = 0, 1, 0
@@ -54,9 +54,9 @@ class Ranks:
         """Every rank's thing (anything that pickles), by rank, on all ranks.
 
         Raises:
-            StoppedElsewhere: another rank met an error, within `agreed`, instead of coming here.
+            StoppedElsewhere: another rank failed within `agreed` before it gathered.
         """
-        return self._meet(None, thing)
+        return self._exchange(None, thing)
 
     def decided(self, decide: Callable[[], Any]) -> Any:
         """What `decide` gives on rank 0, where alone it is called, on all ranks; belongs within `agreed`."""
@@ -95,12 +95,12 @@ class Ranks:
             yield
         except Exception as error:
             if not self.stopped:
-                self._meet(error)
+                self._exchange(error)
             raise
-        self._meet(None)
+        self._exchange(None)
 
-    def _meet(self, error: Exception | None, thing: Any = None) -> list:
-        # All ranks come here at the same time, each with a thing or with an error.
+    def _exchange(self, error: Exception | None, thing: Any = None) -> list:
+        # All ranks call it at the same time, each with a thing or with an error.
         shares = self._from_all((error is not None, thing))
         failed = [rank for rank, (has_failed, _) in enumerate(shares) if has_failed]
         if not failed:

@@ -9,9 +9,9 @@ Rows 0 and height - 1 are the anodes of SBND's two TPCs, the cathode lies betwee
   the wires would turn the beam around: there is none.)
 - a shift along time is another drift time: towards the cathode or away from it in both TPCs alike. What would leave its
   half of the image is cut off, as the readout window cuts it.
-- the gain is one factor a plane, the noise is Gaussian, with a width of its own for each plane.
+- the gain is one factor a plane, the noise is Gaussian, with one width a plane.
 
-In images of another shape nobody knows where the cathode is: they are neither flipped nor shifted.
+In images of another shape the cathode's place is not known: they are neither flipped nor shifted.
 
 Where a pixel goes, its class goes too; no class is ever changed.
 """
@@ -30,8 +30,8 @@ GAIN_BOUNDS = (0.8, 1.2)
 MOST_NOISE = 2.0
 
 INDUCTION = (0, 1)
-# Rows and wires of the blocks that tell deposits from noise: the pulse of a labelled pixel ends in its own block or in
-# one of those around it (FRINGE_ROWS, FRINGE_WIRES of simulation/measures.py).
+# Rows and wires of the blocks that separate deposits from noise: the pulse of a labelled pixel ends in its own block or
+# in one of those around it (FRINGE_ROWS, FRINGE_WIRES of simulation/measures.py).
 BLOCK = (8, 4)
 
 
@@ -62,10 +62,10 @@ class Augmentation:
         label = None
         if event.label is not None:
             label = tuple(
-                (_follow(classes, pixels, there) or self._move(classes, event.shape.height)).pixels
-                for classes, pixels, there in zip(event.label, event.image, moved, strict=True)
+                (_follow(classes, pixels, move) or self._move(classes, event.shape.height)).pixels
+                for classes, pixels, move in zip(event.label, event.image, moved, strict=True)
             )
-        return replace(event, image=tuple(there.pixels for there in moved), label=label)
+        return replace(event, image=tuple(move.pixels for move in moved), label=label)
 
     def in_place(self) -> "Augmentation":
         """The same change without what moves pixels."""
@@ -95,11 +95,10 @@ class _Moved:
 
 
 def _follow(classes, pixels, moved) -> _Moved | None:
-    # Label and image mostly share their coordinates (see larcv_h5.Sparse2d.read), and go on sharing them.
+    # Label and image mostly share their coordinates (see larcv_h5.Sparse2d.read), and still do afterwards.
     if classes.rows is not pixels.rows or classes.columns is not pixels.columns:
         return None
-    there = moved.pixels
-    return _Moved(PlanePixels(there.rows, there.columns, classes.values[moved.kept]), moved.kept)
+    return _Moved(replace(moved.pixels, values=classes.values[moved.kept]), moved.kept)
 
 
 def exchange_noise(event: Event) -> Event:

@@ -2,8 +2,8 @@
 
 The larcv library writes tables whose chunks are found through a version 1 B-tree, and a file of 43,000 events has
 millions of them. HDF5 answers for one chunk at a time and under its lock (3 to 6 microseconds each, a fifth of the
-time of reading an event); here a node of the tree is read at once and gives up to 64 chunks. Tables with another kind
-of index are asked for through h5py.
+time of reading an event); this module reads a node of the tree at once, which gives up to 64 chunks. Other kinds
+of index are read through h5py.
 
 Source: HDF5 File Format Specification 3.0, III.A.1 (version 1 B-trees), IV.A.1.a (version 1 object headers),
 IV.A.2.i (data layout message).
@@ -68,7 +68,6 @@ class LibraryIndex:
         self.dataset, self.chunk_rows = dataset, dataset.chunks[0]
 
     def find(self, begin: int, end: int) -> list[Place]:
-        """See ChunkIndex."""
         try:
             chunks = [self.dataset.id.get_chunk_info_by_coord((i * self.chunk_rows,)) for i in range(begin, end)]
         except (OSError, RuntimeError) as error:
@@ -100,7 +99,6 @@ class TreeIndex:
         self.node = lru_cache(256)(self._read_node)
 
     def find(self, begin: int, end: int) -> list[Place]:
-        """See ChunkIndex."""
         wanted = range(begin * self.chunk_rows, end * self.chunk_rows, self.chunk_rows)
         rows: list[int] = []
         places: list[Place] = []
@@ -139,7 +137,7 @@ class TreeIndex:
 
 
 def _tree_address(descriptor, dataset) -> int:
-    # The layout message of the dataset's object header tells where the tree is.
+    # The layout message of the dataset's object header has the address of the tree.
     creation = dataset.file.id.get_create_plist()
     if creation.get_sizes() != (8, 8) or dataset.file.userblock_size:
         raise ValueError("addresses of another kind")

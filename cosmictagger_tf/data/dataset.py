@@ -47,7 +47,7 @@ class Reader(Protocol):
         """The file that an entry is in, and its number there."""
 
     def name(self, entry: int) -> str:
-        """The same, for people."""
+        """The same as text."""
 
     def checksum(self) -> str:
         """Of the events' ids and numbers of voxels: other events have another one."""
@@ -105,10 +105,10 @@ def open_reader(config: DataConfig) -> Reader:
 
 
 def open_labelled(config: DataConfig) -> Reader:
-    """As open_reader, for what nothing can be done with without labels.
+    """As open_reader, for what needs labels.
 
     Raises:
-        DataError: there are none, too.
+        DataError: there are none; as open_reader too.
     """
     reader = open_reader(config)
     if not reader.has_labels:
@@ -153,7 +153,6 @@ class FilesReader:
         return self.count
 
     def read(self, entry: int) -> Event:
-        """One entry, counted from first_entry over all files."""
         part, place = self.locate(entry)
         try:
             return part.read(place, entry)
@@ -162,17 +161,14 @@ class FilesReader:
             raise
 
     def event_id(self, entry: int) -> tuple[int, int, int]:
-        """(run, subrun, event) of an entry."""
         part, place = self.locate(entry)
         return part.event_id(place)
 
     def place(self, entry: int) -> tuple[str, int]:
-        """The file that an entry is in, and its number there."""
         part, place = self.locate(entry)
         return part.path, place
 
     def name(self, entry: int) -> str:
-        """The same, for people."""
         return "{}, entry {}".format(*self.place(entry))
 
     def locate(self, entry: int) -> tuple[OpenFile, int]:
@@ -188,7 +184,6 @@ class FilesReader:
         return self._content[0]
 
     def most_voxels(self) -> int:
-        """In the chosen entries."""
         return self._content[1]
 
     @cached_property
@@ -205,12 +200,10 @@ class FilesReader:
         return total.hexdigest()[:16], min(most, self.shape.pixels)
 
     def check_unchanged(self) -> None:
-        """Raises DataError where one of the files was written to since it was opened."""
         for part in self.parts:
             part.check_unchanged()
 
     def close(self) -> None:
-        """Closes the files."""
         for part in self.parts:
             part.close()
 
@@ -272,7 +265,6 @@ class SyntheticReader:
         return self.entries
 
     def read(self, entry: int) -> Event:
-        """The entry, drawn from its number."""
         rng = np.random.default_rng([2021, entry])
         image, label = [], []
         for plane in range(self.shape.planes):
@@ -286,27 +278,21 @@ class SyntheticReader:
         return Event(entry, self.event_id(entry), tuple(image), tuple(label), self.shape)
 
     def event_id(self, entry: int) -> tuple[int, int, int]:
-        """(0, 0, entry)."""
         return 0, 0, entry
 
     def place(self, entry: int) -> tuple[str, int]:
-        """No file, and the entry's number."""
         return self.files[0], entry
 
     def name(self, entry: int) -> str:
-        """The same, for people."""
         return f"{self.files[0]}, entry {entry}"
 
     def checksum(self) -> str:
-        """The same always: nothing is drawn but from the entries' numbers."""
         return "synthetic"
 
     def most_voxels(self) -> int:
         """At most, of any plane."""
         return min(max(self.PIXELS), self.shape.pixels // 4)
 
-    def check_unchanged(self) -> None:
-        """Nothing can change."""
+    def check_unchanged(self) -> None: ...
 
-    def close(self) -> None:
-        """Nothing is open."""
+    def close(self) -> None: ...

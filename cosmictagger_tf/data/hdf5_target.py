@@ -1,7 +1,7 @@
 """A file for HDF5 to write to, which outlives a disk that is full.
 
-HDF5 1.14 goes on after a write that failed and then crashes, at the latest when it closes the file. So h5py is given
-this object instead of a path: it takes whatever is written, and tells the error to who writes the tables.
+HDF5 1.14 continues after a failed write and then crashes, at the latest when it closes the file. So h5py is given this
+object instead of a path: it takes whatever is written, and `check` raises the error.
 """
 
 import io
@@ -24,7 +24,7 @@ class Hdf5Target(io.RawIOBase):
         self.kept: list[tuple[int, bytes]] = []
 
     def check(self):
-        """Raises the first error that writing met."""
+        """Raises the first error of a write."""
         if self.error is not None:
             raise self.error
 
@@ -58,20 +58,17 @@ class Hdf5Target(io.RawIOBase):
         return len(view)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Sets the position."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self.position, os.SEEK_END: self._size()}[whence]
         self.position = base + offset
         return self.position
 
     def tell(self) -> int:
-        """The position."""
         return self.position
 
     def _size(self) -> int:
         return max([os.fstat(self.descriptor).st_size, *(at + len(data) for at, data in self.kept)])
 
     def truncate(self, size: int | None = None) -> int:
-        """Sets the file's length."""
         size = self.position if size is None else size
         try:
             if self.error is None:
@@ -81,7 +78,7 @@ class Hdf5Target(io.RawIOBase):
         return size
 
     def close(self):
-        """Closes the file; raises what writing met, or what the system reports now."""
+        """Closes the file; raises the first error of a write, or what the system reports now."""
         if not self.closed:
             super().close()
             os.close(self.descriptor)

@@ -105,7 +105,7 @@ def _with_zlib(packed, sizes, out):
         start += size
 
 
-# What works here, the quickest first.
+# The methods that this machine has, the quickest first.
 METHODS: dict[str, Callable] = {
     **({"libdeflate": _with_libdeflate} if _libdeflate else {}),
     "zlib": _with_zlib,

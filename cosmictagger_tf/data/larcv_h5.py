@@ -4,7 +4,7 @@ Opening a file reads the first row of a few tables; an entry's rows are looked u
 time to open a file nor the memory grows with its length. Nothing in the file is believed unchecked.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -78,8 +78,8 @@ class LarcvFile:
             raise DataError(self.path, "has no entries")
         for product in self.products():
             if len(product.extents) != entries:
-                there = f"{counted(len(product.extents), 'entry')} of {product.producer}"
-                raise DataError(self.path, f"has {counted(entries, 'event id')} but {there}: was it closed?")
+                images = f"{counted(len(product.extents), 'entry')} of {product.producer}"
+                raise DataError(self.path, f"has {counted(entries, 'event id')} but {images}: was it closed?")
 
     def event_id(self, entry: int) -> tuple[int, int, int]:
         """(run, subrun, event) of an entry of this file."""
@@ -93,27 +93,29 @@ class LarcvFile:
         return event_id
 
     def content(self, first: int, count: int) -> Iterator[list[np.ndarray]]:
-        """What tells `count` events from others, block by block: their ids, and how many voxels their planes have.
+        """What distinguishes `count` events, block by block: their ids, and how many voxels their planes have.
 
         Ids alone do not: in some files they are all the same.
         """
-        products = [product for product in (self.image, self.label) if product is not None]
         for begin in range(first, first + count, BLOCK):
             size = min(BLOCK, first + count - begin)
             try:
                 ids = self.event_ids.read(begin, size)
                 numbers = np.stack([ids[name].astype(np.int64) for name in ("run", "subrun", "event")])
-                yield [numbers, *(product.voxel_counts(begin, size) for product in products)]
+                yield [numbers, *(product.voxel_counts(begin, size) for product in self.products())]
             except ValueError:
                 # Bad events, which may be skipped.
                 yield [np.frombuffer(b"unreadable", np.uint8)]
 
     def read(self, entry: int, number: int | None = None) -> Event:
         """An entry of this file, as the entry `number` of a data set; raises DataError."""
-        image = self.image.read(entry, self.shape)
-        label = None
+        return self.event(entry, number, lambda product, like: product.read(entry, self.shape, like))
+
+    def event(self, entry: int, number: int | None, read: Callable) -> Event:
+        """As `read`, with a function (Sparse2d, EntryVoxels | None) -> EntryVoxels; see Sparse2d.read."""
+        image, label = read(self.image, None), None
         if self.label is not None:
-            voxels = self.label.read(entry, self.shape, image)
+            voxels = read(self.label, image)
             self.label.check_classes(voxels, entry)
             label = voxels.planes()
         event_id = self.event_id(entry)
@@ -225,8 +227,8 @@ class Sparse2d:
             if projection != plane:
                 raise self.error(f"image_meta calls it plane {projection}", entry, plane)
             if (wires, ticks) != (shape.width, shape.height):
-                here = size_text(ticks, wires)
-                raise self.error(f"is {here}, but the data set is {shape}: use files of one size", entry, plane)
+                size = size_text(ticks, wires)
+                raise self.error(f"is {size}, but the data set is {shape}: use files of one size", entry, plane)
             if min(first, count) < 0:
                 raise self.error(f"voxel_extents name {counted(count, 'voxel')} from {first} on", entry, plane)
             if first + count > len(self.voxels):

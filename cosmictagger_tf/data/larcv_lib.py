@@ -3,9 +3,9 @@
 The library trusts its input. Of version 3.5.1 it was found, in its source and by trying: an exception while it opens a
 file leaves its global lock held, and whatever comes next waits for ever; where HDF5 cannot read voxels it returns
 what memory held; an event without planes shows those of the event before; where image_meta has a row that is not valid
-it closes the file; the planes' voxels are taken to lie one
-after the other, whatever voxel_extents hold; group names are copied into 128 bytes. So the tables that describe
-an entry are first checked by larcv_h5, and the voxels that the library returns are checked as those read there.
+it closes the file; the planes' voxels are taken to lie one after the other, whatever voxel_extents hold; group names
+are copied into 128 bytes. So larcv_h5 first checks the tables that describe an entry, and then the voxels that the library
+returns.
 """
 
 import contextlib
@@ -48,23 +48,22 @@ def import_larcv():
             f"--reader=larcv: the larcv library reads the arrays of NumPy {np.__version__} wrongly without saying so: "
             "run `pip install 'numpy<2' 'ml_dtypes<0.6'`, or use --reader=h5py"
         )
-    _tell_hdf5(larcv)
+    _set_hdf5_listener(larcv)
     return larcv
 
 
 _Listener = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int64, ctypes.c_void_p)
 
 
-def _tell_hdf5(larcv, listener=None):
-    # The library's own HDF5 prints the story of every failure; what matters of it is said by us. Where HDF5 was built
-    # for threads this holds for the calling thread.
+def _set_hdf5_listener(larcv, listener=None):
+    # The library's HDF5 would print every failure. Where it was built for threads this holds for the calling thread.
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(larcv.pylarcv.__file__).H5Eset_auto2(ctypes.c_int64(0), listener, None)
 
 
 @contextlib.contextmanager
 def _hdf5_failures(larcv) -> Iterator[list]:
-    # The failures met within, after which the library goes on with what memory held.
+    # The failures within, after which the library continues with what memory held.
     failures: list = []
 
     @_Listener
@@ -72,11 +71,11 @@ def _hdf5_failures(larcv) -> Iterator[list]:
         failures.append(stack)
         return 0
 
-    _tell_hdf5(larcv, listen)
+    _set_hdf5_listener(larcv, listen)
     try:
         yield failures
     finally:
-        _tell_hdf5(larcv)
+        _set_hdf5_listener(larcv)
 
 
 @contextlib.contextmanager
@@ -110,11 +109,8 @@ class LarcvLibraryFile:
         self.path = path
         self.checker = LarcvFile(path, producer_image, producer_label)
         self.shape, self.has_labels = self.checker.shape, self.checker.has_labels
-        self.identity, self.content, self.check_unchanged = (
-            self.checker.identity,
-            self.checker.content,
-            self.checker.check_unchanged,
-        )
+        self.event_id, self.content = self.checker.event_id, self.checker.content
+        self.identity, self.check_unchanged = self.checker.identity, self.checker.check_unchanged
         self.lock = threading.Lock()
         try:
             self._check_names()
@@ -168,7 +164,7 @@ class LarcvLibraryFile:
         }
         with _opening:
             if _stuck:
-                raise DataError(self.path, "the larcv library failed earlier and is locked: start the program anew")
+                raise DataError(self.path, "the larcv library failed earlier and is locked: start the program again")
             try:
                 with _without_locks():
                     manager = self.larcv.IOManager(config)
@@ -184,25 +180,14 @@ class LarcvLibraryFile:
             )
         return manager
 
-    def event_id(self, entry: int) -> tuple[int, int, int]:
-        """(run, subrun, event) of an entry of this file."""
-        return self.checker.event_id(entry)
-
     def read(self, entry: int, number: int | None = None) -> Event:
         """An entry of this file, as the entry `number` of a data set; raises DataError."""
-        checker, event_id = self.checker, self.event_id(entry)
-        image = self._voxels(checker.image, entry)
-        label = None
-        if checker.label is not None:
-            voxels = self._voxels(checker.label, entry, image)
-            checker.label.check_classes(voxels, entry)
-            label = voxels.planes()
-        return Event(entry if number is None else number, event_id, image.planes(), label, self.shape)
+        return self.checker.event(entry, number, lambda product, like: self._voxels(product, entry, like))
 
-    def _voxels(self, product: Sparse2d, entry, like: EntryVoxels | None = None) -> EntryVoxels:
+    def _voxels(self, product: Sparse2d, entry, like: EntryVoxels | None) -> EntryVoxels:
         ranges = product.ranges(entry, self.shape)
         if product.converted:
-            # HDF5 converts to the nearest number that the library's type has, without a word.
+            # HDF5 converts to the nearest number that the library's type has, silently.
             product.read(entry, self.shape)
         if not product.in_one_piece(entry):
             raise product.error("the larcv library needs voxels without gaps between planes: use --reader=h5py", entry)
@@ -237,10 +222,10 @@ class LarcvLibraryFile:
                 failed = True
                 self._give_up()
         if failed:
-            # larcv_h5 reports what is wrong, where it meets the same.
+            # larcv_h5 reports what is wrong, where it fails too.
             product.read(entry, self.shape)
             again = "give the command again, or use --reader=h5py"
-            raise ReadError(f"{self.path}: cannot be read by the larcv library, whose HDF5 met an error: {again}")
+            raise ReadError(f"{self.path}: cannot be read by the larcv library, whose HDF5 failed: {again}")
         return [planes[plane] for plane in range(self.shape.planes)]
 
     def _give_up(self):

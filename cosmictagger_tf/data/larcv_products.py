@@ -1,4 +1,4 @@
-"""The products of larcv3 files as they lie there, entry by entry: for copying them to another file unread.
+"""The products of larcv3 files, entry by entry, as the files store them: for copying them to another file.
 
 A product is a chain of tables: each row of one names a range of rows of the next (first, N), down to the data; beside
 the second one mostly stands a table of the same length, `image_meta`. See larcv_format.py.
@@ -76,14 +76,14 @@ class ProductFile:
         try:
             with self.file.sound():
                 self.entries = len(self.file.table("/Events/event_id", {}))
-                there = [name for name in product_names(self.file) if name not in without]
-                known = (name for name in there if _kind(name) in CHAINS)
+                present = [name for name in product_names(self.file) if name not in without]
+                known = (name for name in present if _kind(name) in CHAINS)
                 self.empty = [name for name in known if not self.file.members(f"/Data/{name}_group")]
-                there = [name for name in there if name not in self.empty]
-                missing = sorted(set(names or ()) - set(there))
+                present = [name for name in present if name not in self.empty]
+                missing = sorted(set(names or ()) - set(present))
                 if missing:
-                    raise DataError(path, f"has no product {missing[0]} (it has: {listed(there)})")
-                self.tables = {name: self._tables(name) for name in (there if names is None else names)}
+                    raise DataError(path, f"has no product {missing[0]} (it has: {listed(present)})")
+                self.tables = {name: self._tables(name) for name in (present if names is None else names)}
         except BaseException:
             self.close()
             raise
@@ -100,12 +100,12 @@ class ProductFile:
         others = sorted(set(self.file.members(group)) - set(CHAINS[kind]))
         beside = [self.file.table(f"{group}/{table}", {}) for table in others]
         if len(chain[0]) != self.entries:
-            here = f"{counted(len(chain[0]), 'entry')}, but the file {counted(self.entries, 'event id')}"
-            raise DataError(self.path, f"product {name} has {here}: copy or make it again, or remove the product")
+            lengths = f"{counted(len(chain[0]), 'entry')}, but the file {counted(self.entries, 'event id')}"
+            raise DataError(self.path, f"product {name} has {lengths}: copy or make it again, or remove the product")
         for table in beside:
             if len(table) != len(chain[1]):
-                here = f"{table.name} has {counted(len(table), 'row')}, but {chain[1].name} {len(chain[1])}"
-                raise DataError(self.path, f"{here}: copy or make it again, or remove the product {name}")
+                lengths = f"{table.name} has {counted(len(table), 'row')}, but {chain[1].name} {len(chain[1])}"
+                raise DataError(self.path, f"{lengths}: copy or make it again, or remove the product {name}")
         for table in (*chain, *beside):
             if table.dtype.hasobject:
                 raise DataError(self.path, f"cannot copy {table.name}: it holds things of variable length")

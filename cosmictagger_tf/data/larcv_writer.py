@@ -31,7 +31,7 @@ class LarcvWriter:
     """A larcv3 file, written event by event: `with LarcvWriter(path, shape) as writer: writer.write(...)`.
 
     The file appears under its name when the block ends without an error; until then it is written beside it. What a
-    writer of the same file left there that was killed is removed. Memory does not grow with the file.
+    killed writer of the same file left is removed. Memory does not grow with the file.
 
     Args:
         path: the file.
@@ -77,7 +77,7 @@ class LarcvWriter:
             copied: name -> a product of another file, as larcv_products.Products reads it; is written unchanged but
                 for the numbers of the rows that it names.
             metas: producer of sparse2d -> rows of an image_meta table, one a plane, of which the columns that it has
-                are taken; None or not there: pixels of size 1 from the origin.
+                are taken; None or missing: pixels of size 1 from the origin.
 
         Raises:
             ValueError: a product is missing, new, or given twice, or has more or fewer rows of image_meta than planes.
@@ -178,10 +178,10 @@ class _Table:
         if len(rows):
             self.rows += len(rows)
             self.id.set_extent((self.rows,))
-            there = self.id.get_space()
-            there.select_hyperslab((first,), (len(rows),))
-            here = h5py.h5s.create_simple((len(rows),))
-            self.id.write(here, there, np.ascontiguousarray(rows), self.type if self.raw else None)
+            file_space = self.id.get_space()
+            file_space.select_hyperslab((first,), (len(rows),))
+            memory_space = h5py.h5s.create_simple((len(rows),))
+            self.id.write(memory_space, file_space, np.ascontiguousarray(rows), self.type if self.raw else None)
         return first
 
 

@@ -1,4 +1,4 @@
-"""Memory that was freed is used again instead of being given back to the system and asked for anew.
+"""Memory that was freed is used again instead of being given back to the system and requested again.
 
 Every event needs a few megabytes for a few milliseconds. glibc maps blocks of that size afresh each time, and the
 system clears their pages on first touch: that took as long as a quarter of reading an event. TensorFlow's

@@ -80,7 +80,7 @@ class OpenFile:
             return file.event_id(entry)
 
     def content(self, first: int, count: int) -> Iterator[list[np.ndarray]]:
-        """What tells `count` events from others."""
+        """See LarcvFile.content."""
         with self.used() as file:
             yield from file.content(first, count)
 

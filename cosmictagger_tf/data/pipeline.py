@@ -110,8 +110,7 @@ class BatchStream:
         signature = {name: tf.TensorSpec(shape, dtype, name=name) for name, (shape, dtype) in shapes.items()}
         batches = tf.data.Dataset.from_generator(self.generate, output_signature=signature)
         options = tf.data.Options()
-        # Nothing is left to TensorFlow's tuning, whose thread can keep a process that met an error from ending for
-        # minutes.
+        # No tuning by TensorFlow: its thread can keep a failed process from ending for minutes.
         options.autotune.enabled = False
         return batches.with_options(options)
 
@@ -172,7 +171,7 @@ class BatchStream:
         return list(errors.values())
 
     def name(self, entry: int) -> str:
-        """File and entry of what is read where an entry is asked for."""
+        """File and entry of the event that is read for an entry."""
         tried = self.skip.candidates(entry, len(self.reader)) if self.skip else [entry]
         return self.reader.name(next((candidate for candidate in tried if candidate not in self.bad), entry))
 
@@ -218,8 +217,8 @@ def training_dataset(
     """
     if len(reader) < ranks and not isinstance(reader, SyntheticReader):
         files = ", ".join(reader.files)
-        there = f"{counted(len(reader), 'entry')} {'is' if len(reader) == 1 else 'are'}"
-        raise ConfigError(f"{files}: {there} too few for {ranks} ranks: use fewer ranks or more events")
+        entries_are = f"{counted(len(reader), 'entry')} {'is' if len(reader) == 1 else 'are'}"
+        raise ConfigError(f"{files}: {entries_are} too few for {ranks} ranks: use fewer ranks or more events")
     local = config.minibatch_size // ranks
 
     def entries():

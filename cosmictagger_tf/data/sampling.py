@@ -39,8 +39,8 @@ def training_entries(seed: int, step: int, size: int, n_entries: int, rank: int 
     epochs, places = np.divmod(positions, n_entries)
     entries = np.empty(local, np.int64)
     for epoch in np.unique(epochs):
-        here = epochs == epoch
-        entries[here] = epoch_order(seed, int(epoch), n_entries)[places[here]]
+        chosen = epochs == epoch
+        entries[chosen] = epoch_order(seed, int(epoch), n_entries)[places[chosen]]
     return entries
 
 

@@ -32,12 +32,12 @@ CHANGED = "was replaced or written to while this command read it: nothing is mad
 LOCK_HELD = (errno.EAGAIN, errno.EACCES)
 # Bytes of inflated chunks that a table keeps: those of the longest one, voxels aside, of 43,000 events.
 MOST_KEPT = 16 << 20
-# zlib makes nothing shorter than a 1032nd: a table that claims more than this many times the file's size lies.
+# zlib makes nothing shorter than a 1032nd: a table that claims more than this many times the file's size is broken.
 MOST_COMPRESSED = 1100
 
 
 class FileIdentity(NamedTuple):
-    """What tells an open file from another that has its name later, and from itself after it was written to."""
+    """What distinguishes an open file from another of its name, and from itself after it was written to."""
 
     device: int
     inode: int
@@ -323,7 +323,7 @@ def _is_plain_deflate(dataset) -> bool:
 
 
 def scratch(name: str, size: int) -> np.ndarray:
-    """uint8 [size]: a buffer of this thread and name, which lives on and is overwritten by who next asks for it.
+    """uint8 [size]: a buffer of this thread and name, which the thread's next call of that name overwrites.
 
     Fresh memory costs as much as a fifth of the inflating.
     """

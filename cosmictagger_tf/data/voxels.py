@@ -57,7 +57,7 @@ def read_quickly(
         like: voxels whose ids these mostly have, and whose coordinates are shared then.
 
     Returns:
-        None where anything needs another look: loops.c or libdeflate is not there, the table is not as the larcv
+        None where anything needs another look: loops.c or libdeflate is missing, the table is not as the larcv
         library makes it, the planes do not lie one after the other, ids do not ascend or lie outside of the image, a
         value is not finite, or a chunk is broken.
     """
@@ -73,9 +73,9 @@ def read_quickly(
         return None
     sizes = np.array(packed.sizes, np.uintp)
     room = scratch("room", packed.length)
-    here = address(packed.data), address(sizes), len(sizes), table.chunk_rows
+    chunks = address(packed.data), address(sizes), len(sizes), table.chunk_rows
     layout = table.dtype.itemsize, columns["id"][1], columns["value"][1]
-    source = ctypes.byref(PackedVoxels(tool, *here, *layout, address(room), packed.begin, n))
+    source = ctypes.byref(PackedVoxels(tool, *chunks, *layout, address(room), packed.begin, n))
     values = np.empty(n, np.float32)
     if like is not None and known == like.bounds and LOOPS.copy_values(source, address(like.ids), address(values)):
         return EntryVoxels(like.ids, values, known, like.coordinates)

@@ -54,7 +54,7 @@ def exit_on_signals(outcome: str) -> Iterator[None]:
     """Within it SIGTERM and SIGINT end the process in order, with status 143 or 130.
 
     Args:
-        outcome: what the user is told of the work that was stopped; "" = nothing, another process reports it.
+        outcome: printed for the user, on the stopped work; "" = nothing, another process reports it.
     """
 
     def leave(number: signal.Signals):

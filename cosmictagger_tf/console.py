@@ -1,6 +1,6 @@
 """Where the package's log lines go while a command runs: to standard output, warnings to standard error.
 
-Whoever uses the package in a program of their own sets up Python's logger `cosmictagger_tf` as any other.
+Other programs that use the package set up Python's logger `cosmictagger_tf` as any other.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""What every room must agree on: the classes of a pixel and the geometry of an image.
+"""What the whole package shares: the classes of a pixel and the geometry of an image.
 
 Sources: the reference CosmicTagger's README (classes, image size, three wire planes) and, for the larcv3
 index convention, the files themselves (an id is a flat index into a (wires, ticks) grid).
@@ -11,7 +11,7 @@ from cosmictagger_tf.text import counted
 BACKGROUND, COSMIC, NEUTRINO = 0, 1, 2
 CLASS_NAMES = ("background", "cosmic", "neutrino")
 N_CLASSES = len(CLASS_NAMES)
-# Okabe and Ito's colours, told apart with every common colour blindness: white, blue (cosmic), vermillion (neutrino).
+# Okabe and Ito's colours, distinct with every common colour blindness: white, blue (cosmic), vermillion (neutrino).
 CLASS_COLORS = ("#ffffff", "#0072b2", "#d55e00")
 
 # SBND's drift-time and wire axes, and the ADC below which a pixel is not stored.

@@ -71,7 +71,7 @@ def import_backend():
 
                 tensorflow.config.list_physical_devices()
     except ValueError as error:
-        # Where the user named no backend, it is a broken installation, of which the whole traceback tells more.
+        # Where the user named no backend, it is a broken installation, whose whole traceback has more.
         if not chosen:
             raise
         raise ConfigError(f"KERAS_BACKEND={chosen}: {error}") from None

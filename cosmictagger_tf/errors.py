@@ -73,20 +73,20 @@ class DataError(UserError):
         super().__init__(f"{', '.join(where)}: {reason}")
 
     def __reduce__(self):
-        # Ranks tell each other of bad events.
+        # Ranks send each other bad events.
         return DataError, (self.file, self.reason, self.entry, self.plane)
 
 
 class MissingPackageError(UserError):
-    """An optional package is not installed. The message tells what it is for and how to install it."""
+    """An optional package is not installed. The message has its purpose and how to install it."""
 
     def __init__(self, package: str, purpose: str, command: str):
         super().__init__(f"{purpose} needs the package {package}, which is not installed: run `{command}`")
 
 
 def system_reason(error: BaseException) -> str | None:
-    """What the system has against a file being opened, read or written, in its words; None where an exception means
-    something else, such as content that is wrong."""
+    """Why the system refuses to open, read or write a file, in its words; None where an exception means something
+    else, such as content that is wrong."""
     number = getattr(error, "errno", None) if isinstance(error, OSError) else None
     # Of the HDF5 library.
     stated = re.search(r"errno = (\d+),", str(error))

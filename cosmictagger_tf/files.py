@@ -86,7 +86,7 @@ def replaced_folder(path: Path) -> Iterator[Path]:
 
 
 def hidden_name(path: Path, ending: str) -> Path:
-    """Beside `path`: .<name>.<ending>; a long name is cut, and told from others by a checksum."""
+    """Beside `path`: .<name>.<ending>; a long name is cut, and made unique by a checksum."""
     return path.with_name(f".{_cut(path.name)}.{ending}")
 
 
@@ -135,12 +135,12 @@ def tidy(folder: Path, names: tuple[str, ...] = (), shared: bool = False):
         folder: where they wrote.
         names: look after these files and folders only; () = all.
         shared: others may be writing there now, so that only what processes of this machine left goes that run no more.
-            Whether one of another machine runs nobody can tell: what it left stays. False: nobody is.
+            Whether one of another machine runs is not known: what it left stays. False: nobody is.
     """
     wanted = {_cut(name): name for name in names}
     with read_errors(folder):
-        there = list(folder.iterdir()) if folder.is_dir() else []
-    for left in there:
+        content = list(folder.iterdir()) if folder.is_dir() else []
+    for left in content:
         match = LEFTOVER.fullmatch(left.name)
         if not match or (names and match[1] not in wanted):
             continue

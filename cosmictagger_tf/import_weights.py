@@ -7,7 +7,7 @@ from cosmictagger_tf.config import RUN, DataConfig, ImportConfig, NetworkConfig,
 
 DESCRIPTION = """
 Turns the weights of the reference's PyTorch network into a run folder, <output_dir>/<run_id>, which evaluate, display
-and export take like any other, and from which train goes on (--init_from). The architecture is what the
+and export take like any other, and from which train starts (--init_from). The architecture is what the
 flags give; every tensor that does not fit it is named. Data flags record what the network was trained on: downsample
 and producers. .ckpt and .pt files need the package torch and are read as plain tensors only; .npz files do not.
 """

@@ -15,7 +15,7 @@ LAUNCHERS = {
 
 @dataclass(frozen=True)
 class Launch:
-    """What the launcher tells of this process.
+    """What the launcher has set for this process.
 
     Attributes:
         launcher: its name; "" where there is none.
@@ -47,7 +47,7 @@ def launched(environment=os.environ) -> Launch:
 
 
 def usable_cores() -> int:
-    """The processor cores that this process may use; all of the machine's where the system does not tell (macOS)."""
+    """The processor cores that this process may use; all of the machine's where they are not known (macOS)."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

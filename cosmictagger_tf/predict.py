@@ -20,9 +20,9 @@ from cosmictagger_tf.text import counted
 DESCRIPTION = """
 Runs a trained network over every event of --file and writes a larcv3 file: the input's products and event ids, and
 two sparse2d products with the neutrino score and the cosmic score of each stored pixel of the image, at the input's
-resolution (a downsampled network's score is that of the pixel's block). Needs no labels. A run that was stopped goes on
-where it was when the same command is given again, and ends with the same file. Under `horovodrun -np N` the ranks
-share the work.
+resolution (a downsampled network's score is that of the pixel's block). Needs no labels. A stopped run
+resumes when the same command is given again, and ends with the same file. Under `horovodrun -np N` the ranks share the
+work.
 """
 EXAMPLES = """
 python -m cosmictagger_tf.predict --run_id=first --file=test.h5 --output=scored.h5

@@ -39,8 +39,8 @@ FACT_NAMES = {
     "validation_checksum": "the events of --aux_file, by their checksum",
     "backend": "KERAS_BACKEND",
 }
-# Without meaning for a resumed run.
-UNSAID = {"train": {"dry_run", "init_from", "init_new_layers"}}
+# Not named where a resumed run changes them: they mean nothing for it.
+WITHOUT_MEANING = {"train": {"dry_run", "init_from", "init_new_layers"}}
 SECTIONS: dict[type[Config], str] = {
     DataConfig: "data",
     NetworkConfig: "network",
@@ -53,7 +53,7 @@ AnyConfig = TypeVar("AnyConfig", bound=Config)
 class RunFolder:
     """The folder <output_dir>/<run_id> of a training run.
 
-    run.flags      every option as a flagfile: --flagfile=<it> asks for the same again
+    run.flags      every option as a flagfile: --flagfile=<it> starts the same again
     run.json       configs, versions, command line, git commit
     checkpoints/   see training/checkpoints/store.py
     logs/          TensorBoard: train and validation
@@ -78,8 +78,6 @@ class RunFolder:
         """Keeps every other process from training in this folder, and clears up after one that was killed.
 
         The system frees the lock when the process ends, however it ends.
-
-        Args:
 
         Raises:
             ConfigError: another process has the lock; the message names it.
@@ -137,7 +135,7 @@ class RunFolder:
             (name in FIXED.get(section, ()), f"--{name}: {old} -> {new}")
             for section, config in configs.items()
             for name, old, new in _differences(record.get("config", {}).get(section, {}), config.to_dict())
-            if name not in UNSAID.get(section, ())
+            if name not in WITHOUT_MEANING.get(section, ())
         ]
         for name, old, new in _differences(record, facts):
             changes.append((name in FIXED_FACTS, f"{FACT_NAMES.get(name, name)}: {old} -> {new}"))

@@ -1,4 +1,4 @@
-"""Command: train a network, or go on with a run."""
+"""Command: train a network, or resume a run."""
 
 import sys
 
@@ -16,7 +16,7 @@ from cosmictagger_tf.config import (
 from cosmictagger_tf.launch import launched
 
 DESCRIPTION = """
-Trains a UResNet on larcv3 files, or, where <output_dir>/<run_id> already holds checkpoints, goes on with that run.
+Trains a UResNet on larcv3 files, or, where <output_dir>/<run_id> already holds checkpoints, resumes that run.
 Needs --file (or --synthetic), and --iterations or --epochs; all else has a default. Writes checkpoints, history.csv
 and TensorBoard logs into that folder. Ctrl-C or SIGTERM finish the step, save, and exit; the same command resumes.
 Under `horovodrun -np N` or `mpirun -np N` the N ranks train one network. KERAS_BACKEND=jax or torch trains on Keras's

@@ -63,7 +63,7 @@ def run_command(
             import_backend()
         with log_lines(launched().rank):
             status = main(*arguments) or 0
-        # Not at exit, where nobody could catch that its reader is gone.
+        # Not at exit, where an output that was closed could not be caught.
         sys.stdout.flush()
         return status
     except (Exception, KeyboardInterrupt) as error:
@@ -76,11 +76,11 @@ def run_command(
 def _reported(command: str, error: BaseException) -> int | None:
     """Reports what is no defect of this package in one line; returns the exit status, None for a defect."""
     if isinstance(error, UserError):
-        speaks = not isinstance(error, StoppedElsewhere)
+        reports = not isinstance(error, StoppedElsewhere)
         # What is wrong is mostly wrong on every rank: unless they have settled who reports it, rank 0 does.
-        if not speaks or (launched().rank and not error.settled):
+        if not reports or (launched().rank and not error.settled):
             time.sleep(HEAD_START)
-        if speaks:
+        if reports:
             print(f"{command}: {error}", file=sys.stderr)
         return error.exit_status
     if isinstance(error, KeyboardInterrupt):
@@ -88,7 +88,7 @@ def _reported(command: str, error: BaseException) -> int | None:
             print(f"{command}: interrupted", file=sys.stderr)
         return 130
     if isinstance(error, BrokenPipeError):
-        # Who read the output wants no more of it (`| head`): nothing is left to print, at exit neither.
+        # The output was closed (`| head`): nothing more is printed, at exit neither.
         discard_output()
         return 128 + signal.SIGPIPE
     if isinstance(error, ModuleNotFoundError):

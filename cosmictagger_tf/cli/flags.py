@@ -28,7 +28,7 @@ class HelpRequested(Exception):
 
 
 class Parsed(NamedTuple):
-    """What a command line asks for.
+    """What a command line sets.
 
     Attributes:
         configs: one config of each class that the command named, in its order.
@@ -228,10 +228,10 @@ def _read_flagfile(path: Path, outer: tuple[Path, ...], switches: dict[str, bool
     for number, line in enumerate(_flagfile_lines(path), start=1):
         place = f"--flagfile={path}, line {number}: "
         try:
-            said = [] if line.startswith("//") else words(line)
+            quoted = [] if line.startswith("//") else words(line)
         except ValueError as error:
             raise ConfigError(f"{place}{error}; an apostrophe in a name is written \\'") from None
-        for argument in _joined(said, switches, source, place):
+        for argument in _joined(quoted, switches, source, place):
             if argument.name != "flagfile":
                 arguments.append(argument)
                 continue

@@ -2,7 +2,7 @@
 
 Every option stands here once, with its default, its help and its bounds; flags.py turns each field into the
 absl flag of the same name. Imports neither TensorFlow nor absl. Where the reference CosmicTagger has the
-option, its name is kept (its `run.minibatch_size` is `minibatch_size` here).
+option, its name is kept (its `run.minibatch_size` is `minibatch_size`).
 """
 
 from cosmictagger_tf.config.base import Config, flag_name, option, with_changes

@@ -33,8 +33,8 @@ class NetworkConfig(Config):
     )
     row_exchange: tuple[str, ...] = option(
         (),
-        "levels, full resolution being 0, at which the planes tell each other on the way up what lies in each row, "
-        "which is the same drift time on all of them; none = they meet at the deepest level alone",
+        "levels, full resolution being 0, at which the planes exchange on the way up what lies in each row, "
+        "which is the same drift time on all of them; none = the deepest level alone joins them",
     )
     residual: bool = option(True, "residual blocks (two convolutions and a shortcut) instead of plain ones")
     growth_rate: str = option(
@@ -115,7 +115,7 @@ class NetworkConfig(Config):
         return int(self.blocks_by_level[depth]) if self.blocks_by_level else self.blocks_per_layer
 
     def exchanges_rows_at(self, depth: int) -> bool:
-        """Whether the planes tell each other of their rows at a level."""
+        """Whether the planes exchange their rows at a level."""
         return depth in map(int, self.row_exchange)
 
 

@@ -1,4 +1,4 @@
-"""How options are written down: as lists, as the lines of a flagfile. What is written here is read back the same."""
+"""Options as text: lists, and the lines of a flagfile. What is written is read back the same."""
 
 import csv
 import io

@@ -133,7 +133,7 @@ class TrainConfig(Config):
 
     def check(self):
         if bool(self.iterations) == bool(self.epochs):
-            raise ConfigError("give one of --iterations and --epochs, to tell how long to train")
+            raise ConfigError("give one of --iterations and --epochs, to set how long to train")
         if self.init_new_layers and not self.init_from:
             raise ConfigError("--init_new_layers: goes with --init_from, whose layers it completes")
         self.profiled_steps()

@@ -4,8 +4,8 @@ The library trusts its input. Of version 3.5.1 it was found, in its source and b
 file leaves its global lock held, and whatever comes next waits for ever; where HDF5 cannot read voxels it returns
 what memory held; an event without planes shows those of the event before; where image_meta has a row that is not valid
 it closes the file; the planes' voxels are taken to lie one after the other, whatever voxel_extents hold; group names
-are copied into 128 bytes. So larcv_h5 first checks the tables that describe an entry, and then the voxels that the library
-returns.
+are copied into 128 bytes. So larcv_h5 first checks the tables that describe an entry, and then the voxels that the
+library returns.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """What is drawn of one event: its pixels, their true and predicted classes and their scores."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -110,10 +110,9 @@ def take_picture(title: str, event: Event, predictor: Predictor | None, downsamp
         if wrong := int((~np.isfinite(values)).any(axis=-1).sum()):
             raise DataError(title, not_finite(wrong), plane=plane)
     planes = tuple(
-        _plane(small, plane, scores[plane] if scores is not None else None) for plane in range(event.shape.planes)
+        _plane(small, plane, scores[plane] if scores is not None else None, 2**downsample)
+        for plane in range(event.shape.planes)
     )
-    scale, offset = 2**downsample, (2**downsample - 1) / 2
-    planes = tuple(_scaled(plane, scale, offset) for plane in planes)
     return EventPicture(title, planes, event.shape, downsample)
 
 
@@ -123,7 +122,7 @@ def predict_scores(predictor: Predictor, event: Event) -> np.ndarray:
     return np.asarray(predictor.predict_on_batch(prepare(batch) if prepare else batch)[0], np.float32)
 
 
-def _plane(event, plane, scores) -> PlanePicture:
+def _plane(event, plane, scores, scale) -> PlanePicture:
     height, width = event.shape.height, event.shape.width
     image = event.image[plane]
     charge = image.dense(height, width)
@@ -143,12 +142,8 @@ def _plane(event, plane, scores) -> PlanePicture:
         return None if values is None else values[rows, columns]
 
     neutrino = None if scores is None else scores[..., NEUTRINO]
-    return PlanePicture(rows, columns, at(stored), at(charge), at(truth), at(prediction), at(neutrino))
-
-
-def _scaled(plane, scale, offset) -> PlanePicture:
-    rows, columns = ((axis * scale + offset).astype(np.float32) for axis in (plane.rows, plane.columns))
-    return replace(plane, rows=rows, columns=columns)
+    y, x = ((axis * scale + (scale - 1) / 2).astype(np.float32) for axis in (rows, columns))
+    return PlanePicture(y, x, at(stored), at(charge), at(truth), at(prediction), at(neutrino))
 
 
 def class_label(index: int) -> str:

@@ -1,4 +1,4 @@
-"""What a command that uses trained weights is asked for."""
+"""The configs of the commands that use trained weights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -17,7 +17,7 @@ from cosmictagger_tf.config import (
 
 @dataclass(frozen=True)
 class InferenceConfig:
-    """The configs that the commands which use trained weights have in common.
+    """What those commands have in common.
 
     Attributes:
         explicit: the options that were set, and their values, by name. A trained model has its own architecture,

@@ -81,8 +81,8 @@ class TrainedModel:
         except CheckpointError:
             if self.step is not None and not self.weights.exists():
                 raise CheckpointError(
-                    f"checkpoint {self.weights.parent}: was removed while this command began, by the training that "
-                    "goes on and keeps its newest: give the command again"
+                    f"checkpoint {self.weights.parent}: was removed while this command began, by a training that "
+                    "still runs and keeps its newest: give the command again"
                 ) from None
             raise
         if self.checksum and sha256(self.weights) != self.checksum:
@@ -118,11 +118,10 @@ def agreed_model(ranks: Ranks, config: InferenceConfig) -> TrainedModel:
 def find_model(config: InferenceConfig) -> TrainedModel:
     """The trained model that the options mean.
 
-    Architecture and resolution are the trained one's own, and explicit options that contradict the architecture are
-    refused. With --weights_location they are what the options give, or, where none of the network is explicit, those
-    of the run that --run_id names.
-    How the same network computes (--data_format, --remat) is the options' alone: it may have been trained elsewhere. A
-    sparse network may be computed as the dense one that it equals (--conv_mode=3D --submanifold), and the reverse.
+    Architecture and resolution are the trained one's; explicit options that contradict the architecture are refused.
+    With --weights_location they are what the options give, or, where none of the network is explicit, those of the run
+    that --run_id names. How the same network computes (--data_format, --remat) follows the options alone. A sparse
+    network may be computed as the dense one that it equals (--conv_mode=3D --submanifold), and the reverse.
 
     Raises:
         UserError: there is no such run or checkpoint, or its architecture is another.
@@ -168,11 +167,11 @@ def check_architecture(options: dict, network: NetworkConfig, trained: NetworkCo
         raise ConfigError(f"{path} was trained with another architecture: {shown}{hint if wrong_form else ''}")
 
 
-def as_it_computes(trained: NetworkConfig, asked: NetworkConfig) -> NetworkConfig:
-    """A trained architecture, computed as `asked`, as far as it stays the same function of the same weights."""
-    network = replace(trained, **{name: getattr(asked, name) for name in HOW_IT_COMPUTES})
-    if trained.is_sparse_3d and asked.is_sparse_3d:
-        network = replace(network, conv_mode=asked.conv_mode, submanifold=asked.submanifold)
+def as_it_computes(trained: NetworkConfig, options: NetworkConfig) -> NetworkConfig:
+    """A trained architecture, computed as the options ask, as far as it stays the same function of the same weights."""
+    network = replace(trained, **{name: getattr(options, name) for name in HOW_IT_COMPUTES})
+    if trained.is_sparse_3d and options.is_sparse_3d:
+        network = replace(network, conv_mode=options.conv_mode, submanifold=options.submanifold)
     return network
 
 

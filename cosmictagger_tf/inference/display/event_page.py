@@ -117,7 +117,7 @@ def _traces(name, plane: PlanePicture, picture, last, middle, rows):
             color=np.log10(plane.charge[stored]),
             scale=CHARGE_SCALE,
             bar=bar,
-            label=_log_label(picture),
+            label=f"log10({charge_label(picture)})",
         )
     elif name == "neutrino score":
         scale = [[0, "#c9ced6"], [0.33, "#e6b98a"], [0.66, DRAWN_COLORS[NEUTRINO]], [1, "#7a1f00"]]
@@ -171,10 +171,6 @@ def _hover_text(plane, picture):
     if picture.has_geometry:
         lines.append(f"apparent x %{{customdata[{at}]:.1f}} cm, %{{customdata[{at + 1}]:.1f}} cm along the pitch")
     return "<br>".join(lines) + "<extra></extra>"
-
-
-def _log_label(picture):
-    return f"log10({charge_label(picture)})"
 
 
 def _link_axes(figure, rows, picture):

@@ -22,7 +22,7 @@ class Bin:
     """The events of one bin.
 
     Attributes:
-        name: for people, such as "0.5 to 0.75".
+        name: such as "0.5 to 0.75".
         events: how many.
         middle: mean of the quantity over the bin's events; of no meaning for a flavour.
         metrics: name in SHOWN -> (mean over events and planes, standard error of it; NaN for a single event).

@@ -60,7 +60,7 @@ class Curve:
 
     @property
     def lacks(self) -> str:
-        """What there must be for an area, and is not: "no neutrino pixel", "no other pixel", or nothing."""
+        """What an area needs and the set lacks: "no neutrino pixel", "no other pixel", or nothing."""
         if self.positive.sum():
             return "" if self.negative.sum() else "no other pixel"
         return "no neutrino pixel"

@@ -71,7 +71,7 @@ def evaluate_run(evaluate: EvaluateConfig, config: InferenceConfig) -> Evaluatio
 
 
 def evaluate_as(ranks: Ranks, evaluate: EvaluateConfig, config: InferenceConfig) -> Evaluation | None:
-    """What `evaluate_run` does, as one of the ranks; see there."""
+    """`evaluate_run` as one of the ranks."""
     most = config.skip.skip_bad_events
     with ranks.agreed():
         compared = (config.output, config.weights, config.data, config.network, config.execution, config.skip)

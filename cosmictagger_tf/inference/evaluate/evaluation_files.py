@@ -88,16 +88,12 @@ def write_events(evaluation: Evaluation, path: Path):
             run, subrun, event = evaluation.event_ids[i]
             neutrino = evaluation.neutrinos[i] if evaluation.neutrinos is not None else None
             line: dict[str, Any] = {"entry": int(entry), "run": run, "subrun": subrun, "event": event}
-            line |= {"neutrino_energy_gev": neutrino.energy if neutrino else ""}
-            line |= {
-                "neutrino_flavour": neutrino.flavour if neutrino else "",
-                "neutrino_pdg": neutrino.pdg if neutrino else "",
-            }
-            line |= {
-                "passes_cut": int(cut.passed[i]),
-                "drift_difference": _number(cut.difference[i]),
-            }
-            line |= {"loss": _number(table.losses[i])}
+            line["neutrino_energy_gev"] = neutrino.energy if neutrino else ""
+            line["neutrino_flavour"] = neutrino.flavour if neutrino else ""
+            line["neutrino_pdg"] = neutrino.pdg if neutrino else ""
+            line["passes_cut"] = int(cut.passed[i])
+            line["drift_difference"] = _number(cut.difference[i])
+            line["loss"] = _number(table.losses[i])
             absent = table.counts[i].sum(axis=-1) == 0
             line["absent_in_truth"] = " ".join(plane_key(CLASS_NAMES[c], p) for p, c in np.argwhere(absent))
             line |= {name: _number(metrics[name][i].mean()) for name in METRICS}

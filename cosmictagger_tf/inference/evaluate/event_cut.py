@@ -1,4 +1,4 @@
-"""The event cut of the reference's analysis: is there a neutrino in this readout at all?
+"""The event cut of the reference's analysis: whether there is a neutrino in a readout.
 
 An event passes if every plane has more than a few pixels predicted as neutrino (the reference: 5), and if their mean
 drift times agree between the planes, since all planes see the same charge arrive at the same time. The reference's

@@ -1,6 +1,6 @@
 """Bootstrap confidence intervals over events.
 
-The events are drawn again with replacement, as many as there are; each drawing gives the metrics anew, and an interval
+The events are drawn again with replacement, as many as there are; each drawing gives its metrics, and an interval
 is the middle 95 % of them (the percentile method: Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13).
 """
 

@@ -1,4 +1,4 @@
-"""Tables of metrics, for people."""
+"""Tables of metrics as text."""
 
 from cosmictagger_tf.inference.evaluate.evaluate_run import Evaluation
 from cosmictagger_tf.inference.evaluate.event_cut import pass_rates

@@ -131,9 +131,8 @@ def _breakdown(title, bins):
             for mean, error in b.metrics.values()
         )
         rows.append(f"<tr><td>{b.name}</td><td>{b.events}</td>{cells}<td>{b.pass_rate:.1%}</td></tr>")
-    names = (title, "events", "neutrino IoU", "efficiency", "purity", "event cut passed")
-    order = [report_plots.SHOWN[name] for name in bins[0].metrics]
-    head = "".join(f"<th>{name}</th>" for name in (*names[:2], *order, names[-1]))
+    columns = (title, "events", *(report_plots.SHOWN[name] for name in bins[0].metrics), "event cut passed")
+    head = "".join(f"<th>{name}</th>" for name in columns)
     plot = report_plots.svg(report_plots.breakdown, 8, 3.8, bins=bins, title=title, categories=title == "flavour")
     note = (
         "<p class=note>Mean over events and planes, with its standard error; above the plot, the number of events. "

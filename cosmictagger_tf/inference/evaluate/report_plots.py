@@ -88,10 +88,9 @@ def curves(axes, histogram: ScoreHistogram):
 def scores(axes, histogram: ScoreHistogram):
     """How the neutrino score of the stored pixels is spread, by true class."""
     counts = histogram.counts.sum(axis=0)
-    edges = 1 / (1 + np.exp(-np.linspace(-20.48, 20.48, len(counts) + 1)))
-    bins = np.linspace(0, 1, 51)
+    edges, bins = histogram.curve().thresholds[::-1], np.linspace(0, 1, 51)
+    middle = (edges[:-1] + edges[1:]) / 2
     for index, name in enumerate(CLASS_NAMES):
-        middle = (edges[:-1] + edges[1:]) / 2
         heights, _ = np.histogram(middle, bins, weights=counts[:, index])
         axes[0].stairs(heights, bins, color=DRAWN_COLORS[index], label=name, linewidth=1.8)
     axes[0].set(yscale="log", xlabel="neutrino score", ylabel="stored pixels", title="scores by true class")

@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 def predict_file(predict: PredictConfig, config: InferenceConfig) -> int:
-    """Writes the file of scores, going on with what an earlier, stopped call left; returns its number of events.
+    """Writes the file of scores, resuming what an earlier, stopped call left; returns its number of events.
 
     Started by horovodrun or mpirun, each rank computes its share of the parts, and rank 0 joins them.
 
@@ -51,10 +51,10 @@ def predict_file(predict: PredictConfig, config: InferenceConfig) -> int:
     work = WorkFolder(path)
     ranks = connect(config.distributed, lambda local_rank: execution.prepare(config.execution, local_rank))
     with ExitStack() as held:
-        # After it the ranks part, and meet in the folder: one may need an hour longer than another.
+        # Then the ranks disconnect and share only the folder: one may need an hour longer than another.
         begun = run_as(ranks, lambda ranks: begin(ranks, predict, config, work, held))
         reader, data = begun.reader, begun.data
-        with exit_on_signals("" if ranks.rank else "the same command goes on from here"):
+        with exit_on_signals("" if ranks.rank else "the same command resumes from here"):
             parts = plan_parts(len(reader), data.minibatch_size)
             mine = parts[ranks.rank :: ranks.size]
             missing = [part for part in mine if not work.has(part)]
@@ -86,7 +86,7 @@ class Prediction(NamedTuple):
 
 
 def begin(ranks: Ranks, predict: PredictConfig, config: InferenceConfig, work: WorkFolder, held: ExitStack):
-    """The Prediction, when all ranks agree on it and the folder of its parts is there.
+    """The Prediction, when all ranks agree on it and the folder of its parts exists.
 
     Args:
         held: gets the folder's lock, on rank 0, and the signs of life.
@@ -145,7 +145,7 @@ def report_resumption(parts: list[Part], missing: list[Part]):
     """Reports how much an earlier call left done, if any."""
     total, left = (sum(part.last - part.first for part in some) for some in (parts, missing))
     if left < total:
-        log.info(f"going on: {total - left} of {counted(total, 'event')} predicted before")
+        log.info(f"resumed: {total - left} of {counted(total, 'event')} predicted before")
 
 
 def predict_parts(

@@ -87,7 +87,7 @@ class WorkFolder:
             before = None
         if before is not None and before != record:
             changed = sorted(k for k in record.keys() | before.keys() if record.get(k) != before.get(k))
-            log.info(f"begun anew: {', '.join(changed)} changed since {self.path} was begun")
+            log.info(f"started again: {', '.join(changed)} changed since {self.path} was begun")
         if before != record:
             self.path.mkdir(parents=True, exist_ok=True)
             for left in self.path.iterdir():
@@ -99,11 +99,11 @@ class WorkFolder:
         return self.path / f"part_{part.number:06d}.npz"
 
     def exists(self, part: Part) -> bool:
-        """Whether a part is there: it appears when it is complete."""
+        """Whether a part's file exists: it appears when it is complete."""
         return self._file(part).exists()
 
     def has(self, part: Part) -> bool:
-        """Whether a part is there, whole."""
+        """Whether a part can be read."""
         try:
             self.load(part)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile):

@@ -1,4 +1,4 @@
-"""Which ranks of a prediction are at work, seen in the folder of its parts, which is all that they share.
+"""Which ranks of a prediction are running, as seen in the folder of its parts, which is all that they share.
 
 Clocks of different nodes are never compared: rank 0 looks whether a rank's file changes, by its own clock.
 """
@@ -43,7 +43,7 @@ def signs_of_life(work: WorkFolder, ranks: Ranks) -> Iterator[None]:
 
     def live():
         for count in itertools.count():
-            # A disk that is full, or the folder removed: who looks sees nothing new.
+            # A disk that is full, or the folder removed: the others see nothing new.
             with contextlib.suppress(OSError):
                 own.write_text(f"{token} {count}")
             if stopping.wait(INTERVAL):
@@ -83,7 +83,7 @@ def wait_for_parts(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ):
-    """Returns when every part is there, the other ranks' included.
+    """Returns when every part exists, the other ranks' included.
 
     Args:
         work: the folder of the parts.
@@ -107,7 +107,7 @@ def wait_for_parts(
             elif now - last[rank][1] > LIMIT:
                 raise RankLost(
                     f"rank {rank} has given no sign of life for {LIMIT:.0f} s, and {len(missing)} of {len(parts)} "
-                    f"parts are missing ({names}): the same command, with any number of ranks, goes on from the others"
+                    f"parts are missing ({names}): the same command, with any number of ranks, resumes from the others"
                 )
         if clock() >= due:
             due = clock() + PAUSE

@@ -107,7 +107,7 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_file(long_work, tmp_path, 
     assert process.returncode == status
     assert not path.exists()
     done = run_module("predict", *flags)
-    assert "going on: " in done.stdout
+    assert "resumed: " in done.stdout
     assert path.read_bytes() == expected.read_bytes()
     assert [p.name for p in tmp_path.iterdir()] == ["scored.h5"]
 

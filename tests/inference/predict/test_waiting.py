@@ -11,7 +11,7 @@ from tests.distributed.threads import together
 
 
 class Time:
-    """A clock that goes on only where somebody sleeps; at its moments something happens."""
+    """A clock that advances only where somebody sleeps; at its moments something happens."""
 
     def __init__(self, happens):
         self.now, self.happens = 0.0, happens
@@ -68,7 +68,7 @@ def test_a_rank_that_shows_none_is_given_up(work, caplog, last):
     if last:
         (work.path / "rank_2.alive").write_text(last)
     with pytest.raises(
-        RankLost, match=r"rank 1 has given no sign.*3 of 6 parts.*ranks 1, 2.*the same command.*goes on"
+        RankLost, match=r"rank 1 has given no sign.*3 of 6 parts.*ranks 1, 2.*the same command.*resumes"
     ):
         wait(caplog, work, {})
     assert RankLost.exit_status == 75

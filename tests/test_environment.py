@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests.commands import ROOT, run_module
-from tests.data.bad_files import sound_file
+from tests.data.sound_files import sound_file
 
 # What a process has after the streams that it was started without were closed.
 REPORT = """

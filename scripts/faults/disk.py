@@ -19,7 +19,7 @@ from pathlib import Path
 from cosmictagger_tf.training.checkpoints.store import CheckpointStore
 from scripts.faults.kills import EVERYTHING, SMALL, STEPS, Trainer, import_trainer
 from scripts.faults.outcome import differences, outcome
-from tests.data.bad_files import sound_file
+from tests.data.sound_files import sound_file
 
 DISK = 4 << 20
 # Bytes left for a run, in units of a checkpoint.

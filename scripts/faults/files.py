@@ -14,7 +14,8 @@ import tempfile
 from pathlib import Path
 
 from scripts.faults.kills import SMALL
-from tests.data.bad_files import FAULTS, sound_file
+from tests.data.bad_files import FAULTS
+from tests.data.sound_files import sound_file
 
 COMMANDS = ("train", "evaluate", "iotest")
 

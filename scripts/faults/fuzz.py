@@ -23,7 +23,7 @@ from cosmictagger_tf.config import DataConfig
 from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.data.larcv_products import ProductFile
 from cosmictagger_tf.errors import DataError
-from tests.data.bad_files import sound_file
+from tests.data.sound_files import sound_file
 
 # Address space that reading a damaged file may take beside what the process has already.
 MEMORY = 1 << 30

@@ -25,7 +25,8 @@ from pathlib import Path
 import numpy as np
 
 from scripts.faults.outcome import differences, outcome
-from tests.data.bad_files import FAULTS, sound_file
+from tests.data.bad_files import FAULTS
+from tests.data.sound_files import sound_file
 
 STEPS = 12
 SMALL = [

@@ -12,7 +12,8 @@ from cosmictagger_tf.data.event import PlanePixels
 from cosmictagger_tf.data.transforms import downsample_event
 from cosmictagger_tf.errors import DataError
 from tests.commands import run_module
-from tests.data.bad_files import VOXELS, sound_file, table
+from tests.data.file_changes import table
+from tests.data.sound_files import VOXELS, sound_file
 
 
 @pytest.mark.larcv

@@ -1,227 +1,32 @@
-"""larcv3 files with one fault each, made from a small sound one.
+"""larcv3 files with one fault each, which must be refused.
 
-FAULTS: files that must be refused; name -> (what breaks the file, what the one line must say after the file's name).
-ODDITIES: files that are unusual but right; name -> what makes them so.
+FAULTS: name -> (what breaks the file of sound_files.py, what the one line must have after the file's name).
 """
 
 import os
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
-import h5py
 import numpy as np
 
-from cosmictagger_tf.data.event import PlanePixels
-from cosmictagger_tf.data.larcv_writer import LarcvWriter
-from cosmictagger_tf.detector import ImageShape
+from tests.data.file_changes import (
+    chunk_bytes,
+    columns,
+    content,
+    cut,
+    index_entry,
+    meta,
+    spoilt,
+    table,
+    unknown_filter,
+    unwritten,
+    value,
+    voxel,
+    with_h5,
+    without,
+)
+from tests.data.sound_files import ENTRIES, ENTRY, EXTENTS, HERE, IMAGE, LABEL, META, PLANES, ROW, VOXELS
 
-SHAPE = ImageShape(3, 32, 64)
-ENTRIES = 4
-IMAGE, LABEL = "/Data/sparse2d_sbndwire_group", "/Data/sparse2d_sbnd_cosmicseg_group"
-# The row of a table that belongs to the plane which the faults below are in.
-ENTRY, PLANE = 2, 1
-ROW = ENTRY * SHAPE.planes + PLANE
-HERE = f", entry {ENTRY}, plane {PLANE}: "
-
-
-def sound_planes(rng, shape=SHAPE, pixels=400):
-    """An image and its label, on the same pixels."""
-    image, label = [], []
-    for _ in range(shape.planes):
-        ids = np.sort(rng.choice(shape.pixels, pixels, replace=False))
-        columns, rows = (axis.astype(np.int32) for axis in np.divmod(ids, shape.height))
-        image.append(PlanePixels(rows, columns, rng.uniform(5, 300, pixels).astype(np.float32)))
-        label.append(PlanePixels(rows, columns, rng.integers(0, 3, pixels).astype(np.float32)))
-    return tuple(image), tuple(label)
-
-
-def sound_file(path, entries=ENTRIES, shape=SHAPE):
-    """A file without faults."""
-    rng = np.random.default_rng(5)
-    with LarcvWriter(path, shape) as writer:
-        for entry in range(entries):
-            image, label = sound_planes(rng, shape)
-            writer.write((1, 2, entry), {"sbndwire": image, "sbnd_cosmicseg": label})
-    return path
-
-
-# ------------------------------------------------------------------------------------------------- ways to break a file
-
-
-def with_h5(change: Callable[[h5py.File], object]) -> Callable[[Path], None]:
-    """Opens the file and changes it."""
-
-    def make(path):
-        with h5py.File(path, "r+") as file:
-            change(file)
-
-    return make
-
-
-def cut(keep: float) -> Callable[[Path], None]:
-    """Leaves the first part of the file; where `keep` is negative, leaves out so many bytes."""
-
-    def make(path):
-        size = path.stat().st_size
-        os.truncate(path, int(size * keep) if keep >= 0 else size + int(keep))
-
-    return make
-
-
-def content(data: bytes) -> Callable[[Path], None]:
-    """Another content altogether."""
-    return lambda path: path.write_bytes(data) and None
-
-
-def without(name) -> Callable[[Path], None]:
-    """Removes a table or group."""
-
-    def change(file):
-        del file[name]
-
-    return with_h5(change)
-
-
-def table(name, new: Callable[[np.ndarray], np.ndarray], **options) -> Callable[[Path], None]:
-    """Replaces a table by what `new` makes of its rows."""
-
-    def change(file):
-        rows = new(file[name][:])
-        del file[name]
-        file.create_dataset(name, data=rows, **(options or {"chunks": True, "compression": "gzip"}))
-
-    return with_h5(change)
-
-
-def value(name, column, row, new) -> Callable[[Path], None]:
-    """One value of a table; `row` may be a slice."""
-
-    def change(file):
-        rows = file[name][:]
-        rows[column][row] = new
-        file[name][:] = rows
-
-    return with_h5(change)
-
-
-def voxel(group, column, new) -> Callable[[Path], None]:
-    """One value of the tenth voxel of the plane that faults are in."""
-
-    def change(file):
-        rows = file[f"{group}/voxels"][:]
-        first = int(file[f"{group}/voxel_extents"]["first"][ROW])
-        rows[column][first + 10] = new(rows[column][first + 9]) if callable(new) else new
-        file[f"{group}/voxels"][:] = rows
-
-    return with_h5(change)
-
-
-def columns(rows, **kinds):
-    """The rows with some columns of another type, or (None) without them."""
-    old = rows.dtype
-    names = [name for name in old.names if kinds.get(name, "") is not None]
-    out = np.zeros(len(rows), [(name, kinds.get(name, old[name])) for name in names])
-    for name in names:
-        if out[name].shape == rows[name].shape:
-            out[name] = rows[name] if out.dtype[name].kind != "S" else b"12"
-    return out
-
-
-def chunk_bytes(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
-    """Changes the compressed bytes of the image's last chunk, which begins in the last entry's plane 1."""
-
-    def make(path):
-        with h5py.File(path) as file:
-            places = file[f"{IMAGE}/voxels"].id
-            place = places.get_chunk_info(places.get_num_chunks() - 1)
-        data = bytearray(path.read_bytes())
-        part = slice(place.byte_offset, place.byte_offset + place.size)
-        data[part] = change(bytes(data[part]))
-        path.write_bytes(data)
-
-    return make
-
-
-def index_entry(**new) -> Callable[[Path], None]:
-    """Changes what the B-tree says of that chunk: size, mask or address."""
-
-    def make(path):
-        with h5py.File(path) as file:
-            places = file[f"{IMAGE}/voxels"].id
-            place = places.get_chunk_info(places.get_num_chunks() - 1)
-        old = {"size": place.size, "mask": 0, "row": place.chunk_offset[0], "last": 0, "address": place.byte_offset}
-        pack = struct.Struct("<IIQQQ").pack
-        data = path.read_bytes()
-        assert data.count(pack(*old.values())) == 1
-        path.write_bytes(data.replace(pack(*old.values()), pack(*{**old, **new}.values())))
-
-    return make
-
-
-def unwritten(path):
-    """Voxels that were never written: the table is longer than its chunks."""
-    with h5py.File(path, "r+") as file:
-        rows = file[f"{IMAGE}/voxels"][:]
-        del file[f"{IMAGE}/voxels"]
-        new = file.create_dataset(
-            f"{IMAGE}/voxels", (len(rows),), rows.dtype, chunks=(400,), maxshape=(None,), compression="gzip"
-        )
-        new[: ROW * 400] = rows[: ROW * 400]
-
-
-def permuted(file, group, order):
-    """The planes of every entry named in another order."""
-    for name in ("voxel_extents", "image_meta"):
-        rows = file[f"{group}/{name}"][:]
-        file[f"{group}/{name}"][:] = rows.reshape(-1, SHAPE.planes)[:, order].reshape(-1)
-
-
-def emptied(file, group, planes):
-    """No voxels on these planes of ENTRY; the voxels themselves stay where they are."""
-    rows = file[f"{group}/voxel_extents"][:]
-    for plane in planes:
-        rows["N"][ENTRY * SHAPE.planes + plane] = 0
-    file[f"{group}/voxel_extents"][:] = rows
-
-
-def both(change) -> Callable[[Path], None]:
-    """The same change of image and label."""
-    return with_h5(lambda file: [change(file, group) for group in (IMAGE, LABEL)])
-
-
-def meta(row, wires, ticks) -> Callable[[Path], None]:
-    """Another image size."""
-    return value(f"{IMAGE}/image_meta", "number_of_voxels", row, (wires, ticks))
-
-
-def unknown_filter(name) -> Callable[[Path], None]:
-    """A table whose chunks went through a filter that is not installed."""
-
-    def change(file):
-        rows = file[name][:]
-        del file[name]
-        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-        properties.set_chunk((len(rows),))
-        properties.set_filter(32015, h5py.h5z.FLAG_OPTIONAL, (3,))
-        space, kind = h5py.h5s.create_simple((len(rows),)), h5py.h5t.py_create(rows.dtype, logical=True)
-        h5py.h5d.create(file.id, name.encode(), kind, space, properties).write_direct_chunk((0,), rows.tobytes())
-
-    return with_h5(change)
-
-
-def spoilt(name, column, kind, new, row=None) -> Callable[[Path], None]:
-    """A column of another type, and in it one value that the usual type has not."""
-
-    def change(rows):
-        rows = columns(rows, **{column: kind})
-        rows[column][ROW if row is None else row] = new
-        return rows
-
-    return table(name, change)
-
-
-EXTENTS, PLANES, VOXELS, META = (f"{IMAGE}/{t}" for t in ("extents", "voxel_extents", "voxels", "image_meta"))
 CUT = ": is cut short"
 BROKEN = ": is no HDF5 file, or a broken one|: is cut short"
 LAST = f", entry {ENTRIES - 1}, plane 1: "
@@ -357,61 +162,4 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a chunk of four gigabytes": (index_entry(size=2**32 - 1), LAST + "sbndwire: cannot be read: .*cut short"),
     "a chunk stored as it is": (index_entry(mask=1), LAST + "sbndwire: cannot be read: .*a stored chunk has"),
     "voxels never written": (unwritten, HERE + "sbndwire: cannot be read: .*never written"),
-}
-
-
-def _turned(file):
-    # Voxels of a plane in another order: ids need not ascend.
-    for group in (IMAGE, LABEL):
-        rows = file[f"{group}/voxels"][:]
-        first = ROW * 400
-        rows[first : first + 400] = rows[first : first + 400][::-1]
-        file[f"{group}/voxels"][:] = rows
-
-
-def _without_planes(file, group):
-    rows = file[f"{group}/extents"][:]
-    rows["N"][ENTRY] = 0
-    file[f"{group}/extents"][:] = rows
-
-
-# What the larcv library would read wrongly, and is therefore not given.
-NOT_FOR_THE_LIBRARY = {
-    "an empty plane",
-    "planes in another order",
-    "planes of the label in another order",
-    "an image that is not valid",
-}
-ODDITIES: dict[str, Callable[[Path], object]] = {
-    "nothing": lambda path: None,
-    "an empty plane": both(lambda file, group: emptied(file, group, [PLANE])),
-    "an empty event": both(lambda file, group: emptied(file, group, range(3))),
-    "an event without planes": both(_without_planes),
-    "a label without pixels": with_h5(lambda file: emptied(file, LABEL, range(3))),
-    "an image without pixels": with_h5(lambda file: emptied(file, IMAGE, range(3))),
-    "planes in another order": both(lambda file, group: permuted(file, group, [2, 0, 1])),
-    "planes of the label in another order": with_h5(lambda file: permuted(file, LABEL, [1, 0, 2])),
-    "a pixel of the label elsewhere": voxel(LABEL, "id", lambda before: before + 1 if before % 32 < 30 else before - 9),
-    "pixels in another order": with_h5(_turned),
-    "no compression": table(VOXELS, lambda rows: rows, chunks=(1000,)),
-    "one block": table(VOXELS, lambda rows: rows, chunks=None),
-    "other filters": table(VOXELS, lambda rows: rows, chunks=(1000,), compression="gzip", shuffle=True),
-    "other chunks": table(VOXELS, lambda rows: rows, chunks=(77,), compression="gzip"),
-    "another byte order": table(VOXELS, lambda rows: columns(rows, id=">u8", value=">f4")),
-    "values of 64 bits": table(VOXELS, lambda rows: columns(rows, value="f8")),
-    "ids of 32 bits": table(VOXELS, lambda rows: columns(rows, id="u4")),
-    "ids of 64 bits with a sign": table(VOXELS, lambda rows: columns(rows, id="<i8")),
-    "ids of 16 bits with a sign": table(VOXELS, lambda rows: columns(rows, id=">i2")),
-    **{
-        f"labels of {kind}": table(f"{LABEL}/voxels", lambda rows, kind=kind: columns(rows, value=kind))
-        for kind in ("u1", "<i2", ">u4", "<i8", "<f2", ">f8")
-    },
-    "extents with a sign": table(EXTENTS, lambda rows: columns(rows, first="<i8", N="<i2")),
-    "voxel_extents of other widths": table(PLANES, lambda rows: columns(rows, first=">u2", N="<u8", ID="i1")),
-    "image_meta of other widths": table(
-        META, lambda rows: columns(rows, projection_id="i1", number_of_voxels=("<i4", (2,)))
-    ),
-    "event ids of 32 bits": table("/Events/event_id", lambda rows: columns(rows, run="<u4", subrun=">i4", event="u1")),
-    "an image that is not valid": value(META, "valid", ROW, 0),
-    "a checksum": table(VOXELS, lambda rows: rows, chunks=(1000,), compression="gzip", fletcher32=True),
 }

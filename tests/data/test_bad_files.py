@@ -17,23 +17,10 @@ from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.data.larcv_h5 import LarcvFile
 from cosmictagger_tf.errors import DataError
 from tests.commands import TINY, refusal, run_module
-from tests.data.bad_files import (
-    ENTRIES,
-    ENTRY,
-    EXTENTS,
-    FAULTS,
-    IMAGE,
-    LABEL,
-    META,
-    NOT_FOR_THE_LIBRARY,
-    ODDITIES,
-    PLANE,
-    SHAPE,
-    VOXELS,
-    columns,
-    sound_file,
-    table,
-)
+from tests.data.bad_files import FAULTS
+from tests.data.file_changes import columns, table
+from tests.data.odd_files import NOT_FOR_THE_LIBRARY, ODDITIES
+from tests.data.sound_files import ENTRIES, ENTRY, EXTENTS, IMAGE, LABEL, META, PLANE, SHAPE, VOXELS, sound_file
 
 
 @pytest.fixture

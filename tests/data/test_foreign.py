@@ -13,7 +13,8 @@ from cosmictagger_tf.config import DataConfig
 from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.errors import DataError
 from tests.commands import TINY, refusal
-from tests.data.bad_files import IMAGE, content, sound_file, with_h5
+from tests.data.file_changes import content, with_h5
+from tests.data.sound_files import IMAGE, sound_file
 
 
 def npz(path):

@@ -12,7 +12,7 @@ import pytest
 from cosmictagger_tf.data.larcv_h5 import LarcvFile
 from cosmictagger_tf.data.larcv_writer import LarcvWriter
 from tests.commands import ROOT
-from tests.data.bad_files import SHAPE, sound_planes
+from tests.data.sound_files import SHAPE, sound_planes
 
 EVENTS = 43_075
 

@@ -14,7 +14,7 @@ import pytest
 
 from cosmictagger_tf.errors import ReadError, WriteError, read_errors, system_reason, write_errors
 from tests.commands import ROOT
-from tests.data.bad_files import sound_file
+from tests.data.sound_files import sound_file
 
 # As a user's command, but without a launcher or TensorFlow.
 READ = """

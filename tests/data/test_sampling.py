@@ -11,7 +11,7 @@ from cosmictagger_tf.data.pipeline import training_dataset
 from cosmictagger_tf.data.sampling import FILLER, evaluation_batches, training_entries
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError
-from tests.data.bad_files import sound_file
+from tests.data.sound_files import sound_file
 
 SEEDS = st.integers(0, 2**32)
 

@@ -12,7 +12,9 @@ from cosmictagger_tf.data.sampling import training_entries
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.training.bad_events import BadEvents
 from cosmictagger_tf.training.distributed.ranks import Ranks
-from tests.data.bad_files import ENTRY, FAULTS, sound_file, table
+from tests.data.bad_files import FAULTS
+from tests.data.file_changes import table
+from tests.data.sound_files import ENTRY, sound_file
 
 ENTRIES = 6
 CONFIG = DataConfig(file=("x",), downsample=0, minibatch_size=2)

@@ -9,7 +9,9 @@ from cosmictagger_tf.data.larcv_h5 import LarcvFile
 from cosmictagger_tf.data.larcv_writer import LarcvWriter
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import DataError
-from tests.data.bad_files import FAULTS, ODDITIES, sound_file, sound_planes
+from tests.data.bad_files import FAULTS
+from tests.data.odd_files import ODDITIES
+from tests.data.sound_files import sound_file, sound_planes
 from tests.data.test_readers import assert_same_event
 
 SHAPE = ImageShape(3, 64, 96)

@@ -8,7 +8,7 @@ import pytest
 
 from scripts.faults.fuzz import campaign, damaged, structures
 from tests.commands import ROOT
-from tests.data.bad_files import sound_file
+from tests.data.sound_files import sound_file
 
 
 def run_command(name: str, *arguments) -> str:

@@ -10,7 +10,8 @@ from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.training.checkpoints.store import CheckpointStore
 from scripts.faults.kills import SMALL
 from tests.commands import run_module
-from tests.data.bad_files import ENTRY, FAULTS, HERE, IMAGE, sound_file
+from tests.data.bad_files import FAULTS
+from tests.data.sound_files import ENTRY, HERE, IMAGE, sound_file
 
 STEPS = ["--iterations=6", "--minibatch_size=1", "--checkpoint_iteration=1", "--aux_epochs=0", "--seed=1"]
 

@@ -14,7 +14,7 @@ from cosmictagger_tf.data.larcv_products import ProductFile
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.inference.export.saved_model import ServedNetwork
 from cosmictagger_tf.training.checkpoints.weights import CheckpointError, load_weights
-from tests.data.bad_files import IMAGE, VOXELS, sound_file
+from tests.data.sound_files import IMAGE, VOXELS, sound_file
 from tests.test_architecture import MODULES, PACKAGE, imports
 
 

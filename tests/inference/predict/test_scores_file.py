@@ -12,23 +12,9 @@ from cosmictagger_tf.data.event import PlanePixels
 from cosmictagger_tf.data.larcv_writer import LarcvWriter
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.inference.predict.scores_file import WorkFolder, copied_products, join_parts, plan_parts
-from tests.data.bad_files import (
-    EXTENTS,
-    IMAGE,
-    LABEL,
-    META,
-    ODDITIES,
-    PLANES,
-    SHAPE,
-    VOXELS,
-    columns,
-    emptied,
-    permuted,
-    sound_file,
-    table,
-    value,
-    with_h5,
-)
+from tests.data.file_changes import columns, emptied, permuted, table, value, with_h5
+from tests.data.odd_files import ODDITIES
+from tests.data.sound_files import EXTENTS, IMAGE, LABEL, META, PLANES, SHAPE, VOXELS, sound_file
 
 PRODUCERS = ("neutrino_prediction", "cosmic_prediction")
 DATA = DataConfig(file=("x",), downsample=0)

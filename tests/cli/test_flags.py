@@ -6,7 +6,6 @@ import subprocess
 import sys
 from dataclasses import fields
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -52,7 +51,7 @@ def test_a_preset_is_overridden_by_explicit_flags_only(name):
     assert changed.n_initial_filters == PRESETS[name].n_initial_filters
 
 
-NETWORK_FLAGFILES = Path(__file__).resolve().parents[1] / "flags/networks"
+NETWORK_FLAGFILES = ROOT / "flags/networks"
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -60,7 +60,7 @@ WIRINGS = {
 class PlanewiseConv3D(layers.Conv3D):
     """A [1, k, k] convolution of folded planes [batch * planes, height, width, channels].
 
-    Its kernel is a Conv3D's, [1, k, k, in, out]; with a depth of 1 the planes do not meet, and a 2D convolution of the
+    Its kernel is a Conv3D's, [1, k, k, in, out]; with a depth of 1 it mixes no planes, and a 2D convolution of the
     folded planes computes the same, faster.
     """
 
@@ -199,12 +199,12 @@ class Parts:
         return layers.LeakyReLU(negative_slope=self.wiring.slope, name=name)(x)
 
     def finish(self, x, name, activation=True):
-        """What follows a convolution: normalisation and, unless told otherwise, leaky ReLU."""
+        """What follows a convolution: normalisation and, by default, leaky ReLU."""
         x = self.normalise(x, f"{name}_norm")
         return self.activate(x, f"{name}_relu") if activation else x
 
     def unit(self, x, filters, kernel, name, activation=True):
-        """Convolution, normalisation and, unless told otherwise, leaky ReLU."""
+        """Convolution, normalisation and, by default, leaky ReLU."""
         return self.finish(self.conv(x, filters, kernel, f"{name}_conv"), name, activation)
 
     def block(self, x, kernel, name):
@@ -306,7 +306,7 @@ class Parts:
         return self.conv(x, N_CLASSES, 1, "logits", dtype=dtype)
 
     def model(self, inputs, outputs, name) -> keras.Model:
-        """The functional model of a network made of these parts; it recomputes activations where that is asked."""
+        """The functional model of a network made of these parts; with --remat it recomputes activations."""
         if self.config.remat:
             return RecomputingModel(inputs, outputs, self.kept, name=name)
         return keras.Model(inputs, outputs, name=name)

@@ -31,7 +31,7 @@ class PlaneBatchNormalization(keras.layers.BatchNormalization):
 
     def call(self, inputs, active=None, training=False):
         """[batch * planes, ...] of the inputs' shape and dtype; `active` has one channel."""
-        # A frozen layer (trainable=False) is told nothing and learns nothing: it uses its moving statistics.
+        # A frozen layer (trainable=False) uses its moving statistics, and keeps them.
         training = training and self.trainable
         planes = self.planes if training else 1
         channels = self.axis % len(inputs.shape)

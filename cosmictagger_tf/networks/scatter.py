@@ -77,6 +77,6 @@ def at_pixels(images, coordinates):
         coordinates: int32 [batch, planes, pixels, 2], as ScatterPixels takes them; padding gets pixel (0, 0)'s values.
     """
     height, width, channels = images.shape[2:]
-    # Not keras.ops.take_along_axis: it turns integers round on the way, of which TensorFlow tells the user on CPUs
+    # Not keras.ops.take_along_axis: it turns integers round on the way, on which TensorFlow writes a notice on CPUs
     # without AVX-512 that oneDNN does not turn them.
     return ops.take(ops.reshape(images, (-1, channels)), flat_places(coordinates, height, width), axis=0)

@@ -79,7 +79,7 @@ def level(parts: Parts, x):
 
 
 def deepest(parts: Parts, x):
-    """The deepest level, where the planes meet."""
+    """The deepest level, where the planes are mixed."""
     config = parts.config
     if config.block_concat:
         return bottleneck(parts, x, config.filter_size_deepest)

@@ -20,7 +20,7 @@ CROSSING = 0.62
 
 
 def cosmics(rng, first_group: int) -> tuple[list[Followed], np.ndarray]:
-    """The cosmic rays of a readout, each a group of its own, and each one's time in rows (drift later than in time)."""
+    """The cosmic rays of a readout, each one group, and each one's time in rows (drift later than in time)."""
     particles: list[Followed] = []
     times = []
     for _ in range(rng.poisson(SHOWERS_OF_MUONS / CROSSING)):

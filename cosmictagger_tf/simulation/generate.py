@@ -86,10 +86,10 @@ def simulate_file(config: SimulateConfig):
 
 def events(config: SimulateConfig) -> Iterator[tuple[Event, np.ndarray]]:
     """The events in order, made by `workers` processes."""
-    asked = config.neutrinos, config.neutral_currents
+    neutrinos = config.neutrinos, config.neutral_currents
     if config.workers == 1:
         for number in range(config.events):
-            yield simulate_event(config.simulation_seed, number, *asked)
+            yield simulate_event(config.simulation_seed, number, *neutrinos)
         return
     with ProcessPoolExecutor(config.workers, initializer=_end_with_parent) as pool:
         ahead: deque[Future] = deque()
@@ -98,7 +98,7 @@ def events(config: SimulateConfig) -> Iterator[tuple[Event, np.ndarray]]:
                 # Not more at once than keeps the workers busy: the events wait here until they are written.
                 if len(ahead) >= AHEAD * config.workers:
                     yield ahead.popleft().result()
-                ahead.append(pool.submit(simulate_event, config.simulation_seed, number, *asked))
+                ahead.append(pool.submit(simulate_event, config.simulation_seed, number, *neutrinos))
             while ahead:
                 yield ahead.popleft().result()
         finally:

@@ -64,8 +64,8 @@ def plane_measures(image: PlanePixels, label: PlanePixels, plane: int, shape: Im
     stray = ~near & ~lit
     yield "background over 12 ADC away from particles", float((stray & (image.values > 12)).sum())
     for tpc, rows in enumerate(("rows 0-639", "rows 640-1279")):
-        here = stray & ((image.rows >= geometry.ROWS_PER_TPC) == (tpc == 1))
-        yield f"noise per 1000 pixels, {rows}", 1000.0 * here.sum() / geometry.ROWS_PER_TPC / noise.SPAN[plane]
+        chosen = stray & ((image.rows >= geometry.ROWS_PER_TPC) == (tpc == 1))
+        yield f"noise per 1000 pixels, {rows}", 1000.0 * chosen.sum() / geometry.ROWS_PER_TPC / noise.SPAN[plane]
 
 
 def edge_measures(image: PlanePixels, lit: np.ndarray, shape: ImageShape):
@@ -86,9 +86,9 @@ def edge_measures(image: PlanePixels, lit: np.ndarray, shape: ImageShape):
         particles.append(lit[edge])
     share, particle = np.concatenate(shares), np.concatenate(particles)
     for low, high in pairwise(EDGE_SHARES):
-        here = (share >= low) & (share < high)
-        if here.any():
-            yield f"pulse edges of {low:g} to {high:g}, labelled", float(particle[here].mean())
+        chosen = (share >= low) & (share < high)
+        if chosen.any():
+            yield f"pulse edges of {low:g} to {high:g}, labelled", float(particle[chosen].mean())
 
 
 def around(active: np.ndarray, pixels: PlanePixels) -> np.ndarray:

@@ -23,16 +23,16 @@ def read_out(rng, signal: PlaneSignal, plane: int, shape: ImageShape) -> tuple[P
     streaky = dict(noise.STREAKY).get(plane)
     pixels, values = [], []
     for tpc in (0, 1):
-        here = (row >= geometry.ROWS_PER_TPC) == (tpc == 1)
-        at = (row[here] - tpc * geometry.ROWS_PER_TPC) * wires + column[here] - first
+        own = (row >= geometry.ROWS_PER_TPC) == (tpc == 1)
+        at = (row[own] - tpc * geometry.ROWS_PER_TPC) * wires + column[own] - first
         if tpc == streaky:
             field = noise.streaky(rng, plane, tpc).ravel()
-            adc[here] += field[at]
+            adc[own] += field[at]
             field[at] = 0.0
             numbers = np.flatnonzero(field >= ADC_THRESHOLD)
             over = field[numbers].astype(float)
         else:
-            adc[here] += rng.standard_normal(len(at)) * noise.width_at(plane, np.full(len(at), tpc), column[here])
+            adc[own] += rng.standard_normal(len(at)) * noise.width_at(plane, np.full(len(at), tpc), column[own])
             numbers, over = noise.quiet_over(rng, plane, tpc, ADC_THRESHOLD)
             free = ~np.isin(numbers, at)
             numbers, over = numbers[free], over[free]

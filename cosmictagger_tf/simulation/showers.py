@@ -47,7 +47,7 @@ def shower(rng, seeds: Quanta) -> Deposits:
 
 
 def step(rng, electrons: Quanta) -> tuple[Quanta, Deposits, Quanta]:
-    """One step of each electron: those that go on, what they left, photons emitted."""
+    """One step of each electron: those that remain, what they left, photons emitted."""
     kinetic = electrons.energy
     n = len(kinetic)
     size = np.where(kinetic > LONG_FROM, LONG_STEP, SHORT_STEP)

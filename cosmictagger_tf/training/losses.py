@@ -67,22 +67,3 @@ def mean_over_images(losses, weights):
 def _divide(weighted, weights):
     # A plane whose every weight is 0 (focal, all pixels certain; or no pixel at all) has loss 0.
     return ops.where(weights > 0, weighted / ops.where(weights > 0, weights, 1.0), 0.0)
-
-
-@keras.saving.register_keras_serializable(package="cosmictagger_tf")
-class BalancedLoss(keras.losses.Loss):
-    """per_image_loss as a Keras loss; a sample_weight of 0 leaves an image (a filler of the last batch) out.
-
-    Args:
-        scheme: see per_image_loss.
-    """
-
-    def __init__(self, scheme: str = "light", name: str = "balanced_loss", reduction: str = "mean_with_sample_weight"):
-        super().__init__(name=name, reduction=reduction, dtype="float32")
-        self.scheme = scheme
-
-    def call(self, y_true, y_pred):
-        return per_image_loss(y_true, y_pred, self.scheme)
-
-    def get_config(self):
-        return {**super().get_config(), "scheme": self.scheme}

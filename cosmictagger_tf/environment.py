@@ -1,6 +1,7 @@
 """What a command inherits from its environment, put in order before it works: streams, others' settings."""
 
 import contextlib
+import gc
 import io
 import logging
 import os
@@ -70,6 +71,8 @@ def import_backend():
                 import tensorflow
 
                 tensorflow.config.list_physical_devices()
+        # What was imported stays: the collector of garbage need not look at it again and again.
+        gc.freeze()
     except ValueError as error:
         # Where the user named no backend, it is a broken installation, whose whole traceback has more.
         if not chosen:

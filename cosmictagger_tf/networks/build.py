@@ -2,7 +2,7 @@
 
 import keras
 
-from cosmictagger_tf.backend import convolves_channels_first
+from cosmictagger_tf.backend import convolves_channels_first, leave_out_graph_passes
 from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError
@@ -35,5 +35,6 @@ def build_segmenter(config: NetworkConfig, shape: ImageShape, static: bool = Fal
         )
     network = build_network(config, shape)
     if config.conv_mode == "sparse":
+        leave_out_graph_passes()
         return SparseSegmenter(network, config, shape, static)
     return DenseSegmenter(network, shape)

@@ -5,6 +5,7 @@ import math
 import keras
 from keras import ops
 
+from cosmictagger_tf.backend import traced_once
 from cosmictagger_tf.errors import ConfigError
 
 
@@ -27,30 +28,33 @@ class PlaneBatchNormalization(keras.layers.BatchNormalization):
     def __init__(self, planes: int = 1, bessel: bool = False, **kwargs):
         super().__init__(**kwargs)
         self.planes, self.bessel = planes, bessel
-        self.over_processes, self.processes = _unchanged, 1
+        self.over_processes, self.processes = unchanged, 1
 
     def call(self, inputs, active=None, training=False):
         """[batch * planes, ...] of the inputs' shape and dtype; `active` has one channel."""
         # A frozen layer (trainable=False) uses its moving statistics, and keeps them.
         training = training and self.trainable
-        planes = self.planes if training else 1
-        channels = self.axis % len(inputs.shape)
+        planes, channels = self.planes if training else 1, self.axis % len(inputs.shape) + 1
         x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
         x = ops.reshape(x, (-1, planes, *inputs.shape[1:]))
-        axes = [a for a in range(len(x.shape)) if a not in (1, channels + 1)]
-        shape = [1] * len(x.shape)
-        shape[channels + 1] = inputs.shape[channels]
+        weights = [ops.copy(v) for v in (self.gamma, self.beta, self.moving_mean, self.moving_variance)]
         if training:
-            mean_over, pixels = self._averaging(x, active, axes)
-            mean = mean_over(x)
-            variance = mean_over(ops.square(x - mean))
-            self._move(mean, variance, pixels)
+            y, mean, variance = self._by_the_batch(
+                x, *weights, *(() if active is None else (active,)), channels=channels
+            )
+            self.moving_mean.assign(mean)
+            self.moving_variance.assign(variance)
         else:
-            mean, variance = ops.reshape(self.moving_mean, shape), ops.reshape(self.moving_variance, shape)
-        scale = ops.rsqrt(variance + self.epsilon) * ops.reshape(self.gamma, shape)
-        # x - mean first: beta - mean * scale would cancel where a channel is nearly constant.
-        normalised = (x - mean) * scale + ops.reshape(self.beta, shape)
-        return ops.cast(ops.reshape(normalised, (-1, *inputs.shape[1:])), inputs.dtype)
+            y = by_moving_statistics(x, *weights, channels=channels, epsilon=self.epsilon)
+        return ops.cast(ops.reshape(y, (-1, *inputs.shape[1:])), inputs.dtype)
+
+    def _by_the_batch(self, *tensors, **constants):
+        options = {"momentum": self.momentum, "epsilon": self.epsilon, "bessel": self.bessel}
+        if self.processes == 1:
+            return by_batch_statistics(*tensors, **constants, **options)
+        # Not shared by the layers: what each of them exchanges has a name of its own.
+        processes = {"over_processes": self.over_processes, "processes": self.processes}
+        return by_batch_statistics.__wrapped__(*tensors, **constants, **options, **processes)
 
     def synchronise(self, mean, processes: int):
         """From now on takes the statistics over the parts of a batch that several processes hold, equal in size.
@@ -60,29 +64,6 @@ class PlaneBatchNormalization(keras.layers.BatchNormalization):
             processes: their number.
         """
         self.over_processes, self.processes = mean, processes
-
-    def _averaging(self, x, active, axes):
-        # What takes the mean over the axes, and over how many pixels of a plane: a number, or [1, planes, 1, ...].
-        size = self.processes * elements(x, axes)
-        if active is None:
-            return lambda values: self.over_processes(_accurate_mean(values, axes)), size
-        active = ops.cast(ops.reshape(active, (-1, x.shape[1], *active.shape[1:])), x.dtype)
-        share = self.over_processes(_accurate_mean(active, axes))
-        divisor = ops.where(share > 0, share, 1.0)
-        return lambda values: self.over_processes(_accurate_mean(values * active, axes)) / divisor, share * size
-
-    def _move(self, mean, variance, pixels):
-        mean, variance = ops.reshape(mean, (self.planes, -1)), ops.reshape(variance, (self.planes, -1))
-        pixels = ops.broadcast_to(ops.reshape(pixels, (-1, 1)), (self.planes, 1))
-        if self.bessel:
-            variance = variance * (pixels / ops.maximum(pixels - 1.0, 1.0))
-        step = (1.0 - self.momentum) * ops.minimum(pixels, 1.0)
-        moving_mean, moving_variance = self.moving_mean.value, self.moving_variance.value
-        for plane in range(self.planes):
-            moving_mean = moving_mean + step[plane] * (mean[plane] - moving_mean)
-            moving_variance = moving_variance + step[plane] * (variance[plane] - moving_variance)
-        self.moving_mean.assign(moving_mean)
-        self.moving_variance.assign(moving_variance)
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -104,8 +85,78 @@ def synchronise_statistics(network: keras.Model, mean, processes: int):
         layer.synchronise(mean, processes)
 
 
-def _unchanged(statistic):
+def unchanged(statistic):
+    """What replaces the mean over the processes where there is one."""
     return statistic
+
+
+@traced_once
+def by_moving_statistics(x, gamma, beta, mean, variance, *, channels: int, epsilon: float):
+    """x normalised by given statistics [channels]; `channels` is the axis of x that they belong to."""
+    shape = [-1 if axis == channels else 1 for axis in range(len(x.shape))]
+    gamma, beta, mean, variance = (ops.reshape(v, shape) for v in (gamma, beta, mean, variance))
+    # x - mean first: beta - mean * scale would cancel where a channel is nearly constant.
+    return (x - mean) * (ops.rsqrt(variance + epsilon) * gamma) + beta
+
+
+@traced_once
+def by_batch_statistics(
+    x,
+    gamma,
+    beta,
+    moving_mean,
+    moving_variance,
+    active=None,
+    *,
+    channels: int,
+    momentum: float,
+    epsilon: float,
+    bessel: bool,
+    over_processes=unchanged,
+    processes: int = 1,
+):
+    """Batch normalisation plane by plane, and the moving statistics after one update a plane.
+
+    Args:
+        x: float [batch, planes, ...].
+        gamma, beta, moving_mean, moving_variance: [channels].
+        active: None, or [batch * planes, ...] with one channel, 1 where a pixel counts and 0 elsewhere.
+        channels: the axis of x that has them.
+        momentum, epsilon, bessel: see PlaneBatchNormalization.
+        over_processes, processes: see PlaneBatchNormalization.synchronise.
+
+    Returns:
+        The normalised x, the moving mean and variance.
+    """
+    axes = [axis for axis in range(len(x.shape)) if axis not in (1, channels)]
+    shape = [-1 if axis == channels else 1 for axis in range(len(x.shape))]
+    # Over how many pixels of a plane the means are taken: a number, or [1, planes, 1, ...].
+    pixels = processes * elements(x, axes)
+    if active is None:
+        mean = over_processes(_accurate_mean(x, axes))
+        variance = over_processes(_accurate_mean(ops.square(x - mean), axes))
+    else:
+        active = ops.cast(ops.reshape(active, (-1, x.shape[1], *active.shape[1:])), x.dtype)
+        share = over_processes(_accurate_mean(active, axes))
+        divisor = ops.where(share > 0, share, 1.0)
+        mean = over_processes(_accurate_mean(x * active, axes)) / divisor
+        variance = over_processes(_accurate_mean(ops.square(x - mean) * active, axes)) / divisor
+        pixels = share * pixels
+    y = (x - mean) * (ops.rsqrt(variance + epsilon) * ops.reshape(gamma, shape)) + ops.reshape(beta, shape)
+    return y, *_moved(moving_mean, moving_variance, mean, variance, pixels, momentum, bessel)
+
+
+def _moved(moving_mean, moving_variance, mean, variance, pixels, momentum, bessel):
+    planes = mean.shape[1]
+    mean, variance = ops.reshape(mean, (planes, -1)), ops.reshape(variance, (planes, -1))
+    pixels = ops.broadcast_to(ops.reshape(pixels, (-1, 1)), (planes, 1))
+    if bessel:
+        variance = variance * (pixels / ops.maximum(pixels - 1.0, 1.0))
+    step = (1.0 - momentum) * ops.minimum(pixels, 1.0)
+    for plane in range(planes):
+        moving_mean = moving_mean + step[plane] * (mean[plane] - moving_mean)
+        moving_variance = moving_variance + step[plane] * (variance[plane] - moving_variance)
+    return moving_mean, moving_variance
 
 
 def elements(x, axes):

@@ -1,5 +1,6 @@
 """What a run shows in TensorBoard: scalars, pictures, hyperparameters, the graph, a profile."""
 
+import re
 import shutil
 import tempfile
 from functools import partial
@@ -8,6 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from tensorboard.compat.proto.graph_pb2 import GraphDef
 from tensorboard.plugins.hparams import summary_v2 as hparams
 
 from cosmictagger_tf.config import Config
@@ -16,6 +18,7 @@ from cosmictagger_tf.detector import N_CLASSES
 from cosmictagger_tf.errors import write_errors
 from cosmictagger_tf.networks.predictor import Predictor
 from cosmictagger_tf.training.callbacks import StepCallback
+from cosmictagger_tf.training.dry_run import PART
 from cosmictagger_tf.training.event_file import EventFile
 from cosmictagger_tf.training.pictures import charge_picture, class_picture
 from cosmictagger_tf.training.speed import is_due
@@ -72,16 +75,22 @@ def write_hyperparameters(folder: Path, sections: dict[str, Config], run_id: str
 
 
 def write_graph(folder: Path, network: keras.Model):
-    """Writes the network's graph for the Graphs tab; only TensorFlow has one."""
-    if keras.backend.backend() != "tensorflow":
-        return
-    import tensorflow as tf
-
-    inputs = tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype, x.name), network.input)
-    traced = tf.function(lambda x: network(x, training=False)).get_concrete_function(inputs)
+    """Writes the network's layers and what they take from one another, for the Graphs tab."""
     file = EventFile(folder)
-    file.add(0, graph_def=traced.graph.as_graph_def(add_shapes=True).SerializeToString())
+    file.add(0, graph_def=layer_graph(network).SerializeToString())
     file.close()
+
+
+def layer_graph(network: keras.Model) -> GraphDef:
+    """The layers of a functional model as the nodes of a graph, those of a part of the UResNet as one group."""
+    graph = GraphDef()
+    names = {layer.name: re.sub(f"^{PART.pattern}_", r"\1/", layer.name) for layer in network.operations}
+    for layer in network.operations:
+        # Keras's nodes are the calls of a layer.
+        tensors = [tensor for call in layer._inbound_nodes for tensor in call.input_tensors]
+        node = graph.node.add(name=names[layer.name], op=type(layer).__name__)
+        node.input.extend(dict.fromkeys(names[tensor._keras_history.operation.name] for tensor in tensors))
+    return graph
 
 
 class Pictures(StepCallback):
@@ -100,6 +109,8 @@ class Pictures(StepCallback):
         super().__init__(progress, every, at_end=True)
         self.batch, self.shape, self.planes = batch, segmenter.shape, segmenter.shape.planes
         self.file, self.predictor = EventFile(folder), Predictor(segmenter, xla)
+        # A graph for a picture now and then takes longer to make than it saves.
+        self.predictor.run_eagerly = keras.backend.backend() == "tensorflow" and not xla
 
     def on_train_begin(self, logs=None):
         image, label = (self._dense(name) for name in ("image", "label"))

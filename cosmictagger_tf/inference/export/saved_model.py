@@ -55,8 +55,11 @@ class ServedNetwork:
         self.output = segmenter.shape
         self.input = ImageShape(self.output.planes, self.output.height << downsample, self.output.width << downsample)
         self.scatter = ScatterPixels(self.output.height, self.output.width)
+        # Traced once, and called by the signatures.
+        self.image_scores = tf.function(self._image_scores, autograph=False)
+        self.pixel_scores = tf.function(self._pixel_scores, autograph=False)
 
-    def image_scores(self, images):
+    def _image_scores(self, images):
         """[samples, rows, columns, planes] -> [samples, rows, columns, planes, classes]."""
         finite = ops.all(ops.isfinite(images), axis=(1, 2, 3), keepdims=True)[..., None]
         images = ops.transpose(images, (0, 3, 1, 2))
@@ -67,7 +70,7 @@ class ServedNetwork:
         scores = scores_of(self.segmenter.image_logits(images))
         return ops.where(finite, ops.transpose(scores, (0, 2, 3, 1, 4)), float("nan"))
 
-    def pixel_scores(self, coordinates, values):
+    def _pixel_scores(self, coordinates, values):
         """The scores [samples, planes, pixels, classes] of pixels, 0 where padded or outside the image."""
         size = ops.convert_to_tensor([self.input.height, self.input.width], dtype="int32")
         inside = ops.all((coordinates >= 0) & (coordinates < size), axis=-1, keepdims=True)

@@ -8,7 +8,7 @@ receives from i's gradient through the mirrored kernel. B. Graham, L. van der Ma
 
 from keras import ops
 
-from cosmictagger_tf.backend import take_rows
+from cosmictagger_tf.backend import take_rows, traced_once, transposed_product
 
 
 def gather(x, sites, after=None):
@@ -34,6 +34,7 @@ def zero_after(x):
     return ops.minimum(ops.abs(ops.sum(x[:1, :1])), 0)
 
 
+@traced_once
 def submanifold(x, kernel, sites):
     """A submanifold convolution.
 
@@ -51,7 +52,7 @@ def submanifold(x, kernel, sites):
     def product(x, kernel):
         def gradient(*args, upstream=None):
             dy = upstream_of(args, upstream)
-            dkernel = ops.matmul(ops.transpose(gather(x, sites, after=dy)), dy)
+            dkernel = transposed_product(gather(x, sites, after=dy), dy)
             mirrored = _transposed(ops.flip(ops.reshape(kernel, (taps, channels, filters)), axis=0))
             # All that is left of the backward pass waits for dx: so only one gather, k times as long as the features,
             # is there at a time.
@@ -63,6 +64,7 @@ def submanifold(x, kernel, sites):
     return product(x, kernel)
 
 
+@traced_once
 def strided(x, kernel, children, parents):
     """A convolution of size 2 and stride 2.
 
@@ -80,7 +82,7 @@ def strided(x, kernel, children, parents):
     def product(x, kernel):
         def gradient(*args, upstream=None):
             dy = upstream_of(args, upstream)
-            dkernel = ops.matmul(ops.transpose(gather(x, children, after=dy)), dy)
+            dkernel = transposed_product(gather(x, children, after=dy), dy)
             return _spread(dy, _transposed(kernel), parents), ops.reshape(dkernel, (4, channels, filters))
 
         return ops.matmul(gather(x, children), ops.reshape(kernel, (4 * channels, filters))), gradient
@@ -88,6 +90,7 @@ def strided(x, kernel, children, parents):
     return product(x, kernel)
 
 
+@traced_once
 def transposed(x, kernel, children, parents):
     """A transposed convolution of size 2 and stride 2, onto the sites that are there.
 
@@ -106,7 +109,7 @@ def transposed(x, kernel, children, parents):
         def gradient(*args, upstream=None):
             gathered = gather(upstream_of(args, upstream), children)
             dx = ops.matmul(gathered, ops.reshape(_transposed(kernel), (4 * filters, channels)))
-            dkernel = ops.reshape(ops.matmul(ops.transpose(x), gathered), (channels, 4, filters))
+            dkernel = ops.reshape(transposed_product(x, gathered), (channels, 4, filters))
             return dx, ops.transpose(dkernel, (1, 0, 2))
 
         return _spread(x, kernel, parents), gradient
@@ -114,6 +117,7 @@ def transposed(x, kernel, children, parents):
     return product(x, kernel)
 
 
+@traced_once
 def max_pool(x, children, parents):
     """The greatest of the children that are there, channel by channel; 0 where there is none.
 
@@ -179,6 +183,7 @@ def row_max(x, rows, number):
     return greatest(x)
 
 
+@traced_once
 def repeat(x, children, parents):
     """Interpolation to the nearest pixel: every child gets its parent's channels. [m, channels] -> [n, channels]."""
 

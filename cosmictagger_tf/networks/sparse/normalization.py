@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from cosmictagger_tf.backend import take_rows
+from cosmictagger_tf.backend import take_rows, traced_once
 from cosmictagger_tf.networks.sparse.gathers import upstream_of, zero_after
 
 
@@ -28,25 +28,31 @@ class LeakySum(keras.layers.Layer):
 
     def call(self, x, other=None):
         """[sites, channels]."""
-
-        @ops.custom_gradient
-        def activated(*terms):
-            total = sum(terms[1:], terms[0])
-            y = total if self.slope == 1 else ops.leaky_relu(total, self.slope)
-
-            def gradient(*args, upstream=None):
-                dx = leaky_gradient(upstream_of(args, upstream), y, self.slope)
-                return tuple(dx for _ in terms)
-
-            return y, gradient
-
-        return activated(x) if other is None else activated(x, other)
+        return leaky_sum(*((x,) if other is None else (x, other)), slope=self.slope)
 
     def compute_output_shape(self, x_shape):
         return x_shape
 
     def get_config(self):
         return {**super().get_config(), "slope": self.slope}
+
+
+@traced_once
+def leaky_sum(*terms, slope: float):
+    """The leaky ReLU of a sum of tensors; its gradient keeps the output alone."""
+
+    @ops.custom_gradient
+    def activated(*terms):
+        total = sum(terms[1:], terms[0])
+        y = total if slope == 1 else ops.leaky_relu(total, slope)
+
+        def gradient(*args, upstream=None):
+            dx = leaky_gradient(upstream_of(args, upstream), y, slope)
+            return tuple(dx for _ in terms)
+
+        return y, gradient
+
+    return activated(*terms)
 
 
 def leaky_gradient(dy, y, slope: float):
@@ -130,23 +136,15 @@ class SparseBatchNormalization(keras.layers.BatchNormalization):
         if training and self.trainable:
             # Copied to tensors: TensorFlow's custom gradients take no variables.
             gamma, beta = ops.copy(self.gamma), ops.copy(self.beta)
-            y = normalise(x, gamma, beta, Groups(rows, share, size), self.epsilon, self.slope, self._move)
+            y, mean, variance = normalise(x, gamma, beta, rows, share, size, epsilon=self.epsilon, slope=self.slope)
+            moving = ops.copy(self.moving_mean), ops.copy(self.moving_variance)
+            mean, variance = moved(*moving, mean, variance, size, momentum=self.momentum, bessel=self.bessel)
+            self.moving_mean.assign(mean)
+            self.moving_variance.assign(variance)
         else:
-            scale = ops.rsqrt(self.moving_variance + self.epsilon) * self.gamma
-            y = ops.leaky_relu((x - self.moving_mean) * scale + self.beta, self.slope)
+            weights = (ops.copy(v) for v in (self.gamma, self.beta, self.moving_mean, self.moving_variance))
+            y = scaled(x, *weights, epsilon=self.epsilon, slope=self.slope)
         return ops.cast(y, features.dtype)
-
-    def _move(self, mean, variance, size):
-        if self.bessel:
-            variance = variance * (size / ops.maximum(size - 1.0, 1.0))
-        # Where there is no site: by nothing.
-        step = ops.minimum(size, 1.0) * (1.0 - self.momentum)
-        moving_mean, moving_variance = ops.copy(self.moving_mean), ops.copy(self.moving_variance)
-        for by, m, v in zip(*map(ops.unstack, (step, mean, variance)), strict=True):
-            moving_mean = moving_mean + by * (m - moving_mean)
-            moving_variance = moving_variance + by * (v - moving_variance)
-        self.moving_mean.assign(moving_mean)
-        self.moving_variance.assign(moving_variance)
 
     def compute_output_shape(self, features_shape, *groups_shapes):
         return features_shape
@@ -155,7 +153,27 @@ class SparseBatchNormalization(keras.layers.BatchNormalization):
         return {**super().get_config(), "bessel": self.bessel, "slope": self.slope}
 
 
-def normalise(x, gamma, beta, groups: Groups, epsilon: float, slope: float = 1.0, report=None):
+@traced_once
+def scaled(x, gamma, beta, mean, variance, *, epsilon: float, slope: float):
+    """Batch normalisation of x [n, channels] by given statistics [channels], and a leaky ReLU."""
+    return ops.leaky_relu((x - mean) * (ops.rsqrt(variance + epsilon) * gamma) + beta, slope)
+
+
+@traced_once
+def moved(moving_mean, moving_variance, mean, variance, size, *, momentum: float, bessel: bool):
+    """The moving statistics [channels] after one update by those of each group, of `size` rows, in order."""
+    if bessel:
+        variance = variance * (size / ops.maximum(size - 1.0, 1.0))
+    # Where there is no site: by nothing.
+    step = ops.minimum(size, 1.0) * (1.0 - momentum)
+    for by, m, v in zip(*map(ops.unstack, (step, mean, variance)), strict=True):
+        moving_mean = moving_mean + by * (m - moving_mean)
+        moving_variance = moving_variance + by * (v - moving_variance)
+    return moving_mean, moving_variance
+
+
+@traced_once
+def normalise(x, gamma, beta, rows, share, size, *, epsilon: float, slope: float = 1.0):
     """Batch normalisation by the statistics of groups of rows, and a leaky ReLU.
 
     Args:
@@ -168,7 +186,6 @@ def normalise(x, gamma, beta, groups: Groups, epsilon: float, slope: float = 1.0
     Returns:
         float32 [n, channels].
     """
-    rows, share, size = groups
     pooled = rows.shape[1] == 1
 
     def of_rows(statistics):
@@ -178,8 +195,6 @@ def normalise(x, gamma, beta, groups: Groups, epsilon: float, slope: float = 1.0
     mean = ops.stop_gradient(ops.matmul(share, x))
     variance = ops.stop_gradient(ops.matmul(share, ops.square(x - of_rows(mean))))
     deviation = ops.rsqrt(variance + epsilon)
-    if report is not None:
-        report(mean, variance, size)
 
     @ops.custom_gradient
     def normalised(x, gamma, beta):
@@ -196,7 +211,7 @@ def normalise(x, gamma, beta, groups: Groups, epsilon: float, slope: float = 1.0
 
         return y, gradient
 
-    return normalised(x, gamma, beta)
+    return normalised(x, gamma, beta), mean, variance
 
 
 @keras.saving.register_keras_serializable(package="cosmictagger_tf")

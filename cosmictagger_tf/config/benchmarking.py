@@ -22,6 +22,12 @@ class BenchmarkConfig(Config):
     most_trained_sites: int = option(240_000, "above so many active pixels only the forward pass is timed", minimum=0)
     dense_modes: tuple[str, ...] = option((), "also time these dense networks (2D, 3D), comma-separated; none = empty")
     dense_downsample: int = option(2, "their images are divided by 2^dense_downsample", minimum=0, maximum=8)
+    startup: bool = option(
+        False, "instead, run whole commands (predict, train, export) on --file, and show what they take until each line"
+    )
+    against: str = option(
+        "", "with --startup, compare with the code of another checkout, given by its folder; none = no other", path=True
+    )
 
     def check(self):
         for name in ("batch_sizes", "sites"):

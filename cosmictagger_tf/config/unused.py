@@ -160,6 +160,12 @@ RULES: dict[str, tuple[Rule, ...]] = {
         XLA,
         Rule("minibatch_size", "--batch_sizes gives it"),
         Rule(f"lr_schedule freeze {' '.join(rule.names for rule in SCHEDULE)}", "the step is timed as it begins"),
+        Rule(
+            f"preset batch_sizes repeats reading_steps sites dense_modes {names_of(NetworkConfig, ExecutionConfig)}",
+            "--startup runs commands with flags of their own",
+            lambda o: o.startup,
+        ),
+        Rule("against", "is for --startup", lambda o: not o.startup),
         Rule("most_trained_sites", "is for --sites", lambda o: not o.sites),
         Rule("dense_downsample", "is for --dense_modes", lambda o: not o.dense_modes),
     ),

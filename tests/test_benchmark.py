@@ -7,7 +7,7 @@ import pytest
 
 from tests.commands import run_module
 
-SMALL = ["--n_initial_filters=2", "--network_depth=3", "--blocks_per_layer=1", "--blocks_deepest_layer=1"]
+SMALL = ["--n_initial_filters=2", "--network_depth=3", "--blocks_per_layer=0", "--blocks_deepest_layer=0"]
 SMALL += ["--blocks_final=0", "--bottleneck_deepest=4", "--noxla", "--repeats=2", "--reading_steps=2"]
 
 

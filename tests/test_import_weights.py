@@ -68,7 +68,7 @@ def test_the_run_has_the_references_logits(imported):
 def test_evaluate_and_train_take_it(made, three_events):
     folder, _, _ = made
     where = [f"--output_dir={folder}", f"--file={three_events}", "--max_entries=1"]
-    run_module("evaluate", *where, "--run_id=moved", "--minibatch_size=1", "--noxla")
+    run_module("evaluate", *where, "--run_id=moved", "--minibatch_size=1", "--noxla", "--nohtml")
     record = json.loads((folder / "moved/evaluation.json").read_text())
     assert record["step"] == 0 and record["events"] == 1
     flags = ["--minibatch_size=1", "--iterations=1", f"--init_from={folder}/moved", "--run_id=further", "--noxla"]

@@ -21,6 +21,7 @@ def trained(three_events, tmp_path_factory):
     where = [f"--output_dir={folder}", "--run_id=straight"]
     flags = [*TINY, *SHORT, "--noxla", f"--file={three_events}", f"--aux_file={three_events}", "--aux_iterations=4"]
     flags += ["--lr_schedule=warmup_flat_decay", "--ema_momentum=0.5", "--gradient_accumulation=3", "--clip_norm=10"]
+    flags += ["--no_summary_images"]
     done = run_module("train", *flags, *where, "--iterations=8", prepared=False)
     return folder, flags, done
 
@@ -73,7 +74,7 @@ def test_a_resumed_run_equals_the_straight_one_bit_for_bit(trained):
 @pytest.mark.slow
 def test_with_xla_a_resumed_run_equals_the_straight_one_too(three_events, tmp_path):
     flags = [*TINY, *SHORT, "--xla", f"--file={three_events}", f"--output_dir={tmp_path}", "--ema_momentum=0.5"]
-    flags += ["--blocks_per_layer=0", "--blocks_deepest_layer=0"]
+    flags += ["--no_summary_images"]
     run_module("train", *flags, "--run_id=straight", "--iterations=6")
     for iterations in (4, 6):
         run_module("train", *flags, "--run_id=resumed", f"--iterations={iterations}")
@@ -148,7 +149,7 @@ def test_evaluate_refuses_another_architecture_and_a_missing_run(trained, three_
 def test_evaluate_of_the_best_checkpoint_gives_what_validation_saw(trained, three_events):
     folder, _, _ = trained
     where = [f"--output_dir={folder}", f"--file={three_events}", "--run_id=straight"]
-    run_module("evaluate", *where, "--checkpoint_step=-2")
+    run_module("evaluate", *where, "--checkpoint_step=-2", "--nohtml")
     evaluation = json.loads((folder / "straight/evaluation.json").read_text())
     best = json.loads((folder / "straight/checkpoints/best.json").read_text())
     assert evaluation["step"] == best["step"]

@@ -27,8 +27,6 @@ needs_mpi = pytest.mark.skipif(shutil.which("mpirun") is None, reason="mpirun is
 # One thread a rank, and no XLA, whose compiler takes longer than these steps.
 QUICK = [
     *TINY,
-    "--blocks_per_layer=0",
-    "--blocks_deepest_layer=0",
     "--noxla",
     "--seed=3",
     "--minibatch_size=4",

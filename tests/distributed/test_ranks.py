@@ -93,7 +93,7 @@ def test_four_ranks_of_mpirun_train_what_one_does(runs):
 
 def test_evaluate_gives_the_same_table(runs, three_events):
     folder, _ = runs
-    flags = [f"--output_dir={folder}", "--run_id=one", f"--file={three_events}", "--noxla"]
+    flags = [f"--output_dir={folder}", "--run_id=one", f"--file={three_events}", "--noxla", "--nohtml"]
     alone = run_module("evaluate", *flags, "--minibatch_size=2").stdout
     # Three events: the ranks' shares are unequal.
     launcher = MPI if shutil.which("mpirun") else GLOO

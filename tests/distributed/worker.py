@@ -103,8 +103,8 @@ def small_segmenter(normalization):
     config = NetworkConfig(
         n_initial_filters=2,
         network_depth=1,
-        blocks_per_layer=1,
-        blocks_deepest_layer=1,
+        blocks_per_layer=0,
+        blocks_deepest_layer=0,
         blocks_final=1,
         bottleneck_deepest=4,
         normalization=normalization,

@@ -1,5 +1,7 @@
 """A trained network and a simulated file, shared by all tests of inference."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -7,12 +9,14 @@ from tests.commands import TINY, hdf5_arrays, run_module
 
 
 @pytest.fixture(scope="session")
-def run(simulated_file, tmp_path_factory):
+def run(simulated_file, made_once, tmp_path_factory):
     """Flags that name a run of a tiny network, trained for a few steps; without XLA, whose compiler takes longer."""
-    where = [f"--output_dir={tmp_path_factory.mktemp('runs')}", "--run_id=tiny", "--noxla"]
+    name = ["--run_id=tiny", "--noxla"]
     options = [*TINY, f"--file={simulated_file}", "--iterations=6", "--minibatch_size=2", "--learning_rate=0.01"]
-    run_module("train", *options, *where)
-    return where
+    trained = made_once("tiny_run", lambda folder: run_module("train", *options, *name, f"--output_dir={folder}"))
+    # A copy for each process, because commands write their results beside a run's checkpoints.
+    own = shutil.copytree(trained, tmp_path_factory.mktemp("runs") / "own")
+    return [f"--output_dir={own}", *name]
 
 
 def same_content(one, other):
@@ -36,8 +40,6 @@ def scores_of(path, entry, producer="neutrino_prediction"):
 @pytest.fixture(scope="session")
 def unlabelled_file(simulated_file, tmp_path_factory):
     """The simulated file without its label product."""
-    import shutil
-
     import h5py
 
     path = tmp_path_factory.mktemp("unlabelled") / "events.h5"

@@ -17,7 +17,7 @@ from tests.commands import ROOT
 SHAPE = ImageShape(3, 16, 32)
 CONFIG = NetworkConfig(
     n_initial_filters=4,
-    network_depth=2,
+    network_depth=1,
     blocks_per_layer=1,
     blocks_deepest_layer=1,
     blocks_final=1,

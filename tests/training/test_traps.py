@@ -29,7 +29,7 @@ from tests.training.test_losses import reference_loss
 @pytest.mark.parametrize("connections", ["concat", "sum", "none"])
 def test_every_layer_that_is_built_is_used(conv_mode, connections):
     options = {"conv_mode": conv_mode, "connections": connections, "residual": True, "blocks_final": 1}
-    model = make_model(normalization="none", **options)
+    model = make_model(normalization="none", blocks_per_layer=1, blocks_deepest_layer=1, **options)
     batch = make_batches(1, 2)[0]
     with tf.GradientTape() as tape:
         loss = model.compute_loss(batch, y_pred=model(batch, training=True))

@@ -15,6 +15,7 @@ from cosmictagger_tf.config import (
     OutputConfig,
     TrainConfig,
 )
+from cosmictagger_tf.console import log_lines
 
 SMALL = {
     "n_initial_filters": 4,
@@ -46,11 +47,12 @@ def run_config(folder: str, job: dict):
 
 
 def main(folder: str, *jobs: str):
-    """Trains each job in turn."""
+    """Trains each job in turn; prints what training logs."""
     from cosmictagger_tf.training.trainer import train
 
-    for job in jobs:
-        train(run_config(folder, json.loads(job)))
+    with log_lines(0):
+        for job in jobs:
+            train(run_config(folder, json.loads(job)))
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ def test_jax_does_not_recompute_the_sparse_network():
 
 
 def test_mistakes_get_one_line():
-    for flags, said in (
+    for flags, message in (
         (["--iterations=5"], "iterations"),
         (["--batch_sizes=0"], "--batch_sizes: '0' is no number of 1 or more"),
         (["--dense_modes=4D"], "--dense_modes=4D: must be 2D or 3D"),
@@ -119,4 +119,4 @@ def test_mistakes_get_one_line():
         (["--downsample=0", "--dense_modes=2D", "--dense_downsample=3"], "--dense_downsample=3 and --network_depth=6"),
     ):
         done = run_module("benchmark", "--synthetic", *flags, check=False)
-        assert done.returncode == 2 and said in done.stderr.splitlines()[-1]
+        assert done.returncode == 2 and message in done.stderr.splitlines()[-1]

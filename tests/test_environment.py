@@ -18,7 +18,7 @@ from cosmictagger_tf.environment import open_standard_streams
 open_standard_streams()
 number = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
 for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
-    print("said", file=stream, flush=True)
+    print("printed", file=stream, flush=True)
 assert sys.stdin.read() == "" and number > 2, number
 os.write(1, b"raw"); os.write(2, b"raw")
 """
@@ -40,7 +40,7 @@ def test_closed_streams_are_opened_on_nothing(tmp_path, closed):
     )
     assert done.returncode == 0, done.stderr
     assert data.read_bytes() == b""
-    assert done.stdout == (b"" if 1 in closed else b"said\nsaid\nraw")
+    assert done.stdout == (b"" if 1 in closed else b"printed\nprinted\nraw")
 
 
 SETTINGS = """
@@ -150,15 +150,15 @@ def run_elsewhere(folder, name, *flags):
 
 
 def test_events_are_simulated_by_processes_that_are_not_forked(tmp_path):
-    said = run_elsewhere(tmp_path, "simulate", "--events=2", "--workers=2", f"--output={tmp_path}/a.h5")
-    assert said.endswith("a.h5\n")
+    output = run_elsewhere(tmp_path, "simulate", "--events=2", "--workers=2", f"--output={tmp_path}/a.h5")
+    assert output.endswith("a.h5\n")
 
 
 @pytest.mark.slow
 def test_a_file_is_read_where_the_cores_cannot_be_asked_for(tmp_path):
     path = sound_file(tmp_path / "a.h5")
-    said = run_elsewhere(tmp_path, "iotest", f"--file={path}", "--downsample=0", "--read_iterations=1")
-    assert "4 entries" in said
+    output = run_elsewhere(tmp_path, "iotest", f"--file={path}", "--downsample=0", "--read_iterations=1")
+    assert "4 entries" in output
 
 
 def test_a_users_module_in_the_current_folder_takes_no_other_ones_place(tmp_path):

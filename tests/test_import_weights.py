@@ -91,7 +91,7 @@ def test_tensors_that_do_not_fit_are_named(made, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"wiring": "tensorflow"}, "--wiring"),
         ({"conv_mode": "3D"}, "--deepest_3d=bottleneck"),
@@ -106,8 +106,8 @@ def test_tensors_that_do_not_fit_are_named(made, tmp_path):
         ({"conv_mode": "3D", "deepest_3d": "bottleneck", "block_concat": True}, "--block_concat"),
     ],
 )
-def test_options_that_the_reference_has_not_are_refused(changes, said):
-    with pytest.raises(ConfigError, match=said):
+def test_options_that_the_reference_has_not_are_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
         check_architecture(NetworkConfig(**changes))
 
 
@@ -131,8 +131,8 @@ def test_every_fixture_is_equal_or_refused_by_name(fixtures_dir):
     assert {path.name for path in fixtures_dir.glob("*.npz")} == TAKEN | REFUSED.keys()
     for name in TAKEN:
         check_taken_over(read_tensors(fixtures_dir / name))
-    for name, said in REFUSED.items():
-        with pytest.raises(WeightsDoNotFit, match=re.escape(said)):
+    for name, message in REFUSED.items():
+        with pytest.raises(WeightsDoNotFit, match=re.escape(message)):
             check_taken_over(read_tensors(fixtures_dir / name))
     checkpoints = sorted(path.with_suffix("") for path in fixtures_dir.glob("tf_*/*.index"))
     assert len(checkpoints) == 3

@@ -24,15 +24,15 @@ def test_every_command_of_the_tutorial_works(tmp_path):
         (tmp_path / name).symlink_to(ROOT / name)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": path}
-    said = ""
+    output = ""
     for kind, text in blocks:
         command = ["bash", "-euo", "pipefail", "-c", text] if kind == "bash" else [sys.executable, "-c", text]
         done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=900)
         assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
-        said += done.stdout
+        output += done.stdout
     for name in ("pictures/event_0.png", "predicted/event_0.png", "shipped.html", "output/mine/evaluation.html"):
         assert (tmp_path / name).stat().st_size > 10_000
-    assert "look like neutrino" in said and "result: run=output/mine step=30 of=30" in said
-    assert said.splitlines()[-1].split() == ["1", "160", "256", "3", "3"]
+    assert "look like neutrino" in output and "result: run=output/mine step=30 of=30" in output
+    assert output.splitlines()[-1].split() == ["1", "160", "256", "3", "3"]
     scores = np.fromfile(tmp_path / "scores.bin", np.float32).reshape(1, 160, 256, 3, 3)
     np.testing.assert_allclose(scores.sum(-1), 1, atol=1e-5)

@@ -60,7 +60,7 @@ def inflater() -> Inflater | None:
 
 
 class _OwnInflater(Inflater):
-    """libdeflate with a decompressor of its own, which is freed with it."""
+    """libdeflate with one decompressor, which is freed with it."""
 
     def __init__(self):
         decompress = ctypes.cast(_libdeflate.libdeflate_zlib_decompress, _POINTER)

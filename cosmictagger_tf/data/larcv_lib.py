@@ -133,7 +133,7 @@ class LarcvLibraryFile:
                 raise DataError(self.path, f"the larcv library cannot open a file with /Data/{name}: use --reader=h5py")
 
     def _check_filters(self):
-        # The library has an HDF5 of its own, which may lack what h5py has (lzf).
+        # The library has its own HDF5, which may lack what h5py has (lzf).
         has = ctypes.CDLL(self.larcv.pylarcv.__file__).H5Zfilter_avail
         for table in self.checker.tables():
             for number in filters(table.dataset):

@@ -2,7 +2,7 @@
 
 Every event needs a few megabytes for a few milliseconds. glibc maps blocks of that size afresh each time, and the
 system clears their pages on first touch: that took as long as a quarter of reading an event. TensorFlow's
-from_generator makes it worse by a setting of its own, so `keep` is called after that has happened.
+from_generator makes it worse by its own setting, so `keep` is called after that has happened.
 """
 
 import contextlib

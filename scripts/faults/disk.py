@@ -33,7 +33,7 @@ def in_namespace(arguments: list[str]) -> int:
 
 
 def lines_of(log: Path) -> list[str]:
-    """What a training said on its way out."""
+    """The last lines of a training."""
     return [line for line in log.read_text().splitlines() if line.startswith("cosmictagger_tf.") or "Error" in line]
 
 
@@ -63,7 +63,7 @@ def campaign(folder: Path, rooms: tuple[float, ...]) -> list[str]:
     disk = folder / "disk"
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", disk], check=True)
-    table = ["| disk | says | checkpoints that stay | afterwards |", "|---|---|---|---|"]
+    table = ["| disk | message | checkpoints that stay | afterwards |", "|---|---|---|---|"]
     try:
         for number, room in enumerate([*rooms, None]):
             log, where = folder / f"{number}.log", [*flags, f"--output_dir={disk}"]
@@ -81,8 +81,8 @@ def campaign(folder: Path, rooms: tuple[float, ...]) -> list[str]:
                 ballast = fill(disk, int(room * size))
                 status, kept = Trainer(where, log).wait(), None
                 ballast.unlink()
-            said, left = lines_of(log), intact(disk / "test")
-            assert status == 2 and len(said) == 1, (room, status, log.read_text())
+            lines, left = lines_of(log), intact(disk / "test")
+            assert status == 2 and len(lines) == 1, (room, status, log.read_text())
             assert kept is None or set(kept) <= set(left), left
             name = "may not be written" if room is None else f"room for {room:g} checkpoints"
             if room is not None:
@@ -90,7 +90,7 @@ def campaign(folder: Path, rooms: tuple[float, ...]) -> list[str]:
                 wrong = differences(expected, outcome(disk / "test", STEPS)) if again == 0 else ["it does not resume"]
                 assert not wrong, (room, wrong, log.read_text())
             after = "resumed, equal" if room is not None else "nothing has changed"
-            shown = said[0].replace(str(disk), "/disk")
+            shown = lines[0].replace(str(disk), "/disk")
             table.append(f"| {name} | `{shown}` | {', '.join(map(str, left)) or 'none yet'} | {after} |")
     finally:
         with contextlib.suppress(OSError):

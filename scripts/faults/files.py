@@ -2,7 +2,7 @@
 
 python -m scripts.faults.files [--every=1]
 
-All in one process, so that TensorFlow is imported once. Prints a table, and exits with 1 where a command says else.
+All in one process, so that TensorFlow is imported once. Prints a table, and exits with 1 where a command differs.
 """
 
 import argparse
@@ -63,8 +63,8 @@ def campaign(folder: Path, kinds: list[str]) -> dict[str, list[str]]:
         for command in COMMANDS:
             status, _, err = call_command(command, *flags_of(command, folder, f"run{number}"), f"--file={path}")
             lines = err.splitlines()
-            said = re.match(re.escape(f"cosmictagger_tf.{command}: {path}") + f"({expected})", err)
-            if status != 2 or len(lines) != 1 or not said:
+            matches = re.match(re.escape(f"cosmictagger_tf.{command}: {path}") + f"({expected})", err)
+            if status != 2 or len(lines) != 1 or not matches:
                 wrong[command].append(f"{kind}: {status}: {err}")
                 print(f"{command}, {wrong[command][-1]}", flush=True)
     return wrong

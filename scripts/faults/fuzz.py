@@ -29,7 +29,7 @@ from tests.data.sound_files import sound_file
 MEMORY = 1 << 30
 # Seconds after which a case hangs; a sound one takes some hundredths.
 PATIENCE = 60.0
-# HDF5's own structures begin with these words, and where a file says something about itself damage does most.
+# HDF5's own structures begin with these words, and where a file describes itself damage does most.
 SIGNATURES = (b"\x89HDF", b"TREE", b"SNOD", b"HEAP", b"GCOL")
 NUMBERS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 40, 1 << 62, (1 << 64) - 1)
 
@@ -106,7 +106,7 @@ def read(path: Path) -> str:
 
 def worker(sources: list[bytes], seed: int, cases: range, folder: str, pipe):
     """Reads cases one after the other; sends (case, None, 0) before each, (case, outcome, bytes of memory) after it."""
-    # What kills a case is told in the campaign's own words.
+    # What kills a case is reported by the campaign.
     faulthandler.disable()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

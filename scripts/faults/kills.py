@@ -59,7 +59,7 @@ EVERYTHING = [
 
 
 class Trainer:
-    """A training in a process of its own, that may be killed.
+    """A training in another process, that may be killed.
 
     Args:
         flags: of the command `train`.
@@ -98,7 +98,7 @@ class Trainer:
         return None if os.WIFSTOPPED(status) else os.waitstatus_to_exitcode(status)
 
     def go_on(self):
-        """Lets it go on."""
+        """Lets it continue."""
         os.kill(self.pid, signal.SIGCONT)
 
     def kill(self):

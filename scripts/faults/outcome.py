@@ -8,7 +8,7 @@ import numpy as np
 
 from tests.commands import checkpoint_arrays
 
-# Columns of history.csv that say how fast the machine was.
+# Columns of history.csv on how fast the machine was.
 SPEED = {"images_per_second", "waiting", "exchanging"}
 
 

@@ -93,7 +93,7 @@ def test_flagfiles_nest_relative_to_themselves_and_yield_to_the_command_line(tmp
 
 
 @pytest.mark.parametrize(
-    ("argv", "group", "said"),
+    ("argv", "group", "message"),
     [
         (["--network_dept=3"], NetworkConfig, "network_dept"),
         (["--network_depth=99"], NetworkConfig, "network_depth=99"),
@@ -132,10 +132,10 @@ def test_flagfiles_nest_relative_to_themselves_and_yield_to_the_command_line(tmp
         (["--flagfile"], DataConfig, "--flagfile: needs a value"),
     ],
 )
-def test_a_mistake_is_one_line_that_names_the_flag(argv, group, said):
+def test_a_mistake_is_one_line_that_names_the_flag(argv, group, message):
     with pytest.raises(ConfigError) as error:
         parse(argv, (group,))
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -194,7 +194,7 @@ def test_options_that_name_files_are_marked():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (
             b"--downsample=1\n--dwnsample=2\n",
@@ -207,11 +207,11 @@ def test_options_that_name_files_are_marked():
         ("--file=a.h5\n".encode("utf-16"), "not a text file in UTF-8"),
     ],
 )
-def test_what_a_flagfile_must_not_have_is_refused_by_line(tmp_path, text, said):
+def test_what_a_flagfile_must_not_have_is_refused_by_line(tmp_path, text, message):
     (tmp_path / "a.flags").write_bytes(text)
     with pytest.raises(ConfigError) as error:
         one([f"--flagfile={tmp_path}/a.flags"], DataConfig)
-    assert said in str(error.value) and "a.flags" in str(error.value)
+    assert message in str(error.value) and "a.flags" in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -267,8 +267,8 @@ def test_a_missing_package_is_one_line_and_a_missing_module_of_ours_is_not(capsy
         return run_command("train", partial(main, name), (NetworkConfig,), "", "", [])
 
     assert opened("no_such_package.part") == 2
-    said = "needs the package no_such_package, which is not installed: pip install no_such_package"
-    assert capsys.readouterr().err == f"cosmictagger_tf.train: {said}\n"
+    message = "needs the package no_such_package, which is not installed: pip install no_such_package"
+    assert capsys.readouterr().err == f"cosmictagger_tf.train: {message}\n"
     with pytest.raises(ModuleNotFoundError):
         opened("cosmictagger_tf.no_such_module")
 

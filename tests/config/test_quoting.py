@@ -40,9 +40,9 @@ def test_what_people_write_as_lists(text, items):
     assert split_list(text) == items
 
 
-@pytest.mark.parametrize(("text", "said"), [("a,", "empty"), (",", "empty"), ('""', "empty"), ('"a,b', "quotation")])
-def test_lists_that_are_refused(text, said):
-    with pytest.raises(ValueError, match=said):
+@pytest.mark.parametrize(("text", "message"), [("a,", "empty"), (",", "empty"), ('""', "empty"), ('"a,b', "quotation")])
+def test_lists_that_are_refused(text, message):
+    with pytest.raises(ValueError, match=message):
         split_list(text)
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a file is said in one line; what is merely unusual is read."""
+"""What is wrong with a file is named in one line; what is merely unusual is read."""
 
 import contextlib
 import os
@@ -47,7 +47,7 @@ def test_there_are_at_least_thirty_kinds():
 
 @pytest.mark.parametrize("kind", FAULTS)
 def test_a_fault_is_one_line_that_names_file_entry_plane_and_reason(path, kind, reader_name):
-    break_it, said = FAULTS[kind]
+    break_it, message = FAULTS[kind]
     break_it(path)
     tracemalloc.start()
     try:
@@ -58,18 +58,18 @@ def test_a_fault_is_one_line_that_names_file_entry_plane_and_reason(path, kind, 
     finally:
         tracemalloc.stop()
     line = str(caught.value)
-    assert re.match(re.escape(str(path)) + f"({said})", line), line
+    assert re.match(re.escape(str(path)) + f"({message})", line), line
     assert "\n" not in line
 
 
 @pytest.mark.parametrize("kind", FAULTS)
 def test_iotest_says_the_same_line(path, kind, capfd):
-    break_it, said = FAULTS[kind]
+    break_it, message = FAULTS[kind]
     break_it(path)
     assert run_iotest(path) == 2
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 1, lines
-    assert re.match(re.escape(f"cosmictagger_tf.iotest: {path}") + f"({said})", lines[0]), lines
+    assert re.match(re.escape(f"cosmictagger_tf.iotest: {path}") + f"({message})", lines[0]), lines
 
 
 def test_a_command_that_met_a_fault_ends(path):
@@ -134,8 +134,8 @@ def test_a_filter_that_only_h5py_has(path, name, reader_name):
     sound = read_all(path)
     table(name, lambda rows: rows, chunks=(4,), compression="lzf")(path)
     if reader_name == "larcv":
-        said = rf"file.h5: table {name} is compressed with the HDF5 filter 32000 \(lzf\), .*use --reader=h5py"
-        with pytest.raises(DataError, match=said):
+        message = rf"file.h5: table {name} is compressed with the HDF5 filter 32000 \(lzf\), .*use --reader=h5py"
+        with pytest.raises(DataError, match=message):
             read_all(path, reader_name)
         return
     for before, after in zip(sound, read_all(path), strict=True):

@@ -96,10 +96,10 @@ FOREIGN = {
 
 @pytest.mark.parametrize("kind", FOREIGN)
 def test_it_is_called_what_it_is(tmp_path, kind, reader_name):
-    make, said = FOREIGN[kind]
+    make, message = FOREIGN[kind]
     path = sound_file(tmp_path / "file.h5")
     make(path)
-    with pytest.raises(DataError, match=rf"^{path}: .*{said}") as caught:
+    with pytest.raises(DataError, match=rf"^{path}: .*{message}") as caught:
         open_reader(DataConfig(file=(str(path),), reader=reader_name))
     assert "\n" not in str(caught.value)
 
@@ -108,6 +108,6 @@ def test_the_line_names_the_flag_and_the_file_that_are_to_blame(tmp_path):
     good, pointer = sound_file(tmp_path / "good.h5"), tmp_path / "pointer.h5"
     FOREIGN["Git LFS"][0](pointer)
     options = ["--downsample=0", "--iterations=1", f"--output_dir={tmp_path}", *TINY, f"--file={good}"]
-    for aux, said in ((pointer, f"{pointer}: is no HDF5 file but a Git LFS"), (tmp_path / "no*.h5", "--aux_file=")):
-        assert said in refusal("train", *options, f"--aux_file={aux}")
+    for aux, message in ((pointer, f"{pointer}: is no HDF5 file but a Git LFS"), (tmp_path / "no*.h5", "--aux_file=")):
+        assert message in refusal("train", *options, f"--aux_file={aux}")
     assert f"--compare={tmp_path}/no*.h5: no file matches" in refusal("simulate", f"--compare={tmp_path}/no*.h5")

@@ -40,7 +40,7 @@ def long_file(tmp_path):
 
 
 def read_or_refusal(path) -> list:
-    """Each entry's event, or what is said of it; or what is said of the file."""
+    """Each entry's event, or the refusal; or the refusal of the file."""
     results = []
     try:
         file = LarcvFile(str(path), "sbndwire", "sbnd_cosmicseg")

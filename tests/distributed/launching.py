@@ -56,8 +56,8 @@ def unmarked(line: str) -> str:
     return re.sub(r"^\[[\d,]+\]<std\w+>:", "", line)
 
 
-def said(text: str) -> list[str]:
-    """The lines that this package said, on whichever rank: without the launchers' marks."""
+def package_lines(text: str) -> list[str]:
+    """The lines that this package printed, on whichever rank: without the launchers' marks."""
     lines = map(unmarked, re.split(r"[\r\n]+", text))
     return [line for line in lines if re.match(r"cosmictagger_tf(\.\w+)?: ", line)]
 
@@ -82,11 +82,11 @@ class Job:
         return self.log.read_text()
 
     def wait_for(self, words: str, seconds: float = 200):
-        """Waits until the job has said this."""
+        """Waits until the job has printed this."""
         until = time.monotonic() + seconds
         while words not in self.text:
             assert self.process.poll() is None, self.text
-            assert time.monotonic() < until, f"never said {words!r}:\n{self.text}"
+            assert time.monotonic() < until, f"never printed {words!r}:\n{self.text}"
             time.sleep(0.1)
 
     def pids(self) -> dict[int, int]:

@@ -19,8 +19,8 @@ from tests.distributed.launching import (
     command,
     needs_horovod,
     needs_mpi,
+    package_lines,
     run_ranks,
-    said,
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.horovod, needs_horovod]
@@ -67,7 +67,7 @@ def test_a_rank_is_killed(job, three_events, tmp_path):
     running = job(GLOO)
     running.send(1, signal.SIGKILL)
     assert running.finish(60) != 0
-    lines = said(running.text)
+    lines = package_lines(running.text)
     assert len(lines) == 1 and "rank 1 is gone" in lines[0] and "resumes" in lines[0], running.text
     resume(three_events, tmp_path, ranks=4)
 
@@ -77,7 +77,7 @@ def test_rank_0_is_killed(job):
     running = job(GLOO)
     running.send(0, signal.SIGKILL)
     assert running.finish(60) != 0
-    lines = said(running.text)
+    lines = package_lines(running.text)
     assert len(lines) == 1 and "rank 0 is gone" in lines[0], running.text
 
 
@@ -138,7 +138,7 @@ def test_a_bad_entry_on_one_rank(three_events, tmp_path):
     began = time.monotonic()
     done = run_ranks(GLOO, 2, "train", *flags, check=False)
     assert done.returncode != 0
-    lines = said(done.stderr)
+    lines = package_lines(done.stderr)
     assert len(lines) == 1 and "bad.h5, entry 2" in lines[0], done.stderr
     # The launcher's own traceback has no mark of a rank before it.
     assert not [line for line in done.stderr.splitlines() if line.startswith("[") and "Traceback" in line]
@@ -164,7 +164,7 @@ def test_a_loss_that_is_not_finite_on_one_rank(three_events, tmp_path):
     flags += ["--network_depth=2", "--blocks_per_layer=1", "--blocks_deepest_layer=1"]
     done = run_ranks(GLOO, 2, "train", *flags, check=False)
     assert done.returncode != 0
-    lines = said(done.stderr)
+    lines = package_lines(done.stderr)
     assert len(lines) == 1 and "is not finite, of the events " in lines[0], done.stderr
     assert lines[0].count("bad.h5, entry 2") == 1 and lines[0].count(", entry ") == 1, "of the one rank that has it"
 
@@ -174,7 +174,7 @@ def test_sigterm_to_the_launcher_saves(job, three_events, tmp_path):
     running.process.send_signal(signal.SIGTERM)
     running.finish(60)
     assert "result: " in running.text, running.text
-    assert said(running.text) == []
+    assert package_lines(running.text) == []
     resume(three_events, tmp_path, ranks=1)
 
 
@@ -202,6 +202,6 @@ def test_elastic_loses_a_rank_and_gets_it_back(three_events, tmp_path):
         while steps(tmp_path)[-1] <= last:
             assert time.monotonic() < until and running.process.poll() is None, running.text
             time.sleep(0.2)
-        assert said(running.text) == []
+        assert package_lines(running.text) == []
     finally:
         running.end()

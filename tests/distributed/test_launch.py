@@ -16,7 +16,7 @@ from cosmictagger_tf.training.distributed.jobs import is_distributed
 from cosmictagger_tf.training.distributed.ranks import Ranks
 from cosmictagger_tf.training.schedules import Flat, Scaled, scaling_factor
 from tests.commands import ROOT, TINY, run_module
-from tests.distributed.launching import MPI, needs_mpi, run_ranks, said
+from tests.distributed.launching import MPI, needs_mpi, package_lines, run_ranks
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_without_horovod_one_line_says_what_to_install(tmp_path):
     flags = [*TINY, "--synthetic", "--iterations=1", f"--output_dir={tmp_path}"]
     done = run_ranks(MPI, 2, "train", *flags, check=False, PYTHONPATH=str(tmp_path))
     assert done.returncode != 0
-    lines = said(done.stdout + done.stderr)
+    lines = package_lines(done.stdout + done.stderr)
     assert len(lines) == 1 and "scripts/install_horovod" in lines[0] and "2 ranks" in lines[0], done.stderr
     assert "Traceback" not in done.stderr and not list(tmp_path.glob("*/checkpoints"))
 
@@ -152,7 +152,7 @@ def test_alone_it_neither_needs_horovod_nor_ignores_the_flag(tmp_path):
 @needs_mpi
 def test_a_mistake_in_the_flags_is_said_once():
     done = run_ranks(MPI, 2, "train", "--iterations=1", "--synthetic", "--learning_rate=-1", check=False)
-    assert len(said(done.stderr)) == 1 and done.returncode != 0
+    assert len(package_lines(done.stderr)) == 1 and done.returncode != 0
 
 
 def test_the_scripts_of_the_clusters_are_sound():

@@ -20,8 +20,8 @@ from tests.distributed.launching import (
     command,
     needs_horovod,
     needs_mpi,
+    package_lines,
     run_ranks,
-    said,
     unmarked,
 )
 
@@ -133,6 +133,6 @@ def test_ranks_whose_nodes_have_other_events_stop_in_one_line(runs, three_events
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(words, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode != 0
-    lines = said(done.stderr)
+    lines = package_lines(done.stderr)
     assert len(lines) == 1 and "the ranks differ in " in lines[0] and "rank 1" in lines[0], done.stderr
     assert "Traceback" not in done.stderr and not list(tmp_path.glob("*.h*"))

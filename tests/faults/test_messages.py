@@ -74,11 +74,11 @@ def test_bad_events_are_skipped_where_they_may_be(tmp_path):
     trained_run(tmp_path)
     path = sound_file(tmp_path / "a.h5")
     FAULTS["NaN"][0](path)
-    said = f"skipped: {path}{HERE}sbndwire: a pixel's value is nan (1 of at most 1 bad event)"
+    message = f"skipped: {path}{HERE}sbndwire: a pixel's value is nan (1 of at most 1 bad event)"
     flags = [*SMALL, *STEPS, f"--file={path}", f"--output_dir={tmp_path}", "--run_id=skipping"]
     status, out, err = call_command("train", *flags, "--skip_bad_events=1", f"--aux_file={path}", "--aux_iterations=3")
     assert status == 0, err
-    assert out.count(said) == 1
+    assert out.count(message) == 1
     assert out.splitlines()[-2] == "1 of 4 events could not be read, and others took their places"
     record = json.loads((tmp_path / "skipping/checkpoints/step_00000006/manifest.json").read_text())
     assert record["skipped"] == [[str(path), ENTRY]]
@@ -88,12 +88,12 @@ def test_bad_events_are_skipped_where_they_may_be(tmp_path):
 
     there = [f"--file={path}", f"--output_dir={tmp_path}", "--noxla", "--nohtml"]
     status, out, _ = call_command("evaluate", *there, "--skip_bad_events=1")
-    assert status == 0 and said in out and "3 events" in out
+    assert status == 0 and message in out and "3 events" in out
     status, _, err = call_command("evaluate", *there)
     assert f"{path}{HERE}" in one_line(status, err, "evaluate")
     reading = [f"--file={path}", "--downsample=0", "--minibatch_size=4", "--read_iterations=2"]
     status, out, _ = call_command("iotest", *reading, "--skip_bad_events=1")
-    assert status == 0 and said in out and "8 events in" in out
+    assert status == 0 and message in out and "8 events in" in out
 
 
 def test_more_bad_events_than_may_be_skipped(tmp_path):

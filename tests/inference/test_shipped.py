@@ -154,5 +154,5 @@ def test_evaluate_says_that_nothing_is_written(monkeypatch, capsys):
     monkeypatch.setattr("cosmictagger_tf.inference.evaluate.evaluate_run.evaluate_run", lambda *_: object())
     monkeypatch.setattr("cosmictagger_tf.inference.evaluate.report.report_text", lambda evaluation: "the tables")
     evaluate.main({}, EvaluateConfig(), OutputConfig(), WeightsConfig(weights="sparse_small"), *5 * [None])
-    tables, said = capsys.readouterr().out.splitlines()
-    assert tables == "the tables" and said.startswith("nothing is written: ") and "--report=NAME.html" in said
+    tables, note = capsys.readouterr().out.splitlines()
+    assert tables == "the tables" and note.startswith("nothing is written: ") and "--report=NAME.html" in note

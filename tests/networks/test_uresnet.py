@@ -200,9 +200,9 @@ def test_any_size_that_the_depth_divides(height, width):
     assert build_network(with_changes(TINY, network_depth=2), shape)(images(shape)).shape == (2, 3, height, width, 3)
 
 
-@pytest.mark.parametrize(("height", "width", "said"), [(18, 16, "height"), (16, 18, "width")])
-def test_an_odd_size_on_the_way_is_refused_by_name(height, width, said):
-    with pytest.raises(ConfigError, match=said):
+@pytest.mark.parametrize(("height", "width", "message"), [(18, 16, "height"), (16, 18, "width")])
+def test_an_odd_size_on_the_way_is_refused_by_name(height, width, message):
+    with pytest.raises(ConfigError, match=message):
         build_network(with_changes(TINY, network_depth=2), ImageShape(3, height, width))
 
 

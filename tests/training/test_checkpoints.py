@@ -210,7 +210,7 @@ def change_manifest(folder, changes):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"format": 99}, "format 99 is of another version of cosmictagger_tf, this one reads 1 and 2"),
         ({"step": 31}, "manifest.json is altered: it has step 31"),
@@ -219,17 +219,17 @@ def change_manifest(folder, changes):
         ({"sha256": 5}, "manifest.json is missing or broken"),
     ],
 )
-def test_another_kind_of_checkpoint_is_named_and_passed_over(tmp_path, caplog, changes, said):
+def test_another_kind_of_checkpoint_is_named_and_passed_over(tmp_path, caplog, changes, message):
     store = CheckpointStore(tmp_path, architecture={"blocks_final": 1, "bias": True})
     for step in (20, 30):
         store.save(step, network(), state(step), {})
     change_manifest(store.path(30), changes)
     assert store.newest_valid()["step"] == 20
     assert len(caplog.messages) == 1 and "step_00000030" in caplog.messages[0]
-    with pytest.raises(CheckpointError, match=f"step_00000030: .*{said}"):
+    with pytest.raises(CheckpointError, match=f"step_00000030: .*{message}"):
         store.verify(30)
     # Asked for by name, another one would be the wrong answer.
-    with pytest.raises(CheckpointError, match=said):
+    with pytest.raises(CheckpointError, match=message):
         find_checkpoint(store, 30)
     assert find_checkpoint(store, NEWEST)["step"] == 20
 

@@ -54,15 +54,15 @@ def test_goes_through_keras_serialisation(schedule):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"learning_rate": 1e-5, "lr_schedule": "one_cycle"}, "--lr_start"),
         ({"lr_floor": 1.0, "lr_schedule": "warmup_flat_decay"}, "--lr_floor"),
         ({"lr_floor": 0.0, "lr_schedule": "warmup_flat_decay"}, "--lr_floor"),
     ],
 )
-def test_impossible_rates_are_refused(options, said):
-    with pytest.raises(ConfigError, match=said):
+def test_impossible_rates_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
         OptimizerConfig(**options)
 
 

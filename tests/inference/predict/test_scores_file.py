@@ -1,4 +1,4 @@
-"""The file of scores is read back entry by entry, by both readers; what cannot be carried over is said at once."""
+"""The file of scores is read back entry by entry, by both readers; what cannot be carried over is refused at once."""
 
 from itertools import pairwise
 
@@ -177,11 +177,11 @@ REFUSED = {
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_cannot_be_carried_over_is_said_before_a_score_is_computed(tmp_path, kind):
-    change, said = REFUSED[kind]
+    change, message = REFUSED[kind]
     paths = [sound_file(tmp_path / name) for name in ("a.h5", "b.h5")]
     with h5py.File(paths[1], "r+") as file:
         change(file)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         copied_products(open_reader(DataConfig(file=tuple(map(str, paths)))), PRODUCERS)
 
 

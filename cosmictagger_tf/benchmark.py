@@ -33,7 +33,6 @@ GROUPS = (BenchmarkConfig, DataConfig, NetworkConfig, OptimizerConfig, Execution
 
 
 def main(benchmark, data, network, optimizer, execution) -> None:
-    """Measures, prints as it goes, and writes the file."""
     from cosmictagger_tf.benchmarking.network_benchmark import measure
     from cosmictagger_tf.benchmarking.startup import measure_startup
     from cosmictagger_tf.data.dataset import expand

@@ -26,7 +26,6 @@ GROUPS = (DisplayConfig, OutputConfig, WeightsConfig, DataConfig, NetworkConfig,
 
 
 def main(explicit, display, output, weights, data, _, execution) -> None:
-    """Draws, and prints where the pictures are."""
     from cosmictagger_tf.inference.display.display_events import display_events
 
     for path in display_events(display, InferenceConfig(output, weights, data, execution, explicit=explicit)):

@@ -40,7 +40,6 @@ GROUPS = (
 
 
 def main(explicit, evaluate, output, weights, data, skip, _, execution, distributed) -> None:
-    """Evaluates, prints the tables and writes the files."""
     from cosmictagger_tf.inference.evaluate.evaluate_run import evaluate_run
     from cosmictagger_tf.inference.evaluate.evaluation_files import report_place, write_evaluation
     from cosmictagger_tf.inference.evaluate.report import report_text

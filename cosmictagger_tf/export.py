@@ -30,7 +30,6 @@ GROUPS = (OutputConfig, WeightsConfig, ExportConfig, DataConfig, NetworkConfig, 
 
 
 def main(explicit, output, weights, export, data, _, execution) -> None:
-    """Exports, and prints where to."""
     from cosmictagger_tf.inference.export.export_run import export_run
 
     path = export_run(export, InferenceConfig(output, weights, data, execution, explicit=explicit))

@@ -20,7 +20,6 @@ GROUPS = (ImportConfig, OutputConfig, NetworkConfig, DataConfig)
 
 
 def main(source, output, network, data) -> None:
-    """Imports and prints what can be done with it."""
     from cosmictagger_tf.training.checkpoints.importing import import_run
 
     print(f"imported into {import_run(source, output, network, data)}")

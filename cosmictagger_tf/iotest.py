@@ -24,7 +24,6 @@ GROUPS = (DataConfig, SkipConfig, IoTestConfig, RanksConfig)
 
 
 def main(data, skip, test, distributed) -> None:
-    """Reads and reports."""
     from cosmictagger_tf.benchmarking.throughput import Throughput, read_through
     from cosmictagger_tf.data.dataset import open_reader
     from cosmictagger_tf.training.bad_events import BadEvents

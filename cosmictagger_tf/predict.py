@@ -33,7 +33,6 @@ GROUPS = (PredictConfig, OutputConfig, WeightsConfig, DataConfig, NetworkConfig,
 
 
 def main(explicit, predict, output, weights, data, _, execution, distributed) -> None:
-    """Predicts, and prints where the file is."""
     from cosmictagger_tf.inference.predict.predict_file import predict_file
 
     config = InferenceConfig(output, weights, data, execution, distributed, explicit=explicit)

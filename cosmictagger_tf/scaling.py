@@ -19,7 +19,6 @@ GROUPS = (ScalingConfig, NetworkConfig, DataConfig, DistributedConfig)
 
 
 def main(scaling, network, data, distributed) -> None:
-    """Prints the table."""
     from cosmictagger_tf.benchmarking.scaling_table import scaling_table
 
     if launched().rank == 0:

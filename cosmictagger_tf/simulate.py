@@ -21,7 +21,6 @@ GROUPS = (SimulateConfig,)
 
 
 def main(config) -> None:
-    """Simulates and prints where the file is; or compares."""
     if config.compare:
         from cosmictagger_tf.simulation.compare import compare_with_file
 

@@ -31,11 +31,11 @@ class DataConfig(Config):
 
 @dataclass(frozen=True)
 class SkipConfig(Config):
-    """Bad events: how many a command goes past"""
+    """Bad events: how many a command skips"""
 
     skip_bad_events: int = option(
         0,
-        "go past so many different events that cannot be read, and name each; the next one stops the command, as the "
+        "skip so many different events that cannot be read, and name each; the next one stops the command, as the "
         "first does with 0",
         minimum=0,
     )

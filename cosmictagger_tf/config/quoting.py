@@ -28,7 +28,7 @@ def split_list(text: str) -> tuple[str, ...]:
 
 
 def join_list(items: tuple[str, ...]) -> str:
-    """What split_list takes apart again."""
+    """The inverse of split_list."""
     special = [item != item.strip() or "," in item or '"' in item for item in items]
     quote = '"'
     return ",".join(

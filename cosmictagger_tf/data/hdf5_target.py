@@ -43,7 +43,6 @@ class Hdf5Target(io.RawIOBase):
         return len(data)
 
     def readinto(self, buffer) -> int:
-        """Reads back what was written."""
         view, first = memoryview(buffer), self.position
         view[:] = bytes(len(view))
         try:

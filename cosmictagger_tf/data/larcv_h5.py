@@ -122,7 +122,6 @@ class LarcvFile:
         return Event(entry if number is None else number, event_id, image.planes(), label, self.shape)
 
     def close(self):
-        """Closes the file."""
         self.file.close()
 
 

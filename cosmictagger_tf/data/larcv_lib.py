@@ -236,7 +236,6 @@ class LarcvLibraryFile:
         self.manager = None
 
     def close(self) -> None:
-        """Closes the file."""
         with self.lock:
             if self.manager is not None:
                 self.manager.finalize()

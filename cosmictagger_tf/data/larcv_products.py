@@ -143,7 +143,6 @@ class ProductFile:
         return RawProduct(_by_name(rows), _by_name(metas))
 
     def close(self):
-        """Closes the file."""
         self.file.close()
 
 
@@ -168,7 +167,6 @@ class Products:
         return self.open.read(place)
 
     def close(self):
-        """Closes the file."""
         if self.open is not None:
             self.open.close()
         self.open = None

@@ -75,12 +75,10 @@ class OpenFile:
             return file.read(entry, number)
 
     def event_id(self, entry: int) -> tuple[int, int, int]:
-        """(run, subrun, event) of an entry of this file."""
         with self.used() as file:
             return file.event_id(entry)
 
     def content(self, first: int, count: int) -> Iterator[list[np.ndarray]]:
-        """See LarcvFile.content."""
         with self.used() as file:
             yield from file.content(first, count)
 
@@ -90,7 +88,6 @@ class OpenFile:
             file.check_unchanged()
 
     def close(self) -> None:
-        """Closes the file."""
         with _lock:
             _open.pop(self, None)
             if self.file is not None:

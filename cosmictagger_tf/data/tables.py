@@ -46,7 +46,7 @@ class FileIdentity(NamedTuple):
 
     @classmethod
     def of(cls, descriptor: int) -> "FileIdentity":
-        """Of what is open there."""
+        """Of an open file."""
         stat = os.fstat(descriptor)
         return cls(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
 

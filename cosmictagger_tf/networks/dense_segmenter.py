@@ -26,7 +26,6 @@ class DenseSegmenter:
         return self.image_logits(self.scatter(batch["image_coordinates"], batch["image_values"]), training)
 
     def image_logits(self, images, training: bool = False):
-        """The network's."""
         return pixels_of(self.network(images, training=training))
 
     def pixel_logits(self, batch, training: bool = False):
@@ -38,6 +37,5 @@ class DenseSegmenter:
         return at_pixels(segmentation.logits, batch["image_coordinates"])
 
     def __call__(self, batch, training: bool = False) -> Segmentation:
-        """The labels and logits of a Batch."""
         labels = self.scatter(batch["label_coordinates"], batch["label_values"])
         return Segmentation(labels, self.logits(batch, training))

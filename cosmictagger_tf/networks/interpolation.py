@@ -21,7 +21,6 @@ class Doubling(keras.layers.Layer):
         self.interpolation, self.data_format = interpolation, data_format
 
     def call(self, x):
-        """The inputs' dtype."""
         rows = 1 if self.data_format == "channels_last" else 2
         return self._double(self._double(x, rows), rows + 1)
 

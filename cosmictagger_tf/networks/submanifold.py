@@ -52,7 +52,6 @@ class OnlyActive(layers.Layer):
     """Features where a mask of the active pixels is 1, 0 elsewhere. Call with both."""
 
     def call(self, x, active):
-        """x's shape."""
         return x * active
 
     def compute_output_shape(self, x_shape, active_shape):
@@ -94,7 +93,6 @@ class BackgroundElsewhere(layers.Layer):
         self.channels = channels
 
     def call(self, logits, active):
-        """The logits' shape and dtype."""
         shape = [1] * len(logits.shape)
         shape[self.channels] = -1
         return ops.where(active > 0, logits, ops.reshape(ops.cast(EMPTY_LOGITS, logits.dtype), shape))

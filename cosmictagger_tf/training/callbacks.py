@@ -332,7 +332,6 @@ class RanksChange(keras.callbacks.Callback):
             self.model.exchange.request("ranks")
 
     def on_train_batch_end(self, batch, logs=None):
-        """Leaves, all ranks after the same step."""
         # Where a signal stops the fit in the same step, it is over.
         if "ranks" in self.model.exchange.shared_requests() and not self.model.stop_training:
             self.checkpoints.save(self.checkpoints.last_step)

@@ -124,7 +124,6 @@ class Evaluator(Predictor):
         self.scheme = scheme
 
     def call(self, batch):
-        """See measures."""
         return measures(self.segmenter(batch, training=False), self.scheme)
 
     def table(self, batch, reader: Reader) -> tuple[EventTable, list[DataError]]:

@@ -53,7 +53,6 @@ class Terminal:
         self.rewrites = is_terminal(self.stream)
 
     def write(self, record: dict):
-        """Prints one record."""
         step, training = record["step"], record["split"] == "train"
         if self.rewrites and training:
             columns = shutil.get_terminal_size().columns

@@ -44,7 +44,6 @@ class DetailedEvaluator(Evaluator):
     """An Evaluator that also gives "pixel_scores", float32 [batch, planes, P, classes] at the pixels of the lists."""
 
     def call(self, batch):
-        """See the class, and Evaluator.call."""
         segmentation = self.segmenter(batch, training=False)
         logits = self.segmenter.at_listed_pixels(segmentation, batch)
         return {**measures(segmentation, self.scheme), "pixel_scores": scores_of(logits)}

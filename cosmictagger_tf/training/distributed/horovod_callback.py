@@ -69,7 +69,6 @@ class HorovodCallback(keras.callbacks.Callback):
         self.epoch, self.training, self.validation = epoch, None, {}
 
     def on_train_batch_begin(self, batch, logs=None):
-        """Sets the learning rate."""
         if self.rate is not None:
             steps = self.params.get("steps") or 1
             epochs = self.epoch + batch / steps
@@ -125,11 +124,9 @@ class StopTogether(keras.callbacks.Callback):
         self.ranks = ranks
 
     def on_train_batch_end(self, batch, logs=None):
-        """Agrees."""
         self._agree()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Agrees."""
         self._agree()
 
     def _agree(self):

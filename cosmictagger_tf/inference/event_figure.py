@@ -16,6 +16,7 @@ from cosmictagger_tf.inference.event_picture import (
     DRAWN_COLORS,
     NO_CHARGE,
     NO_CHARGE_COLOR,
+    SCORE_COLORS,
     EventPicture,
     PlanePicture,
     charge_label,
@@ -44,10 +45,7 @@ def draw_event(picture: EventPicture, smallest_dot: float = SMALLEST_DOT) -> Fig
 
     The rows share their time axis, the panels of a row their wire axis. `smallest_dot` is in points.
     """
-    panels = ["charge"]
-    panels += ["truth"] if picture.has_truth else []
-    panels += ["prediction", "neutrino score"] if picture.has_prediction else []
-    planes = len(picture.planes)
+    panels, planes = picture.panels, len(picture.planes)
     size = PANEL[0] * len(panels) + 1.0, PANEL[1] * planes + 0.8
     figure, axes = new_figure(planes, len(panels), size, shared=True)
     dot = _dot_size(picture, smallest_dot)
@@ -119,8 +117,7 @@ def _charge_colors():
 
 
 def _score_colors():
-    # From a grey that can still be seen on white to the neutrino's own colour and darker.
-    return LinearSegmentedColormap.from_list("score", ["#c9ced6", "#e6b98a", DRAWN_COLORS[NEUTRINO], "#7a1f00"])
+    return LinearSegmentedColormap.from_list("score", SCORE_COLORS)
 
 
 def _dots(axis, rows, columns, size, **colors):

@@ -18,6 +18,8 @@ WIRES = ("induction", "induction", "collection")
 DRAWN_COLORS = ("#b5b5b5", *CLASS_COLORS[1:])
 # Of stored pixels that no logarithm has a place for, as files without a threshold have them.
 NO_CHARGE_COLOR, NO_CHARGE = "#56b4e9", "charge 0 or negative"
+# From a grey that can still be seen on white to the neutrino's own colour and darker.
+SCORE_COLORS = ("#c9ced6", "#e6b98a", DRAWN_COLORS[NEUTRINO], "#7a1f00")
 
 
 def plane_name(plane: int) -> str:
@@ -85,6 +87,12 @@ class EventPicture:
     def has_prediction(self) -> bool:
         """Whether a network was run."""
         return self.planes[0].prediction is not None
+
+    @property
+    def panels(self) -> list[str]:
+        """What is drawn of each plane, in order."""
+        panels = ["charge", *(["truth"] if self.has_truth else [])]
+        return panels + (["prediction", "neutrino score"] if self.has_prediction else [])
 
     @property
     def has_no_charge(self) -> bool:

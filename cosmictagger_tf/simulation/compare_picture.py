@@ -7,7 +7,7 @@ import numpy as np
 from cosmictagger_tf.data.event import Event
 from cosmictagger_tf.detector import CLASS_NAMES, NEUTRINO
 from cosmictagger_tf.files import replaced_file
-from cosmictagger_tf.simulation.measures import LEVELS, around, measures
+from cosmictagger_tf.simulation.measures import LEVELS, active_neighbours, measures
 
 COLORS = {"file": "#000000", "simulated": "#d55e00"}
 
@@ -46,10 +46,8 @@ def _spectrum(axis, events, plane, index, style):
 def _neighbours(axis, events, plane, style):
     total = np.zeros(9)
     for event in events:
-        image, label = event.image[plane], event.label[plane]
-        active = np.zeros((event.shape.height + 2, event.shape.width + 2), np.uint8)
-        active[image.rows + 1, image.columns + 1] = 1
-        total += np.bincount(around(active, image)[label.values > 0], minlength=9)
+        lit = event.label[plane].values > 0
+        total += np.bincount(active_neighbours(event.image[plane], event.shape)[lit], minlength=9)
     axis.stairs(total / max(total.sum(), 1), np.arange(10) - 0.5, **style)
     axis.set(xlabel="active neighbours of a particle's pixel", ylabel="share")
 

@@ -36,9 +36,7 @@ def measures(event: Event) -> dict[str, float]:
 
 def plane_measures(image: PlanePixels, label: PlanePixels, plane: int, shape: ImageShape):
     """(name, value) of each number of one plane whose image and label store the same pixels in the same order."""
-    active = np.zeros((shape.height + 2, shape.width + 2), np.uint8)
-    active[image.rows + 1, image.columns + 1] = 1
-    neighbours = around(active, image)
+    neighbours = active_neighbours(image, shape)
     along_time = run_lengths(image.columns.astype(np.int64) * shape.height + image.rows, image.rows)
     along_wire = run_lengths(image.rows.astype(np.int64) * shape.width + image.columns, image.columns)
     particle = np.zeros((shape.height, shape.width), np.uint8)
@@ -91,8 +89,10 @@ def edge_measures(image: PlanePixels, lit: np.ndarray, shape: ImageShape):
             yield f"pulse edges of {low:g} to {high:g}, labelled", float(particle[chosen].mean())
 
 
-def around(active: np.ndarray, pixels: PlanePixels) -> np.ndarray:
-    """int64 [n]: how many of the 8 pixels around each are active; `active` has a margin of one."""
+def active_neighbours(pixels: PlanePixels, shape: ImageShape) -> np.ndarray:
+    """int64 [n]: how many of the 8 pixels around each are stored."""
+    active = np.zeros((shape.height + 2, shape.width + 2), np.uint8)
+    active[pixels.rows + 1, pixels.columns + 1] = 1
     total = np.zeros(len(pixels), np.int64)
     for dr in (0, 1, 2):
         for dc in (0, 1, 2):

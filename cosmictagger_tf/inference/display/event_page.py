@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from cosmictagger_tf.detector import BACKGROUND, N_CLASSES, NEUTRINO
+from cosmictagger_tf.detector import BACKGROUND, N_CLASSES
 from cosmictagger_tf.errors import MissingPackageError
 from cosmictagger_tf.files import replaced_file
 from cosmictagger_tf.inference.event_picture import (
     DRAWN_COLORS,
     NO_CHARGE,
     NO_CHARGE_COLOR,
+    SCORE_COLORS,
     EventPicture,
     PlanePicture,
     charge_label,
@@ -76,10 +77,7 @@ def build_figure(picture: EventPicture):
     """
     from plotly.subplots import make_subplots
 
-    rows = ["charge"]
-    rows += ["truth"] if picture.has_truth else []
-    rows += ["prediction", "neutrino score"] if picture.has_prediction else []
-    planes = len(picture.planes)
+    rows, planes = picture.panels, len(picture.planes)
     figure = make_subplots(
         rows=len(rows),
         cols=planes,
@@ -120,7 +118,7 @@ def _traces(name, plane: PlanePicture, picture, last, middle, rows):
             label=f"log10({charge_label(picture)})",
         )
     elif name == "neutrino score":
-        scale = [[0, "#c9ced6"], [0.33, "#e6b98a"], [0.66, DRAWN_COLORS[NEUTRINO]], [1, "#7a1f00"]]
+        scale = [list(pair) for pair in zip((0, 0.33, 0.66, 1), SCORE_COLORS, strict=True)]
         everything = np.ones(len(plane), bool)
         yield _dots(
             picture, plane, everything, color=plane.scores, scale=scale, bar=bar, label="neutrino score", limits=(0, 1)

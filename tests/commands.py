@@ -1,4 +1,4 @@
-"""Runs a command in a process of its own."""
+"""Runs a command in another process."""
 
 import multiprocessing
 import os

@@ -53,7 +53,7 @@ def test_the_queue_is_given_no_file_that_the_library_cannot_read(tmp_path):
 
 @pytest.mark.slow
 def test_iotest_compares_and_ends(three_events):
-    # In a process of its own: what the larcv library leaves running would keep it from ending.
+    # In another process: what the larcv library leaves running would keep it from ending.
     shown = run_module("iotest", f"--file={three_events}", "--compare_readers", "--read_iterations=4", timeout=300)
     assert shown.stderr == ""
     lines = [line.split() for line in shown.stdout.splitlines()[2:]]

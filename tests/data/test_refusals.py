@@ -90,7 +90,7 @@ def test_a_read_that_fails_names_file_and_reason_and_calls_nothing_broken(
 def test_a_read_that_fails_once_gives_no_wrong_event(refusing, tmp_path, reader_name, after, monkeypatch):
     path = sound_file(tmp_path / "events.h5", entries=100)
     monkeypatch.setenv("REFUSED_TIMES", "1")
-    # The larcv library has lines of its own.
+    # The larcv library has its own lines.
     *_, line = refusing(READ, path, reader_name, call="read", number=errno.EIO, path="events.h5", after=after)
     (right,) = lines_of(READ, path, reader_name)
     assert right.startswith("read 100") and (line == right or line.startswith(f"ReadError {path}: cannot be read"))

@@ -98,7 +98,7 @@ def test_a_fault_of_the_whole_file_is_not_skipped(tmp_path):
 
 
 class TwoRanks(Ranks):
-    """This rank and another, which has met `theirs`."""
+    """This rank and another, which has read `theirs`."""
 
     size = 2
 

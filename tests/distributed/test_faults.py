@@ -1,4 +1,4 @@
-"""Jobs that lose a rank: all ranks stop within a minute, one line says why, and the same command goes on."""
+"""Jobs that lose a rank: all ranks stop within a minute, one line says why, and the same command resumes."""
 
 import json
 import signal
@@ -29,7 +29,7 @@ LONG = ["--iterations=100000", "--checkpoint_iteration=2", "--logging_iteration=
 
 @pytest.fixture
 def job(three_events, tmp_path):
-    """Starts a training that goes on for hours; it is at step 4 when it is given back."""
+    """Starts a training that lasts for hours; it is at step 4 when it is given back."""
     started = []
 
     def start(launcher, *more, ranks=2):

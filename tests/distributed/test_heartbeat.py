@@ -49,14 +49,14 @@ def test_a_silent_rank_0_is_noticed_by_the_others(ranks):
 
 def test_who_fails_says_so_and_is_not_called_lost(ranks):
     made, lost = ranks
-    assert not made[2].report_failed(patience=0.2), "rank 0 has not failed: rank 2 speaks for itself"
+    assert not made[2].report_failed(patience=0.2), "rank 0 has not failed: rank 2 reports itself"
     wait_until(lambda: made[0].failed == {2})
     made[2].stop()
     time.sleep(4.0)
     assert not lost
 
 
-def test_where_rank_0_fails_too_it_speaks_for_both(ranks):
+def test_where_rank_0_fails_too_it_reports_for_both(ranks):
     made, _ = ranks
     made[0].report_failed()
     assert made[1].report_failed(patience=30.0) and made[2].report_failed(patience=30.0)

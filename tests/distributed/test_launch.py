@@ -47,7 +47,7 @@ def test_the_flag_must_not_contradict_the_launcher():
 
 
 @pytest.mark.parametrize(
-    ("rank", "settled", "error", "waits", "speaks"),
+    ("rank", "settled", "error", "waits", "reports"),
     [
         (0, False, ConfigError, False, True),
         (1, False, ConfigError, True, True),
@@ -56,7 +56,7 @@ def test_the_flag_must_not_contradict_the_launcher():
         (1, False, StoppedElsewhere, True, False),
     ],
 )
-def test_who_says_what_is_wrong(rank, settled, error, waits, speaks, monkeypatch, capsys):
+def test_who_says_what_is_wrong(rank, settled, error, waits, reports, monkeypatch, capsys):
     """Rank 0 at once; another one too where the ranks know that it does, and else only where the job still runs."""
 
     def main():
@@ -69,7 +69,7 @@ def test_who_says_what_is_wrong(rank, settled, error, waits, speaks, monkeypatch
     monkeypatch.setattr(command.time, "sleep", slept.append)
     assert command.run_command("train", main, (), "", "", [], uses_keras=False) == 2
     assert bool(slept) == waits
-    assert capsys.readouterr().err == ("cosmictagger_tf.train: wrong\n" if speaks else "")
+    assert capsys.readouterr().err == ("cosmictagger_tf.train: wrong\n" if reports else "")
 
 
 class Grown(RuntimeError):

@@ -1,4 +1,4 @@
-"""What two ranks tell one another, and that they train one network."""
+"""What two ranks exchange, and that they train one network."""
 
 import csv
 import json

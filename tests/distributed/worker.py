@@ -1,4 +1,4 @@
-"""Run by every rank of a two-rank job (test_ranks.py): what the ranks tell one another, checked from inside.
+"""Run by every rank of a two-rank job (test_ranks.py): what the ranks exchange, checked from inside.
 
 Each check raises AssertionError on the rank that sees it fail; the job then fails.
 """

@@ -24,7 +24,7 @@ MODES = {"2D": {}, "3D": {"conv_mode": "3D"}, "sparse": {"conv_mode": "sparse", 
 
 
 def train(backend: str, folder, *jobs: dict, check=True):
-    """Trains jobs (see backend_worker) in a process of its own."""
+    """Trains jobs (see backend_worker) in another process."""
     command = [sys.executable, "-m", "tests.training.backend_worker", str(folder), *map(json.dumps, jobs)]
     environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "2"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900, cwd=ROOT)

@@ -81,7 +81,7 @@ def test_the_history_is_on_the_disk_before_the_checkpoint_that_has_it_behind_it(
 @pytest.mark.parametrize("name", ["network.weights.h5", "state.npz", "manifest.json", None])
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE, errno.EMFILE])
 def test_a_checkpoint_that_the_system_refuses_to_read_is_not_passed_over(store, monkeypatch, name, number):
-    """Nothing is known to be wrong with it: whoever goes on from the one before it loses what it holds."""
+    """Nothing is known to be wrong with it: whoever resumes from the one before it loses what it holds."""
     refused = store.path(30) / name if name else store.folder
 
     def refuse(call):
@@ -285,7 +285,7 @@ def test_history_survives_a_kill_at_any_line(tmp_path):
     for step in range(1, 6):
         history.write({"split": "train", "step": step, "loss": 0.5})
     history.close()
-    # The process was killed within a line; and the run goes on from step 4.
+    # The process was killed within a line; and the run resumes from step 4.
     path.write_text(path.read_text() + "train,1")
     again = CsvHistory(path, ["split", "step", "loss"], 4)
     again.write({"split": "train", "step": 5, "loss": 0.25})

@@ -1,4 +1,4 @@
-"""Runs that an earlier version began (checkpoints of format 1, of commit fc4f400) go on as they would have there."""
+"""Runs that an earlier version began (checkpoints of format 1, of commit fc4f400) continue as with it."""
 
 import importlib.util
 import json

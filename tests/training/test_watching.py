@@ -114,20 +114,20 @@ def test_impossible_profiles_are_refused(profile):
 
 
 def test_a_profile_within_an_execution_traces_all_of_it(tmp_path, monkeypatch):
-    told = []
+    calls = []
 
     def start(folder):
-        told.append("start")
+        calls.append("start")
         Path(folder, "plugins").mkdir()
 
-    profiler = start, lambda: told.append("stop"), lambda name, step_num: contextlib.nullcontext()
+    profiler = start, lambda: calls.append("stop"), lambda name, step_num: contextlib.nullcontext()
     monkeypatch.setitem(tensorboard.PROFILERS, "tensorflow", lambda: profiler)
     profile = tensorboard.Profile(Progress(0, 40), tmp_path, 23, 25, steps_per_execution=10)
     for first in range(0, 40, 10):
-        told.append(first)
+        calls.append(first)
         profile.on_train_batch_begin(first)
         profile.on_train_batch_end(first + 9)
-    assert told == [0, 10, 20, "start", "stop", 30]
+    assert calls == [0, 10, 20, "start", "stop", 30]
 
 
 def test_intervals_must_be_whole_executions():

@@ -77,7 +77,7 @@ NOT_FOR_THE_LIBRARY = {"image_meta of two columns", "an image that is not valid"
 
 
 def score(event, plane, index):
-    """A number that tells where it belongs."""
+    """A number made of where it belongs."""
     pixels = event.image[plane]
     return ((event.event_id[2] * 3 + plane) * 2 + index + (pixels.rows % 8) / 8).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""The same rulebook and logits on Keras's other backends, each in a process of its own."""
+"""The same rulebook and logits on Keras's other backends, each in another process."""
 
 import importlib.util
 import os

@@ -10,9 +10,10 @@ from cosmictagger_tf.config import DataConfig, ImportConfig, NetworkConfig, Outp
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError, UserError
 from cosmictagger_tf.networks.build import build_network
-from cosmictagger_tf.networks.reference_weights import WeightsDoNotFit, check_taken_over, variables
+from cosmictagger_tf.networks.reference_weights import WeightsDoNotFit, check_taken_over
 from cosmictagger_tf.training.checkpoints.importing import check_architecture, import_run, read_tensors, strip_prefix
 from tests.commands import TINY, refusal, run_module
+from tests.networks.reference_tensors import reference_tensors
 
 ARCHITECTURE = ["--n_initial_filters=4", "--network_depth=4", "--bottleneck_deepest=32", "--downsample=3"]
 
@@ -22,16 +23,10 @@ def made(tmp_path_factory):
     """A run imported from tensors as the reference names and shapes them, of values of our own; its file, its flags."""
     options = {name: int(value) for name, value in (flag.removeprefix("--").split("=") for flag in TINY)}
     del options["downsample"]
-    network = NetworkConfig(**options)
-    ours = variables(build_network(network, ImageShape(3, 2, 2)), network)
+    tensors = reference_tensors(NetworkConfig(**options))
     source = tmp_path_factory.mktemp("theirs") / "theirs.npz"
-    np.savez(source, **{f"param/{name}": as_pytorch(np.asarray(variable)) for name, variable in ours.items()})
+    np.savez(source, **{f"param/{name}": array for name, array in tensors.items()})
     return imported_from(source, TINY, tmp_path_factory.mktemp("imported"))
-
-
-def as_pytorch(kernel):
-    """A kernel [out, in, ...] of one [..., in, out]."""
-    return kernel if kernel.ndim < 2 else np.transpose(kernel, (-1, -2, *range(kernel.ndim - 2)))
 
 
 @pytest.fixture(scope="module")

@@ -156,19 +156,26 @@ def test_evaluate_of_the_best_checkpoint_gives_what_validation_saw(trained, thre
     assert evaluation["metrics"]["mean_iou"] == pytest.approx(best["mean_iou"], abs=1e-6)
 
 
-def test_the_export_gives_the_scores_that_evaluate_saw(trained, three_events, tmp_path):
+@pytest.fixture(scope="module")
+def exported(trained, tmp_path_factory):
+    """The SavedModel of that run."""
+    path = tmp_path_factory.mktemp("exported") / "model"
+    run_module("export", f"--output_dir={trained[0]}", "--run_id=straight", f"--export_dir={path}")
+    return path
+
+
+def test_the_export_gives_the_scores_that_evaluate_saw(trained, exported, three_events, tmp_path):
     folder, _, _ = trained
-    run_module("export", f"--output_dir={folder}", "--run_id=straight", f"--export_dir={tmp_path}/model")
     script = tmp_path / "alone.py"
     script.write_text(ALONE)
     done = subprocess.run(
-        [sys.executable, script, tmp_path / "model", ROOT, three_events, folder],
+        [sys.executable, script, exported, ROOT, three_events, folder],
         capture_output=True,
         text=True,
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "model/metadata.json").read_text())["classes"] == ["background", "cosmic", "neutrino"]
+    assert json.loads((exported / "metadata.json").read_text())["classes"] == ["background", "cosmic", "neutrino"]
 
 
 # Loads the SavedModel before this package can be imported, then compares with the package's own scores.
@@ -212,11 +219,9 @@ assert np.ptp(expected) > 0.01
 """
 
 
-def test_saved_model_cli_runs_the_export(trained, tmp_path):
-    folder, _, _ = trained
-    run_module("export", f"--output_dir={folder}", "--run_id=straight", f"--export_dir={tmp_path}/model")
+def test_saved_model_cli_runs_the_export(exported, tmp_path):
     cli = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli"]
-    chosen = ["--dir", str(tmp_path / "model"), "--tag_set", "serve", "--signature_def", "serving_default"]
+    chosen = ["--dir", str(exported), "--tag_set", "serve", "--signature_def", "serving_default"]
     np.save(tmp_path / "images.npy", np.zeros((1, 80, 128, 3), np.float32))
     given = ["--inputs", f"images={tmp_path}/images.npy", "--outdir", str(tmp_path)]
     done = subprocess.run([*cli, "run", *chosen, *given], capture_output=True, text=True, cwd=tmp_path)

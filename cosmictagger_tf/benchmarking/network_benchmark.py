@@ -109,8 +109,8 @@ def measure(
         dense = Bench(replace(network, conv_mode=mode, descend_charge=0.0), optimizer, execution, small.shape)
         batch = dense.prepared(make_batch([small], 1, small.shape))
         scale = event.shape.pixels / small.shape.pixels
-        for name, found, own in zip(("forward", "training step"), (dense.forward, dense.step), ones[one], strict=True):
-            timing = found(batch, 1)
+        for name, timed, own in zip(("forward", "training step"), (dense.forward, dense.step), ones[one], strict=True):
+            timing = timed(batch, 1)
             times = scale * timing.fastest / (own.fastest / one)
             what = f"{name} of {mode} at downsample {benchmark.dense_downsample}"
             records.add(what, 1, timing, scaled_by_pixels=scale, times_as_long=times)
@@ -160,9 +160,9 @@ def _reading_rows(bench: Bench, reader: Reader, data: DataConfig, steps: int, re
         return
     # Reading is quick: more of it, and first some that does not count.
     read_through(reader, data, steps, 0)
-    found, _ = read_through(reader, data, 10 * steps, 0)
-    milliseconds = 1e3 * found.cpu_seconds / found.events
-    records.add("reading alone", size, images_per_second=found.events / found.seconds, cpu_ms_an_image=milliseconds)
+    reading, _ = read_through(reader, data, 10 * steps, 0)
+    milliseconds = 1e3 * reading.cpu_seconds / reading.events
+    records.add("reading alone", size, images_per_second=reading.events / reading.seconds, cpu_ms_an_image=milliseconds)
     stream = training_dataset(reader, data, 0, steps=steps + WARM, prepare=bench.segmenter.prepare)
     waits: list[float] = []
     waiting = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: waits.append(stream.waited()))

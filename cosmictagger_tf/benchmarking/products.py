@@ -23,7 +23,7 @@ class Product(NamedTuple):
 
 def products_of(network: keras.Model, sites: list[int], events: int) -> Counter:
     """How often each product is in a forward pass, given the sites of each level, the deepest included, of `events`."""
-    found: Counter[Product] = Counter()
+    products: Counter[Product] = Counter()
     for layer in network.layers:
         kernel = getattr(layer, "kernel", None)
         if kernel is None:
@@ -37,8 +37,8 @@ def products_of(network: keras.Model, sites: list[int], events: int) -> Counter:
         # Those of a row exchange run over the rows of an event.
         exchanging = isinstance(layer, keras.layers.Conv1D)
         rows = events * layer.output.shape[1] if exchanging else sites[_level(layer.name, len(sites) - 1)]
-        found[Product(rows, taps, inner, outer)] += 1
-    return found
+        products[Product(rows, taps, inner, outer)] += 1
+    return products
 
 
 def _level(name, deepest):

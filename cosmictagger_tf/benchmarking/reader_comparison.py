@@ -154,7 +154,7 @@ def _inflate(part: LarcvFile, entries) -> tuple[float, float, float]:
 
 
 def _packed(part: LarcvFile, entry) -> list[tuple[np.ndarray, list[int], int]]:
-    found = []
+    packed_batches = []
     for product in (part.image, part.label):
         if product is not None:
             ranges = product.ranges(entry, part.shape)
@@ -163,5 +163,5 @@ def _packed(part: LarcvFile, entry) -> list[tuple[np.ndarray, list[int], int]]:
                 packed = product.voxels.packed(first, max(1, last - first))
             except ValueError as error:
                 raise product.error(str(error), entry) from None
-            found.append((packed.data.copy(), packed.sizes, packed.length))
-    return found
+            packed_batches.append((packed.data.copy(), packed.sizes, packed.length))
+    return packed_batches

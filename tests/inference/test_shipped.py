@@ -83,7 +83,7 @@ def test_what_is_made_of_other_weights_is_not_put_into_a_runs_folder(tmp_path):
     assert report_place(EvaluateConfig(), InferenceConfig(where)) == folder.path / "evaluation.html"
     for other in ({"weights": "sparse_small"}, {"weights_location": "a.weights.h5"}):
         assert report_place(EvaluateConfig(), InferenceConfig(where, WeightsConfig(**other))) is None
-        assert "--export_dir: say where to" in refusal("export", *(f"--{k}={v}" for k, v in other.items()))
+        assert "--export_dir: give a place" in refusal("export", *(f"--{k}={v}" for k, v in other.items()))
 
 
 def test_a_shift_is_of_the_backgrounds_bias_alone():

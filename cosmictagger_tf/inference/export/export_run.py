@@ -31,7 +31,7 @@ def export_run(export: ExportConfig, config: InferenceConfig) -> Path:
         raise ConfigError(f"KERAS_BACKEND={keras.backend.backend()}: export needs the TensorFlow backend: unset it")
     execution.prepare(replace(config.execution, precision="float32"))
     if not export.export_dir and not config.weights.of_run:
-        raise ConfigError("--export_dir: say where to; these weights are of no run, in whose folder the model would be")
+        raise ConfigError("--export_dir: give a place; these weights are of no run, in whose folder the model would be")
     default = RunFolder(config.output).path / DEFAULT_NAMES[export.export_format]
     path = Path(export.export_dir) if export.export_dir else default
     check_place(path, export.export_format)

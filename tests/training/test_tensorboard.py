@@ -161,7 +161,9 @@ def test_the_hyperparameters_are_those_of_tensorflow(tmp_path):
 
 @pytest.mark.parametrize("conv_mode", ["2D", "3D", "sparse"])
 def test_the_graph_has_each_layer_and_what_it_takes(tmp_path, conv_mode):
-    network = build_segmenter(NetworkConfig(**NETWORK | {"conv_mode": conv_mode}), SHAPE).network
+    network = build_segmenter(
+        NetworkConfig(**NETWORK | {"conv_mode": conv_mode, "blocks_per_layer": 1, "blocks_deepest_layer": 1}), SHAPE
+    ).network
     write_graph(tmp_path, network)
     nodes = {node.name: node for node in EventAccumulator(str(tmp_path)).Reload().Graph().node}
     assert len(nodes) == len(network.operations) and {"level0_up", "deepest"} <= {n.split("/")[0] for n in nodes}

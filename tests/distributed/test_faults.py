@@ -157,8 +157,8 @@ def test_a_bad_entry_that_may_be_skipped(three_events, tmp_path):
 
 
 @pytest.mark.exhaustive
-def test_a_loss_that_is_not_finite_on_one_rank(three_events, tmp_path):
-    bad = with_last_values(three_events, tmp_path, 3000, 3e38)
+def test_a_loss_that_is_not_finite_on_one_rank(sample_file, tmp_path):
+    bad = with_last_values(sample_file, tmp_path, 3000, 3e38)
     flags = [*QUICK, *LONG, f"--file={bad}", f"--output_dir={tmp_path}", "--minibatch_size=2"]
     # In a smaller network the loss stays finite.
     flags += ["--network_depth=2", "--blocks_per_layer=1", "--blocks_deepest_layer=1"]

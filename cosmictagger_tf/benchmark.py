@@ -19,8 +19,8 @@ Times the network that the flags describe on the first event of --file: forward 
 with reading, and peak memory, against what this machine reaches in matrix products and in memory. For a sparse network
 also the rulebook and its bare matrix products. Optional: time against active pixels (--sites), and dense networks of
 the same options at a smaller size, scaled by pixels (--dense_modes). With --startup instead: what whole commands take
-from their start to their first result. In a --flagfile, options of a training that have
-no meaning here (--iterations and the like) are ignored.
+from their start to their first result. In a --flagfile, options of a training that have no meaning here (--iterations
+and the like) are ignored.
 """
 EXAMPLES = """
 python -m cosmictagger_tf.benchmark --flagfile=flags/quick.flags --file=sample.h5 --json=quick.json

@@ -143,19 +143,24 @@ def by_batch_statistics(
         variance = over_processes(_accurate_mean(ops.square(x - mean) * active, axes)) / divisor
         pixels = share * pixels
     y = (x - mean) * (ops.rsqrt(variance + epsilon) * ops.reshape(gamma, shape)) + ops.reshape(beta, shape)
-    return y, *_moved(moving_mean, moving_variance, mean, variance, pixels, momentum, bessel)
+    mean, variance = (ops.reshape(each, (x.shape[1], -1)) for each in (mean, variance))
+    pixels = ops.broadcast_to(ops.reshape(pixels, (-1, 1)), (x.shape[1], 1))
+    return y, *moved(moving_mean, moving_variance, mean, variance, pixels, momentum=momentum, bessel=bessel)
 
 
-def _moved(moving_mean, moving_variance, mean, variance, pixels, momentum, bessel):
-    planes = mean.shape[1]
-    mean, variance = ops.reshape(mean, (planes, -1)), ops.reshape(variance, (planes, -1))
-    pixels = ops.broadcast_to(ops.reshape(pixels, (-1, 1)), (planes, 1))
+def moved(moving_mean, moving_variance, mean, variance, size, *, momentum: float, bessel: bool):
+    """The moving statistics [channels] after one update by those of each group [groups, channels], in order.
+
+    Args:
+        size: float [groups, 1], how many values a group has; where it has none, nothing moves.
+        momentum, bessel: see PlaneBatchNormalization.
+    """
     if bessel:
-        variance = variance * (pixels / ops.maximum(pixels - 1.0, 1.0))
-    step = (1.0 - momentum) * ops.minimum(pixels, 1.0)
-    for plane in range(planes):
-        moving_mean = moving_mean + step[plane] * (mean[plane] - moving_mean)
-        moving_variance = moving_variance + step[plane] * (variance[plane] - moving_variance)
+        variance = variance * (size / ops.maximum(size - 1.0, 1.0))
+    step = (1.0 - momentum) * ops.minimum(size, 1.0)
+    for by, m, v in zip(*map(ops.unstack, (step, mean, variance)), strict=True):
+        moving_mean = moving_mean + by * (m - moving_mean)
+        moving_variance = moving_variance + by * (v - moving_variance)
     return moving_mean, moving_variance
 
 

@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from cosmictagger_tf.backend import take_rows, traced_once
+from cosmictagger_tf.networks.normalization import moved
 from cosmictagger_tf.networks.sparse.gathers import upstream_of, zero_after
 
 
@@ -138,7 +139,9 @@ class SparseBatchNormalization(keras.layers.BatchNormalization):
             gamma, beta = ops.copy(self.gamma), ops.copy(self.beta)
             y, mean, variance = normalise(x, gamma, beta, rows, share, size, epsilon=self.epsilon, slope=self.slope)
             moving = ops.copy(self.moving_mean), ops.copy(self.moving_variance)
-            mean, variance = moved(*moving, mean, variance, size, momentum=self.momentum, bessel=self.bessel)
+            mean, variance = traced_once(moved)(
+                *moving, mean, variance, size, momentum=self.momentum, bessel=self.bessel
+            )
             self.moving_mean.assign(mean)
             self.moving_variance.assign(variance)
         else:
@@ -157,19 +160,6 @@ class SparseBatchNormalization(keras.layers.BatchNormalization):
 def scaled(x, gamma, beta, mean, variance, *, epsilon: float, slope: float):
     """Batch normalisation of x [n, channels] by given statistics [channels], and a leaky ReLU."""
     return ops.leaky_relu((x - mean) * (ops.rsqrt(variance + epsilon) * gamma) + beta, slope)
-
-
-@traced_once
-def moved(moving_mean, moving_variance, mean, variance, size, *, momentum: float, bessel: bool):
-    """The moving statistics [channels] after one update by those of each group, of `size` rows, in order."""
-    if bessel:
-        variance = variance * (size / ops.maximum(size - 1.0, 1.0))
-    # Where there is no site: by nothing.
-    step = ops.minimum(size, 1.0) * (1.0 - momentum)
-    for by, m, v in zip(*map(ops.unstack, (step, mean, variance)), strict=True):
-        moving_mean = moving_mean + by * (m - moving_mean)
-        moving_variance = moving_variance + by * (v - moving_variance)
-    return moving_mean, moving_variance
 
 
 @traced_once

@@ -32,5 +32,14 @@ def main(explicit, display, output, weights, data, _, execution) -> None:
         print(f"drawn: {path}")
 
 
+def predicts(display, *_) -> bool:
+    """Whether a network is used."""
+    return display.predict
+
+
 if __name__ == "__main__":
-    sys.exit(run_command("display", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN, takes="explicit"))
+    sys.exit(
+        run_command(
+            "display", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN, takes="explicit", uses_keras=predicts
+        )
+    )

@@ -87,11 +87,16 @@ def _prepare_torch(config):
 
 
 def compiles(config: ExecutionConfig) -> bool:
-    """Whether steps are compiled as a whole: on JAX always, with PyTorch never, on TensorFlow as the options ask."""
+    """Whether steps are compiled as a whole: on JAX always, with PyTorch never, on TensorFlow as the options ask.
+
+    Keras does not compile where TensorFlow's operations are deterministic.
+    """
     import keras
 
     backend = keras.backend.backend()
-    return backend == "jax" or (backend == "tensorflow" and config.uses_xla)
+    if backend != "tensorflow" or config.deterministic:
+        return backend == "jax"
+    return bool(accelerators()) if config.xla == "auto" else bool(config.xla)
 
 
 def accelerators() -> list[str]:

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 
 from cosmictagger_tf.cli.flags import HelpRequested, parse
 from cosmictagger_tf.cli.help import help_text
+from cosmictagger_tf.cli.preflight import check_inputs
 from cosmictagger_tf.config.unused import describe_unused
 from cosmictagger_tf.console import log_lines
 from cosmictagger_tf.environment import discard_output, ignore_settings, import_backend, open_standard_streams
@@ -30,7 +31,7 @@ def run_command(
     *,
     in_flagfiles=(),
     takes="",
-    uses_keras=True,
+    uses_keras: bool | Callable = True,
 ) -> int:
     """Runs a command: `main` gets one config per class in `groups`, in that order.
 
@@ -42,7 +43,8 @@ def run_command(
         examples: command lines, for --help.
         argv: the arguments; None = the process's.
         in_flagfiles: config classes whose flags a flagfile may have as well, without effect (flags.parse).
-        uses_keras: import Keras and its backend, quietly, before main.
+        uses_keras: whether inputs are checked, and then Keras and its backend imported, quietly, before main;
+            or what decides that, given the configs.
         takes: what of flags.Parsed main takes first: "explicit"; or "chosen", and then main names those without effect.
 
     Returns:
@@ -59,7 +61,8 @@ def run_command(
         arguments = (getattr(parsed, takes), *parsed.configs) if takes else parsed.configs
         if takes != "chosen" and launched().rank == 0:
             _name_unused(module, parsed)
-        if uses_keras:
+        if uses_keras if isinstance(uses_keras, bool) else uses_keras(*parsed.configs):
+            check_inputs(parsed.configs)
             import_backend()
         with log_lines(launched().rank):
             status = main(*arguments) or 0

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from absl import flags as absl_flags
 
 from cosmictagger_tf.config import Config, NetworkConfig, flag_name
+from cosmictagger_tf.config.base import is_switch
 from cosmictagger_tf.config.quoting import split_list, words
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.networks.presets import PRESETS
@@ -98,10 +99,11 @@ def _define(groups):
 def _define_one(f, values):
     name, help, choices = flag_name(f.name), f.metadata["help"], f.metadata["choices"]
     bounds = {"lower_bound": f.metadata["minimum"], "upper_bound": f.metadata["maximum"]}
-    if choices:
+    if is_switch(f):
+        parser = _Switch([choice for choice in choices or () if isinstance(choice, str)])
+        absl_flags.DEFINE_flag(absl_flags.Flag(parser, SHOWN, name, f.default, help, boolean=True), values)
+    elif choices:
         absl_flags.DEFINE_enum(name, f.default, list(choices), help, flag_values=values)
-    elif isinstance(f.default, bool):
-        absl_flags.DEFINE_bool(name, f.default, help, flag_values=values)
     elif isinstance(f.default, int):
         absl_flags.DEFINE_integer(name, f.default, help, flag_values=values, **bounds)
     elif isinstance(f.default, float):
@@ -110,6 +112,21 @@ def _define_one(f, values):
         absl_flags.DEFINE_multi(_List(f.metadata["path"]), SHOWN, name, list(f.default), help, flag_values=values)
     else:
         absl_flags.DEFINE(_Text(f.metadata["path"], bool(f.default)), name, f.default, help, values, SHOWN)
+
+
+class _Switch(absl_flags.BooleanParser):
+    """True, false, or one of some words."""
+
+    def __init__(self, words: list[str]):
+        self.words = words
+
+    def parse(self, argument):
+        if argument in self.words:
+            return argument
+        try:
+            return super().parse(argument)
+        except ValueError:
+            raise ValueError(f"must be one of {', '.join([*self.words, 'true', 'false'])}") from None
 
 
 class _Text(absl_flags.ArgumentParser):
@@ -177,7 +194,7 @@ def _arguments(argv, groups, in_flagfiles) -> list[_Argument]:
 
 def _switches(groups) -> dict[str, bool]:
     """Every flag that config classes make, and whether it is one without a value."""
-    names = {flag_name(f.name): isinstance(f.default, bool) for group in groups for f in fields(group)}
+    names = {flag_name(f.name): is_switch(f) for group in groups for f in fields(group)}
     names |= {"preset": False} if NetworkConfig in groups else {}
     return names | {"flagfile": False, "help": True, "h": True}
 

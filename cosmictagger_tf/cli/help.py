@@ -4,6 +4,7 @@ import textwrap
 from dataclasses import fields
 
 from cosmictagger_tf.config import Config, NetworkConfig, flag_name
+from cosmictagger_tf.config.base import choice_names, is_switch
 from cosmictagger_tf.networks.presets import PRESETS
 
 HOW_FLAGS_ARE_WRITTEN = """
@@ -29,17 +30,17 @@ def help_text(module: str, description: str, examples: str, groups: tuple[type[C
                 "preset", "uresnet", "architecture whose values the flags below override", tuple(PRESETS)
             )
         for f in fields(group):
-            lines += _flag_lines(flag_name(f.name), f.default, f.metadata["help"], f.metadata["choices"])
+            lines += _flag_lines(flag_name(f.name), f.default, f.metadata["help"], f.metadata["choices"], is_switch(f))
         lines.append("")
     lines.append(textwrap.fill(" ".join(HOW_FLAGS_ARE_WRITTEN.split()), 112))
     return "\n".join(lines)
 
 
-def _flag_lines(name, default, help, choices):
+def _flag_lines(name, default, help, choices, switch=False):
     shown = ",".join(default) if isinstance(default, tuple) else default
     shown = {True: "yes", False: "no"}[default] if isinstance(default, bool) else shown
-    head = f"  --{'[no]' if isinstance(default, bool) and not name.startswith('no_') else ''}{name}"
-    tail = f"{help}{' <' + '|'.join(choices) + '>' if choices else ''}"
+    head = f"  --{'[no]' if switch and not name.startswith('no_') else ''}{name}"
+    tail = f"{help}{' <' + '|'.join(choice_names(choices)) + '>' if choices else ''}"
     tail += f" (default: {shown})" if shown not in ("", None) else ""
     body = textwrap.wrap(tail, 78)
     first = f"{head:<34}{body[0]}" if len(head) < 34 else head

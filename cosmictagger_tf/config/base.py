@@ -18,6 +18,16 @@ def option(default, help: str, *, choices=None, minimum=None, maximum=None, path
     return field(default=default, metadata=metadata)
 
 
+def choice_names(choices) -> list[str]:
+    """The values that an option may have, as they are typed."""
+    return [choice if isinstance(choice, str) else str(choice).lower() for choice in choices or ()]
+
+
+def is_switch(f) -> bool:
+    """Whether a field's flag is typed --name or --noname, though it may have other values too."""
+    return isinstance(f.default, bool) or True in (f.metadata["choices"] or ())
+
+
 def flag_name(field_name: str) -> str:
     """The flag of a field: its name; a field called `from_`, because Python keeps `from` for itself, is --from."""
     return field_name.removesuffix("_")
@@ -52,7 +62,7 @@ class Config:
 def _check_value(name, value, metadata):
     choices, low, high = metadata.get("choices"), metadata.get("minimum"), metadata.get("maximum")
     if choices and value not in choices:
-        raise ConfigError(f"--{name}={value}: must be one of {', '.join(choices)}")
+        raise ConfigError(f"--{name}={value}: must be one of {', '.join(choice_names(choices))}")
     if isinstance(value, float) and not abs(value) <= LARGEST_FLOAT:
         raise ConfigError(f"--{name}={value}: must be a finite number, in float32 too")
     if isinstance(value, int) and high is None and abs(value) > LARGEST_INTEGER:

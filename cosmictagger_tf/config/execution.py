@@ -16,7 +16,11 @@ class ExecutionConfig(Config):
         "mixed = float16 with loss scaling; bfloat16 = bfloat16 compute over float32 weights",
         choices=("float32", "mixed", "bfloat16"),
     )
-    xla: bool = option(True, "compile the step with XLA; on a CPU the dense networks are quicker without")
+    xla: bool | str = option(
+        "auto",
+        "compile the step with XLA (--noxla: do not); auto = where there is an accelerator: on a CPU it takes minutes",
+        choices=("auto", True, False),
+    )
     seed: int = option(0, "seed of the weights and of the order of the data", minimum=0, maximum=2**32 - 1)
     deterministic: bool = option(
         False,
@@ -25,11 +29,6 @@ class ExecutionConfig(Config):
     )
     inter_op_parallelism_threads: int = option(0, "TensorFlow's threads between operations; 0 = its choice", minimum=0)
     intra_op_parallelism_threads: int = option(0, "TensorFlow's threads inside one; 0 = its choice", minimum=0)
-
-    @property
-    def uses_xla(self) -> bool:
-        """Whether steps are compiled with XLA: Keras does not where TensorFlow's operations are deterministic."""
-        return self.xla and not self.deterministic
 
 
 @dataclass(frozen=True)

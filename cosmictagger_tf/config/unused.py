@@ -73,8 +73,10 @@ SCHEDULE = (
         lambda o: o.lr_schedule == "one_cycle" and not o.lr_rise_fraction,
     ),
 )
-XLA = Rule("xla", "--deterministic leaves XLA out", lambda o: o.xla and o.deterministic and o.backend == "tensorflow")
-TORCH = Rule("xla", "PyTorch computes operation by operation", lambda o: o.xla and o.backend == "torch")
+XLA = Rule(
+    "xla", "--deterministic leaves XLA out", lambda o: o.xla is True and o.deterministic and o.backend == "tensorflow"
+)
+TORCH = Rule("xla", "PyTorch computes operation by operation", lambda o: o.xla is True and o.backend == "torch")
 TRAINING = (
     Rule(
         "init_from init_new_layers", "the run is resumed from its own checkpoint", lambda o: o.resumed and o.init_from

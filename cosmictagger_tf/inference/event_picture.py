@@ -1,6 +1,7 @@
 """What is drawn of one event: its pixels, their true and predicted classes and their scores."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,8 +11,9 @@ from cosmictagger_tf.data.event import Event
 from cosmictagger_tf.data.transforms import downsample_event
 from cosmictagger_tf.detector import BACKGROUND, CLASS_COLORS, CLASS_NAMES, NEUTRINO, ImageShape
 from cosmictagger_tf.errors import DataError
-from cosmictagger_tf.networks.predictor import Predictor
-from cosmictagger_tf.training.evaluation import not_finite
+
+if TYPE_CHECKING:
+    from cosmictagger_tf.networks.predictor import Predictor
 
 WIRES = ("induction", "induction", "collection")
 # A stored pixel of the background is noise, and drawn in grey.
@@ -100,7 +102,7 @@ class EventPicture:
         return any(plane.no_charge.any() for plane in self.planes)
 
 
-def take_picture(title: str, event: Event, predictor: Predictor | None, downsample: int) -> EventPicture:
+def take_picture(title: str, event: Event, predictor: "Predictor | None", downsample: int) -> EventPicture:
     """The picture of an event.
 
     Args:
@@ -114,9 +116,8 @@ def take_picture(title: str, event: Event, predictor: Predictor | None, downsamp
     """
     small = downsample_event(event, downsample)
     scores = predict_scores(predictor, small) if predictor else None
-    for plane, values in enumerate(scores if scores is not None else ()):
-        if wrong := int((~np.isfinite(values)).any(axis=-1).sum()):
-            raise DataError(title, not_finite(wrong), plane=plane)
+    if scores is not None:
+        check_finite(scores, title)
     planes = tuple(
         _plane(small, plane, scores[plane] if scores is not None else None, 2**downsample)
         for plane in range(event.shape.planes)
@@ -124,7 +125,17 @@ def take_picture(title: str, event: Event, predictor: Predictor | None, downsamp
     return EventPicture(title, planes, event.shape, downsample)
 
 
-def predict_scores(predictor: Predictor, event: Event) -> np.ndarray:
+def check_finite(scores: np.ndarray, title: str):
+    """Raises DataError where a score [planes, ...] of the event is not finite."""
+    # Here, because it imports Keras, which displays without a prediction do without.
+    from cosmictagger_tf.training.evaluation import not_finite
+
+    for plane, values in enumerate(scores):
+        if wrong := int((~np.isfinite(values)).any(axis=-1).sum()):
+            raise DataError(title, not_finite(wrong), plane=plane)
+
+
+def predict_scores(predictor: "Predictor", event: Event) -> np.ndarray:
     """float32 [planes, height, width, classes] of an event at the network's resolution."""
     batch, prepare = make_batch([event], 1, event.shape), predictor.segmenter.prepare
     return np.asarray(predictor.predict_on_batch(prepare(batch) if prepare else batch)[0], np.float32)

@@ -30,7 +30,7 @@ class Limit(NamedTuple):
 
 
 LIMITS = (
-    Limit("jax", "noxla", lambda c: not c.execution.xla, "compiles with XLA always"),
+    Limit("jax", "noxla", lambda c: c.execution.xla is False, "compiles with XLA always"),
     Limit(
         "jax",
         "remat",

@@ -87,9 +87,6 @@ def train_in(folder: RunFolder, ranks: Ranks, config: RunConfig) -> TrainingResu
         log.info(
             f"network: {config.network.conv_mode}, {model.network.count_params():,} weights, images of {model.shape}"
         )
-        dense_on_cpu = config.network.conv_mode != "sparse" and not execution.accelerators()
-        if dense_on_cpu and keras.backend.backend() == "tensorflow" and config.execution.uses_xla:
-            log.info("hint: on a CPU the steps of a dense network are quicker with --noxla (docs/networks.md)")
 
         store = CheckpointStore(
             folder.checkpoints, config.train.keep_checkpoints, architecture(config.network), folder.history

@@ -172,6 +172,22 @@ def test_a_list_given_twice_adds_up_and_the_command_line_replaces_a_flagfiles(tm
     assert one(["--downsample=1", "--downsample=3"], DataConfig).downsample == 3
 
 
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [([], "auto"), (["--xla"], True), (["--noxla"], False), (["--xla=auto"], "auto"), (["--xla=false"], False)],
+)
+def test_a_switch_may_have_a_word_of_its_own(typed, value):
+    xla = one(typed, ExecutionConfig).xla
+    assert xla == value and type(xla) is type(value)
+    assert ExecutionConfig.from_dict({"xla": value}).xla == xla, "as older runs recorded it"
+    with pytest.raises(ConfigError, match=r"^--xla=maybe: must be one of auto, true, false$"):
+        one(["--xla=maybe"], ExecutionConfig)
+    with pytest.raises(ConfigError, match=r"^--xla=2: must be one of auto, true, false$"):
+        ExecutionConfig(xla="2")
+    with pytest.raises(ConfigError, match=r"^--deterministic=maybe: must be one of true, false$"):
+        one(["--deterministic=maybe"], ExecutionConfig)
+
+
 def path_options():
     """(config class, field) of every option that names a file or a folder."""
     groups = [g for g in vars(config).values() if isinstance(g, type) and issubclass(g, config.Config)]

@@ -1,10 +1,10 @@
 """Event displays: chosen events of a file as pictures or pages, with what a trained network predicts."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cosmictagger_tf import execution
-from cosmictagger_tf.config import DisplayConfig, check_image_shape
+from cosmictagger_tf.config import DataConfig, DisplayConfig, check_image_shape
 from cosmictagger_tf.config.quoting import readable
 from cosmictagger_tf.data.dataset import FilesReader, open_reader
 from cosmictagger_tf.errors import ConfigError
@@ -12,8 +12,6 @@ from cosmictagger_tf.files import make_folder
 from cosmictagger_tf.inference.event_figure import draw_event, save_figure
 from cosmictagger_tf.inference.event_picture import event_name, take_picture
 from cosmictagger_tf.inference.inference_config import InferenceConfig
-from cosmictagger_tf.inference.model_loading import find_model
-from cosmictagger_tf.networks.predictor import Predictor
 
 
 def display_events(display: DisplayConfig, config: InferenceConfig) -> Iterator[Path]:
@@ -22,13 +20,10 @@ def display_events(display: DisplayConfig, config: InferenceConfig) -> Iterator[
     Raises:
         UserError: no such entry or run, weights that do not fit, a bad entry.
     """
-    execution.prepare(config.execution)
-    trained = find_model(config) if display.predict else None
-    data = trained.data if trained else config.data
+    data, build = trained_predictor(config) if display.predict else (config.data, lambda shape: None)
     reader = open_reader(data)
     check_image_shape(reader.shape, data.downsample, 0)
-    xla = execution.compiles(config.execution)
-    predictor = Predictor(trained.segmenter(reader.shape, xla), xla) if trained else None
+    predictor = build(reader.shape)
     folder = Path(display.display_dir)
     make_folder(folder, "display_dir")
     for entry in map(int, display.entries):
@@ -46,3 +41,16 @@ def display_events(display: DisplayConfig, config: InferenceConfig) -> Iterator[
         else:
             save_figure(draw_event(picture), path)
         yield path
+
+
+def trained_predictor(config: InferenceConfig) -> tuple[DataConfig, Callable]:
+    """How a trained network takes its data, and a function that builds its Predictor for images of an ImageShape.
+
+    Keras is imported here: displays without a prediction do without it.
+    """
+    from cosmictagger_tf.inference.model_loading import find_model
+    from cosmictagger_tf.networks.predictor import Predictor
+
+    execution.prepare(config.execution)
+    trained, xla = find_model(config), execution.compiles(config.execution)
+    return trained.data, lambda shape: Predictor(trained.segmenter(shape, xla), xla)

@@ -1,0 +1,67 @@
+"""What is often wrong with a command's inputs, looked at before Keras and its backend take seconds to import."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TypeVar
+
+from cosmictagger_tf.config import (
+    Config,
+    DataConfig,
+    DisplayConfig,
+    NetworkConfig,
+    OutputConfig,
+    TrainConfig,
+    WeightsConfig,
+)
+from cosmictagger_tf.errors import ConfigError
+
+AnyConfig = TypeVar("AnyConfig", bound=Config)
+# Files that are opened; of a set of thousands the others are read when it is.
+OPENED = 4
+
+
+def check_inputs(configs: Iterable[Config]):
+    """Raises what the command would raise later for a file, a run, weights or a package that is not there.
+
+    Args:
+        configs: all of the command.
+
+    Raises:
+        UserError: see there; or a ModuleNotFoundError, of the backend that KERAS_BACKEND names.
+    """
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if backend in ("jax", "torch") and find_spec(backend) is None:
+        raise ModuleNotFoundError(name=backend)
+    configs = tuple(configs)
+    data, train = _of(DataConfig, configs), _of(TrainConfig, configs)
+    if data is not None and data.file and not data.synthetic:
+        _check_files(data)
+        if train is not None and train.aux_file:
+            _check_files(replace(data, file=train.aux_file), "aux_file")
+    weights, output, display = _of(WeightsConfig, configs), _of(OutputConfig, configs), _of(DisplayConfig, configs)
+    if weights is not None and output is not None and (display is None or display.predict):
+        _check_weights(weights, output)
+
+
+def _of(kind: type[AnyConfig], configs: tuple[Config, ...]) -> AnyConfig | None:
+    return next((config for config in configs if isinstance(config, kind)), None)
+
+
+def _check_files(data: DataConfig, flag: str = "file"):
+    from cosmictagger_tf.data.dataset import expand, open_reader
+
+    files = expand(data.file, flag)[:OPENED]
+    # Whether there are that many entries is known once all are open.
+    open_reader(replace(data, file=files, first_entry=0, max_entries=0)).close()
+
+
+def _check_weights(weights: WeightsConfig, output: OutputConfig):
+    from cosmictagger_tf.runs import RunFolder
+
+    if weights.of_run:
+        RunFolder(output).config(NetworkConfig)
+    elif weights.weights_location and not Path(weights.weights_location).exists():
+        raise ConfigError(f"weights {weights.weights_location}: no such file")

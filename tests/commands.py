@@ -12,12 +12,12 @@ import h5py
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-# A network small enough that its step is traced in seconds: one block of each kind of layer would double that.
+# A network with one block of each kind, small enough that its step is traced in seconds.
 TINY = [
     "--n_initial_filters=2",
     "--network_depth=1",
-    "--blocks_per_layer=0",
-    "--blocks_deepest_layer=0",
+    "--blocks_per_layer=1",
+    "--blocks_deepest_layer=1",
     "--blocks_final=1",
     "--bottleneck_deepest=8",
     "--downsample=4",

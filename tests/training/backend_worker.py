@@ -20,8 +20,8 @@ from cosmictagger_tf.console import log_lines
 SMALL = {
     "n_initial_filters": 4,
     "network_depth": 1,
-    "blocks_per_layer": 0,
-    "blocks_deepest_layer": 0,
+    "blocks_per_layer": 1,
+    "blocks_deepest_layer": 1,
     "blocks_final": 1,
     "bottleneck_deepest": 4,
     "filter_size_deepest": 3,

@@ -14,8 +14,8 @@ SHAPE = ImageShape(3, 16, 24)
 NETWORK = {
     "n_initial_filters": 2,
     "network_depth": 1,
-    "blocks_per_layer": 0,
-    "blocks_deepest_layer": 0,
+    "blocks_per_layer": 1,
+    "blocks_deepest_layer": 1,
     "blocks_final": 0,
     "residual": False,
     "bottleneck_deepest": 4,

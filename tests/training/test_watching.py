@@ -228,7 +228,7 @@ def test_the_profile_holds_the_steps(watched):
 def test_a_run_describes_itself(watched):
     folder, _ = watched
     run = json.loads((folder / "watched/run.json").read_text())
-    assert run["parameters"] > 500 and run["versions"]["keras"] and "--deterministic" in run["command"]
+    assert run["parameters"] > 1000 and run["versions"]["keras"] and "--deterministic" in run["command"]
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
     assert run["git_commit"] == (commit.stdout.strip() or None)
 

@@ -27,37 +27,39 @@ def transposed_product(x, y):
     return ops.matmul(ops.transpose(x), y)
 
 
-def traced_once(function):
-    """A pure function of tensors that a graph of TensorFlow's holds once for each signature, and calls.
-
-    Layers of equal shapes then share one traced, differentiated and optimized function, where each would add its
-    operations, forward and backward, to the graph. On other backends, and outside a graph, it is the function itself.
-
-    Args:
-        function: takes tensors by position and, by name, constants that can be hashed.
-    """
-
-    @functools.wraps(function)
-    def call(*tensors, **constants):
-        if keras.backend.backend() != "tensorflow":
-            return function(*tensors, **constants)
-        import tensorflow as tf
-
-        if tf.executing_eagerly():
-            return function(*tensors, **constants)
-        return _graph_function(function, tuple(constants.items()))(*tensors)
-
-    return call
-
-
-@functools.cache
-def _graph_function(function, constants: tuple):
+def in_graph() -> bool:
+    """Whether operations are added to a graph of TensorFlow's now."""
+    if keras.backend.backend() != "tensorflow":
+        return False
     import tensorflow as tf
 
-    # Calls that are not inlined: the graph passes see the function once.
-    return tf.function(
-        functools.partial(function, **dict(constants)), autograph=False, experimental_attributes={"_noinline": True}
-    )
+    return not tf.executing_eagerly()
+
+
+def graph_function(function):
+    """A function of tensors that a graph of TensorFlow's holds once for each signature, and calls; see in_graph.
+
+    It is traced, differentiated and set up once, however often it is called. On other backends, the function itself.
+    """
+    return tensorflow_function(function) if keras.backend.backend() == "tensorflow" else function
+
+
+def tensorflow_function(function, **options):
+    """A tf.function whose calls are not inlined: the passes over a graph see it once."""
+    import tensorflow as tf
+
+    return tf.function(function, autograph=False, experimental_attributes={"_noinline": True}, **options)
+
+
+def graph_function_of_any_shape(function):
+    """As graph_function, but traced once for all shapes; outside a graph, the function itself."""
+    traced = functools.cache(lambda: tensorflow_function(function, reduce_retracing=True))
+
+    @functools.wraps(function)
+    def call(*tensors):
+        return traced()(*tensors) if in_graph() else function(*tensors)
+
+    return call
 
 
 def leave_out_graph_passes():
@@ -100,11 +102,16 @@ def convolves_channels_first() -> bool:
 def all_finite(tensors: list):
     """Whether every number of float tensors is finite: bool []; None stands for no tensor.
 
-    One operation a tensor on TensorFlow. Above 1e19, where its square is beyond float32, a number counts as not finite.
+    Above 1e19, where its square is beyond float32, a number counts as not finite.
     """
     tensors = [tensor for tensor in tensors if tensor is not None]
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return tf.math.is_finite(tf.linalg.global_norm(tensors))
+        # Side by side where they are alike: setting up an operation takes longer than copying a gradient.
+        alike: dict = {}
+        for tensor in tensors:
+            alike.setdefault((tensor.dtype, tuple(tensor.shape)), []).append(tensor)
+        stacks = [tf.stack(group) for group in alike.values()]
+        return tf.math.is_finite(tf.linalg.global_norm(stacks))
     return ops.isfinite(sum(ops.sum(ops.square(ops.cast(tensor, "float32"))) for tensor in tensors))

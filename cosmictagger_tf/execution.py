@@ -40,7 +40,7 @@ def _prepare_tensorflow(config, local_rank):
     import tensorflow as tf
 
     tf.get_logger().setLevel("ERROR")
-    # It would copy a function for each of its calls, and optimize each copy (see backend.traced_once).
+    # It would copy a function for each of its calls, and optimize each copy (see backend.graph_function).
     tf.config.optimizer.set_experimental_options({"function_optimization": False})
     gpus = tf.config.list_physical_devices("GPU")
     if config.compute_mode == "GPU" and not gpus:

@@ -16,7 +16,7 @@ from cosmictagger_tf.detector import N_CLASSES
 from cosmictagger_tf.networks.convolutions import Conv2D, Conv2DTranspose, add_bias
 from cosmictagger_tf.networks.interpolation import Doubling
 from cosmictagger_tf.networks.normalization import PlaneBatchNormalization
-from cosmictagger_tf.networks.recompute import RecomputingModel
+from cosmictagger_tf.networks.segments import RecomputingModel, SegmentedModel
 
 # Sizes of the kernels of the first convolution and of a block's.
 FIRST_KERNEL, BLOCK_KERNEL = 5, 3
@@ -137,7 +137,7 @@ class Parts:
     Attributes:
         depth: how many times the level's images are halved.
         active: None, or a mask of the level's pixels: 1 where they take part, 0 where they are and stay empty.
-        kept: the tensors that recomputation (see recompute.py) keeps, of all levels: the ends of blocks and levels.
+        kept: the ends of blocks and levels, of all levels, which cut the network into segments; see segments.py.
     """
 
     def __init__(self, config: NetworkConfig, planes: int, coarser: "Parts | None" = None):
@@ -307,9 +307,8 @@ class Parts:
 
     def model(self, inputs, outputs, name) -> keras.Model:
         """The functional model of a network made of these parts; with --remat it recomputes activations."""
-        if self.config.remat:
-            return RecomputingModel(inputs, outputs, self.kept, name=name)
-        return keras.Model(inputs, outputs, name=name)
+        kind = RecomputingModel if self.config.remat else SegmentedModel
+        return kind(inputs, outputs, self.kept, name=name)
 
 
 def fold(x):

@@ -5,7 +5,6 @@ import math
 import keras
 from keras import ops
 
-from cosmictagger_tf.backend import traced_once
 from cosmictagger_tf.errors import ConfigError
 
 
@@ -37,24 +36,16 @@ class PlaneBatchNormalization(keras.layers.BatchNormalization):
         planes, channels = self.planes if training else 1, self.axis % len(inputs.shape) + 1
         x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
         x = ops.reshape(x, (-1, planes, *inputs.shape[1:]))
-        weights = [ops.copy(v) for v in (self.gamma, self.beta, self.moving_mean, self.moving_variance)]
+        weights = self.gamma, self.beta, self.moving_mean, self.moving_variance
         if training:
-            y, mean, variance = self._by_the_batch(
-                x, *weights, *(() if active is None else (active,)), channels=channels
-            )
+            options = {"momentum": self.momentum, "epsilon": self.epsilon, "bessel": self.bessel}
+            processes = {"over_processes": self.over_processes, "processes": self.processes}
+            y, mean, variance = by_batch_statistics(x, *weights, active, channels=channels, **options, **processes)
             self.moving_mean.assign(mean)
             self.moving_variance.assign(variance)
         else:
             y = by_moving_statistics(x, *weights, channels=channels, epsilon=self.epsilon)
         return ops.cast(ops.reshape(y, (-1, *inputs.shape[1:])), inputs.dtype)
-
-    def _by_the_batch(self, *tensors, **constants):
-        options = {"momentum": self.momentum, "epsilon": self.epsilon, "bessel": self.bessel}
-        if self.processes == 1:
-            return by_batch_statistics(*tensors, **constants, **options)
-        # Not shared by the layers: what each of them exchanges has a name of its own.
-        processes = {"over_processes": self.over_processes, "processes": self.processes}
-        return by_batch_statistics.__wrapped__(*tensors, **constants, **options, **processes)
 
     def synchronise(self, mean, processes: int):
         """From now on takes the statistics over the parts of a batch that several processes hold, equal in size.
@@ -83,6 +74,8 @@ def synchronise_statistics(network: keras.Model, mean, processes: int):
         raise ConfigError("--sync_batch_norm: only --normalization=batch with --conv_mode=2D or 3D has what it joins")
     for layer in layers:
         layer.synchronise(mean, processes)
+    # What each layer exchanges has a name of its own.
+    network.shares = False
 
 
 def unchanged(statistic):
@@ -90,7 +83,6 @@ def unchanged(statistic):
     return statistic
 
 
-@traced_once
 def by_moving_statistics(x, gamma, beta, mean, variance, *, channels: int, epsilon: float):
     """x normalised by given statistics [channels]; `channels` is the axis of x that they belong to."""
     shape = [-1 if axis == channels else 1 for axis in range(len(x.shape))]
@@ -99,7 +91,6 @@ def by_moving_statistics(x, gamma, beta, mean, variance, *, channels: int, epsil
     return (x - mean) * (ops.rsqrt(variance + epsilon) * gamma) + beta
 
 
-@traced_once
 def by_batch_statistics(
     x,
     gamma,

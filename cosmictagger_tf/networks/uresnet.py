@@ -98,7 +98,7 @@ def deepest(parts: Parts, x):
 def bottleneck(parts: Parts, x, kernel: int):
     """1x1 to few filters, blocks, 1x1 back."""
     config, filters = parts.config, x.shape[parts.channels]
-    x = parts.unit(x, config.bottleneck_deepest, 1, "deepest_bottleneck")
+    x = parts.keep(parts.unit(x, config.bottleneck_deepest, 1, "deepest_bottleneck"))
     x = parts.blocks(x, config.blocks_deepest_layer, kernel, "deepest")
     return parts.unit(x, filters, 1, "deepest_unbottleneck")
 
@@ -107,16 +107,17 @@ def deepest_3d(parts: Parts, x):
     """The planes as the depth of a 3D convolution: [3,3,3] blocks, or [3,1,1] around [1,k,k] blocks."""
     config, filters = parts.config, x.shape[parts.channels]
     if config.deepest_3d == "bottleneck":
-        x = mix(parts, x, config.bottleneck_deepest, (3, 1, 1), "deepest_bottleneck")
+        x = parts.keep(mix(parts, x, config.bottleneck_deepest, (3, 1, 1), "deepest_bottleneck"))
         x = parts.blocks(x, config.blocks_deepest_layer, config.filter_size_deepest, "deepest")
         return mix(parts, x, filters, (3, 1, 1), "deepest_unbottleneck")
-    x = parts.unit(x, config.bottleneck_deepest, 1, "deepest_bottleneck")
+    x = parts.keep(parts.unit(x, config.bottleneck_deepest, 1, "deepest_bottleneck"))
     for i in range(config.blocks_deepest_layer):
         y = x
         x = mix(parts, x, config.bottleneck_deepest, (3, 3, 3), f"deepest_{i}_1")
         if config.residual:
             x = mix(parts, x, config.bottleneck_deepest, (3, 3, 3), f"deepest_{i}_2", activation=False)
             x = parts.activate_sum(x, y, f"deepest_{i}")
+        x = parts.keep(x)
     return parts.unit(x, filters, 1, "deepest_unbottleneck")
 
 

@@ -7,7 +7,7 @@ from keras import ops
 
 from cosmictagger_tf.config import OptimizerConfig
 from cosmictagger_tf.training.guard import GuardedOptimizer
-from cosmictagger_tf.training.orthogonalization import as_matrix, is_matrix, orthogonalize
+from cosmictagger_tf.training.orthogonalization import is_matrix, matrix_shape, orthogonalize
 
 
 def on_tensorflow() -> bool:
@@ -40,7 +40,9 @@ class OneOperation(keras.optimizers.Adam):
             "beta2": beta2,
             "epsilon": epsilon,
         }
-        super()._backend_update_step(grads, trainable_variables, learning_rate)
+        # Not by way of Keras, which asks tf.distribute about each variable.
+        for gradient, variable in zip(grads, trainable_variables, strict=True):
+            self.update_step(gradient, variable, learning_rate)
         del self._shared
 
     def update_step(self, gradient, variable, learning_rate):
@@ -54,13 +56,12 @@ class OneOperation(keras.optimizers.Adam):
         own = (variable, self._momentums[index], self._velocities[index])
         # Keras hands the trained ones over as TensorFlow's.
         parameter, momentum, velocity = (v.value if isinstance(v, keras.Variable) else v for v in own)
-        shared = {name: tf.cast(value, variable.dtype) for name, value in self._shared.items()}
         tf.raw_ops.ResourceApplyAdam(
             var=parameter.handle,
             m=momentum.handle,
             v=velocity.handle,
             grad=tf.cast(gradient, variable.dtype),
-            **shared,
+            **self._shared,
         )
 
 
@@ -93,18 +94,24 @@ class Muon(Adam):
         if others:
             gradients, variables = zip(*others, strict=True)
             super()._backend_update_step(gradients, variables, learning_rate)
-        updates = orthogonalize([as_matrix(self.push(*pair)) for pair in kernels])
-        for update, (_, variable) in zip(updates, kernels, strict=True):
-            # An orthogonal matrix has the root mean square 1 / sqrt(longer side).
-            size = ops.cast(learning_rate, variable.dtype) * self.ROOT_MEAN_SQUARE * max(update.shape) ** 0.5
-            self.assign_sub(variable, size * ops.reshape(update, variable.shape))
+        for shape in sorted({matrix_shape(variable.shape) for _, variable in kernels}):
+            alike = [pair for pair in kernels if matrix_shape(pair[1].shape) == shape]
+            self.move(alike, shape, learning_rate)
 
-    def push(self, gradient, variable):
-        """Adds the gradient to the variable's momentum, in place; returns that of one step ahead (Nesterov's)."""
-        momentum = self._momentums[self._get_variable_index(variable)]
-        gradient = ops.cast(gradient, variable.dtype)
-        self.assign(momentum, self.MOMENTUM * momentum + gradient)
-        return gradient + self.MOMENTUM * momentum
+    def move(self, pairs: list, shape, learning_rate):
+        """Changes kernels, which are matrices of one shape, and their momentum in place, by their gradients."""
+        gradients, variables = zip(*pairs, strict=True)
+        momenta = [self._momentums[self._get_variable_index(variable)] for variable in variables]
+        # All as one batch: a graph has few operations, and the products of small matrices run together.
+        gradient = ops.stack([ops.reshape(ops.cast(each, "float32"), shape) for each in gradients])
+        momentum = self.MOMENTUM * ops.stack([ops.reshape(each, shape) for each in momenta]) + gradient
+        update = orthogonalize(gradient + self.MOMENTUM * momentum)
+        # An orthogonal matrix has the root mean square 1 / sqrt(longer side).
+        size = ops.cast(learning_rate, "float32") * self.ROOT_MEAN_SQUARE * max(shape) ** 0.5
+        for own, new in zip(momenta, ops.unstack(momentum, len(pairs)), strict=True):
+            self.assign(own, ops.reshape(new, own.shape))
+        for variable, change in zip(variables, ops.unstack(size * update, len(pairs)), strict=True):
+            self.assign_sub(variable, ops.reshape(change, variable.shape))
 
 
 OPTIMIZERS = {

@@ -18,14 +18,16 @@ def by_singular_values(matrix):
     return left @ np.diag(values) @ right
 
 
-def test_each_matrix_of_a_list_becomes_what_the_singular_values_say():
+def orthogonal(matrices):
+    return keras.ops.convert_to_numpy(keras.ops.cast(orthogonalize(keras.ops.convert_to_tensor(matrices)), "float32"))
+
+
+@pytest.mark.parametrize("shape", [(36, 16), (16, 36), (16, 16), (8, 8), (90, 16), (8, 40), (25, 8)])
+def test_each_matrix_becomes_what_the_singular_values_say(shape):
     rng = np.random.default_rng(3)
-    shapes = [(36, 16), (16, 36), (16, 16), (8, 8), (90, 16), (8, 40), (25, 8)]
     # Columns of very different sizes: singular values over three orders of magnitude.
-    matrices = [(rng.normal(size=s) * np.geomspace(1, 1e-3, s[1])).astype(np.float32) for s in shapes]
-    orthogonal = orthogonalize([keras.ops.convert_to_tensor(m) for m in matrices])
-    for one, matrix in zip(orthogonal, matrices, strict=True):
-        one = keras.ops.convert_to_numpy(one)
+    matrices = (rng.normal(size=(2, *shape)) * np.geomspace(1, 1e-3, shape[1])).astype(np.float32)
+    for one, matrix in zip(orthogonal(matrices), matrices, strict=True):
         np.testing.assert_allclose(one, by_singular_values(matrix), atol=2e-3)
         values = np.linalg.svd(matrix, compute_uv=False) / np.linalg.norm(matrix)
         near_one = np.linalg.svd(one, compute_uv=False)[values > 0.002]
@@ -33,17 +35,16 @@ def test_each_matrix_of_a_list_becomes_what_the_singular_values_say():
 
 
 def test_a_gradient_of_nothing_but_zeros_makes_no_change():
-    updates = orthogonalize([keras.ops.zeros((12, 8)), keras.ops.ones((12, 8))])
-    np.testing.assert_array_equal(keras.ops.convert_to_numpy(updates[0]), 0.0)
-    assert np.isfinite(keras.ops.convert_to_numpy(updates[1])).all()
+    zeros, ones = orthogonal(np.stack([np.zeros((12, 8)), np.ones((12, 8))]).astype(np.float32))
+    np.testing.assert_array_equal(zeros, 0.0)
+    assert np.isfinite(ones).all()
 
 
 def test_products_in_half_precision_blow_nothing_up():
     # As on a GPU, in bfloat16 or TF32. A rank of 5: the other singular values are nothing but rounding.
     rng = np.random.default_rng(5)
     matrix = (rng.normal(size=(200, 5)) @ rng.normal(size=(5, 40))).astype(np.float32)
-    orthogonal = orthogonalize([keras.ops.cast(keras.ops.convert_to_tensor(matrix), "bfloat16")])[0]
-    values = np.linalg.svd(keras.ops.convert_to_numpy(keras.ops.cast(orthogonal, "float32")), compute_uv=False)
+    values = np.linalg.svd(orthogonal(keras.ops.cast(matrix[None], "bfloat16"))[0], compute_uv=False)
     assert values[4] > 0.6 and values[0] < 1.4
 
 

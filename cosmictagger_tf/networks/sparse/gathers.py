@@ -8,7 +8,7 @@ receives from i's gradient through the mirrored kernel. B. Graham, L. van der Ma
 
 from keras import ops
 
-from cosmictagger_tf.backend import take_rows, traced_once, transposed_product
+from cosmictagger_tf.backend import take_rows, transposed_product
 
 
 def gather(x, sites, after=None):
@@ -34,7 +34,6 @@ def zero_after(x):
     return ops.minimum(ops.abs(ops.sum(x[:1, :1])), 0)
 
 
-@traced_once
 def submanifold(x, kernel, sites):
     """A submanifold convolution.
 
@@ -64,7 +63,6 @@ def submanifold(x, kernel, sites):
     return product(x, kernel)
 
 
-@traced_once
 def strided(x, kernel, children, parents):
     """A convolution of size 2 and stride 2.
 
@@ -90,7 +88,6 @@ def strided(x, kernel, children, parents):
     return product(x, kernel)
 
 
-@traced_once
 def transposed(x, kernel, children, parents):
     """A transposed convolution of size 2 and stride 2, onto the sites that are there.
 
@@ -117,7 +114,6 @@ def transposed(x, kernel, children, parents):
     return product(x, kernel)
 
 
-@traced_once
 def max_pool(x, children, parents):
     """The greatest of the children that are there, channel by channel; 0 where there is none.
 
@@ -183,7 +179,6 @@ def row_max(x, rows, number):
     return greatest(x)
 
 
-@traced_once
 def repeat(x, children, parents):
     """Interpolation to the nearest pixel: every child gets its parent's channels. [m, channels] -> [n, channels]."""
 

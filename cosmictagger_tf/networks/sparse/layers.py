@@ -45,8 +45,8 @@ class SubmanifoldConv(keras.layers.Layer):
         """[n, filters]."""
         if self.size == 1:
             return self.biased(ops.matmul(features, ops.reshape(self.kernel, (-1, self.filters))))
-        # Copied to a tensor: TensorFlow's custom gradients take no variables.
-        return self.biased(gathers.submanifold(features, ops.copy(self.kernel), neighbours))
+        # Read: TensorFlow's custom gradients take no variables.
+        return self.biased(gathers.submanifold(features, ops.convert_to_tensor(self.kernel), neighbours))
 
     def biased(self, x):
         """x plus the bias, if there is one."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from cosmictagger_tf.backend import take_rows, traced_once
+from cosmictagger_tf.backend import take_rows
 from cosmictagger_tf.networks.normalization import moved
 from cosmictagger_tf.networks.sparse.gathers import upstream_of, zero_after
 
@@ -38,7 +38,6 @@ class LeakySum(keras.layers.Layer):
         return {**super().get_config(), "slope": self.slope}
 
 
-@traced_once
 def leaky_sum(*terms, slope: float):
     """The leaky ReLU of a sum of tensors; its gradient keeps the output alone."""
 
@@ -135,17 +134,15 @@ class SparseBatchNormalization(keras.layers.BatchNormalization):
         """[n, channels]."""
         x = ops.cast(features, "float32")
         if training and self.trainable:
-            # Copied to tensors: TensorFlow's custom gradients take no variables.
-            gamma, beta = ops.copy(self.gamma), ops.copy(self.beta)
+            # Read: TensorFlow's custom gradients take no variables.
+            gamma, beta = map(ops.convert_to_tensor, (self.gamma, self.beta))
             y, mean, variance = normalise(x, gamma, beta, rows, share, size, epsilon=self.epsilon, slope=self.slope)
-            moving = ops.copy(self.moving_mean), ops.copy(self.moving_variance)
-            mean, variance = traced_once(moved)(
-                *moving, mean, variance, size, momentum=self.momentum, bessel=self.bessel
-            )
+            moving = self.moving_mean.value, self.moving_variance.value
+            mean, variance = moved(*moving, mean, variance, size, momentum=self.momentum, bessel=self.bessel)
             self.moving_mean.assign(mean)
             self.moving_variance.assign(variance)
         else:
-            weights = (ops.copy(v) for v in (self.gamma, self.beta, self.moving_mean, self.moving_variance))
+            weights = self.gamma, self.beta, self.moving_mean, self.moving_variance
             y = scaled(x, *weights, epsilon=self.epsilon, slope=self.slope)
         return ops.cast(y, features.dtype)
 
@@ -156,13 +153,11 @@ class SparseBatchNormalization(keras.layers.BatchNormalization):
         return {**super().get_config(), "bessel": self.bessel, "slope": self.slope}
 
 
-@traced_once
 def scaled(x, gamma, beta, mean, variance, *, epsilon: float, slope: float):
     """Batch normalisation of x [n, channels] by given statistics [channels], and a leaky ReLU."""
     return ops.leaky_relu((x - mean) * (ops.rsqrt(variance + epsilon) * gamma) + beta, slope)
 
 
-@traced_once
 def normalise(x, gamma, beta, rows, share, size, *, epsilon: float, slope: float = 1.0):
     """Batch normalisation by the statistics of groups of rows, and a leaky ReLU.
 

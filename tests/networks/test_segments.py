@@ -1,0 +1,123 @@
+"""Segments that share a function, or are computed again, change no number."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cosmictagger_tf.config import NetworkConfig, with_changes
+from cosmictagger_tf.detector import ImageShape
+from cosmictagger_tf.networks.build import build_network
+from tests.networks.battery import as_model, loss_and_gradients
+
+SHAPE = ImageShape(3, 16, 32)
+CONFIG = NetworkConfig(
+    n_initial_filters=2,
+    network_depth=1,
+    blocks_per_layer=1,
+    blocks_deepest_layer=1,
+    blocks_final=1,
+    bottleneck_deepest=4,
+)
+X = np.random.default_rng(3).normal(size=(2, 3, 16, 32)).astype(np.float32)
+
+
+def pair(remat=True, **changes):
+    """The plain functional model, and the one that shares functions or recomputes."""
+    config = with_changes(CONFIG, blocks_per_layer=2, **changes)
+    plain, segmented = (as_model(build_network(with_changes(config, remat=r), SHAPE), SHAPE) for r in (False, remat))
+    plain.shares = False
+    segmented.set_weights(plain.get_weights())
+    return plain, segmented
+
+
+JIT = pytest.param(True, marks=[pytest.mark.slow, pytest.mark.exhaustive])
+CHANGES = [
+    {},
+    {"conv_mode": "3D"},
+    {"conv_mode": "3D", "deepest_3d": "bottleneck"},
+    {"wiring": "tensorflow", "connections": "sum"},
+]
+
+
+@pytest.mark.parametrize("jit", [False, JIT], ids=["plain", "xla"])
+@pytest.mark.parametrize("remat", [False, True], ids=["shared", "recomputed"])
+@pytest.mark.parametrize("changes", CHANGES, ids=str)
+def test_outputs_and_gradients_are_equal(changes, remat, jit):
+    plain, segmented = pair(remat, **changes)
+    for one, other in zip(*(loss_and_gradients(m, X, True, jit) for m in (plain, segmented)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5 * max(1.0, np.abs(one).max()))
+
+
+@pytest.mark.parametrize("remat", [False, True], ids=["shared", "recomputed"])
+@pytest.mark.parametrize("changes", [{}, {"connections": "none"}], ids=str)
+def test_moving_statistics_are_updated_once_and_those_of_frozen_layers_never(changes, remat):
+    plain, segmented = pair(remat, **changes)
+    frozen = "level0_up_1_2_norm"
+    before = plain.get_weights()
+    for model in (plain, segmented):
+        model.get_layer(frozen).trainable = False
+        loss_and_gradients_kept(model)
+    changed = []
+    for old, one, other in zip(before, plain.variables, segmented.variables, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-6, atol=1e-6)
+        changed += [one.path] if not np.array_equal(old, one.numpy()) else []
+    assert len(changed) > 10 and not any(frozen in path for path in changed)
+
+
+def loss_and_gradients_kept(model):
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(model(X, training=True)))
+        return tape.gradient(loss, model.trainable_weights)
+
+    step()
+
+
+def test_blocks_alike_share_one_function():
+    def functions(model):
+        graph = tf.function(lambda x: model(x, training=True)).get_concrete_function(X).graph
+        return [op.get_attr("f").name for op in graph.get_operations() if op.type.endswith("PartitionedCall")]
+
+    shared, plain = (build_network(with_changes(CONFIG, blocks_per_layer=2), SHAPE) for _ in range(2))
+    plain.shares = False
+    # Two blocks on the way down, two on the way up and the final one.
+    assert len(functions(shared)) == 5 and len(set(functions(shared))) == 1
+    assert functions(plain) == []
+
+
+def test_saved_models_come_back_in_segments(tmp_path):
+    for model in pair():
+        model.save(tmp_path / "a.keras")
+        again = keras.saving.load_model(tmp_path / "a.keras")
+        assert type(again) is type(model)
+        np.testing.assert_array_equal(again(X), model(X))
+        for one, other in zip(*(loss_and_gradients(m, X, True, False) for m in (model, again)), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_weights_files_are_exchanged(tmp_path):
+    plain, recomputing = pair()
+    recomputing.save_weights(tmp_path / "a.weights.h5")
+    other = build_network(with_changes(CONFIG, blocks_per_layer=2), SHAPE)
+    other.load_weights(tmp_path / "a.weights.h5")
+    np.testing.assert_array_equal(other(X), plain(X))
+
+
+def test_the_backward_pass_computes_again():
+    # What is held between the passes is what the tape's operations take: count the convolutions of the graph.
+    def convolutions(model):
+        @tf.function
+        def step(x):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean(tf.square(model(x, training=True)))
+            return tape.gradient(loss, model.trainable_weights)
+
+        return sum(op.type == "Conv2D" for op in step.get_concrete_function(X).graph.get_operations())
+
+    models = pair()
+    for model in models:
+        model.shares = False
+    plain, recomputing = map(convolutions, models)
+    assert recomputing >= 2 * plain - 1

@@ -15,6 +15,7 @@ from cosmictagger_tf.console import log_lines
 from cosmictagger_tf.environment import discard_output, ignore_settings, import_backend, open_standard_streams
 from cosmictagger_tf.errors import StoppedElsewhere, UserError, system_reason
 from cosmictagger_tf.launch import launched
+from cosmictagger_tf.progress import activity
 
 # Seconds that a rank waits before it reports what another one may report, or ends because of that: launchers kill the
 # others at the first end.
@@ -61,10 +62,13 @@ def run_command(
         arguments = (getattr(parsed, takes), *parsed.configs) if takes else parsed.configs
         if takes != "chosen" and launched().rank == 0:
             _name_unused(module, parsed)
-        if uses_keras if isinstance(uses_keras, bool) else uses_keras(*parsed.configs):
+        keras_is_used = uses_keras if isinstance(uses_keras, bool) else uses_keras(*parsed.configs)
+        if keras_is_used:
             check_inputs(parsed.configs)
-            import_backend()
         with log_lines(launched().rank):
+            if keras_is_used:
+                with activity(f"importing {backend()}"):
+                    import_backend()
             status = main(*arguments) or 0
         # Not at exit, where an output that was closed could not be caught.
         sys.stdout.flush()
@@ -108,8 +112,12 @@ def _reported(command: str, error: BaseException) -> int | None:
     return UserError.exit_status
 
 
+def backend() -> str:
+    """The name of Keras's backend, before it is imported."""
+    return os.environ.get("KERAS_BACKEND") or "tensorflow"
+
+
 def _name_unused(module, parsed):
-    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-    line = describe_unused(module, parsed.chosen, parsed.configs, explicit=parsed.explicit, backend=backend)
+    line = describe_unused(module, parsed.chosen, parsed.configs, explicit=parsed.explicit, backend=backend())
     if line:
         print(line, flush=True)

@@ -38,9 +38,17 @@ class PlaneBatchNormalization(keras.layers.BatchNormalization):
         x = ops.reshape(x, (-1, planes, *inputs.shape[1:]))
         weights = self.gamma, self.beta, self.moving_mean, self.moving_variance
         if training:
-            options = {"momentum": self.momentum, "epsilon": self.epsilon, "bessel": self.bessel}
-            processes = {"over_processes": self.over_processes, "processes": self.processes}
-            y, mean, variance = by_batch_statistics(x, *weights, active, channels=channels, **options, **processes)
+            y, mean, variance = by_batch_statistics(
+                x,
+                *weights,
+                active,
+                channels=channels,
+                momentum=self.momentum,
+                epsilon=self.epsilon,
+                bessel=self.bessel,
+                over_processes=self.over_processes,
+                processes=self.processes,
+            )
             self.moving_mean.assign(mean)
             self.moving_variance.assign(variance)
         else:

@@ -1,8 +1,11 @@
 """Scores of every pixel, on any Keras backend."""
 
+import contextlib
+
 import keras
 
 from cosmictagger_tf.networks.segmentation import Segmenter, scores_of
+from cosmictagger_tf.progress import activity
 
 
 class Predictor(keras.Model):
@@ -22,6 +25,12 @@ class Predictor(keras.Model):
         self.segmenter, self.network = segmenter, segmenter.network
         self.built = True
         self.compile(jit_compile=xla)
+
+    def predict_on_batch(self, x):
+        """As Keras has it; shows that the first one takes longer."""
+        first = self.predict_function is None
+        with activity("tracing the network") if first else contextlib.nullcontext():
+            return super().predict_on_batch(x)
 
     def call(self, batch):
         """The scores of a Batch, prepared by the segmenter where it asks for it."""

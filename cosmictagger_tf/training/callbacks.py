@@ -1,6 +1,7 @@
 """What happens between the steps of model.fit: records, validation, checkpoints, a clean stop."""
 
 import abc
+import contextlib
 import signal
 from collections.abc import Iterable
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from cosmictagger_tf.clean_stop import CaughtSignals
 from cosmictagger_tf.errors import NonFiniteError
+from cosmictagger_tf.progress import activity
 from cosmictagger_tf.training.bad_events import BadEvents
 from cosmictagger_tf.training.checkpoints.store import CheckpointStore
 from cosmictagger_tf.training.distributed.ranks import Ranks
@@ -47,6 +49,30 @@ class StepCallback(keras.callbacks.Callback, abc.ABC):
     @abc.abstractmethod
     def act(self, step: int):
         """Acts after a step, which is the present one."""
+
+
+class ShownSteps(keras.callbacks.Callback):
+    """Shows that the first step is being prepared, and from then on the steps that are done.
+
+    Args:
+        progress: see Progress.
+        terminal: see recorders.Terminal; None on ranks that show nothing.
+        compiled: whether steps are compiled as a whole.
+    """
+
+    def __init__(self, progress: Progress, terminal, compiled: bool):
+        super().__init__()
+        self.progress, self.terminal = progress, terminal
+        self.what = f"{'compiling' if compiled else 'tracing'} the training step"
+        self.first_step = contextlib.ExitStack()
+
+    def on_train_begin(self, logs=None):
+        self.first_step.enter_context(activity(self.what))
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.first_step.close()
+        if self.terminal:
+            self.terminal.show_step(self.progress.step(batch))
 
 
 class Recorder(StepCallback):

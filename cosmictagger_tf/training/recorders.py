@@ -6,24 +6,18 @@ training its speed. Only the headline names go to the terminal.
 
 import contextlib
 import csv
-import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Protocol
 
 from cosmictagger_tf.errors import read_errors, write_errors
 from cosmictagger_tf.files import replaced_file
+from cosmictagger_tf.progress import Bar, clock, is_terminal
 from cosmictagger_tf.training.metrics import METRICS, plane_key
 
 SHOWN = ("loss", "accuracy", "nonbackground_accuracy", "cosmic_iou", "neutrino_iou", "mean_iou")
 SHORT = {"nonbackground_accuracy": "non-bkg", "accuracy": "acc", "cosmic_iou": "cosmic IoU"}
 SHORT |= {"neutrino_iou": "neutrino IoU", "mean_iou": "mean IoU"}
-
-
-def is_terminal(stream) -> bool:
-    """Whether a line that is written to `stream` can be rewritten: mpirun gives each rank a terminal, and logs it."""
-    return stream.isatty() and "OMPI_COMM_WORLD_RANK" not in os.environ and "PMI_RANK" not in os.environ
 
 
 class RecordSink(Protocol):
@@ -37,7 +31,7 @@ class RecordSink(Protocol):
 
 
 class Terminal:
-    """Plain lines; on a terminal, a bar that is rewritten.
+    """A line a record; on a terminal, a bar in their place, and lines for validations alone.
 
     Args:
         total: the last step of the run.
@@ -45,41 +39,38 @@ class Terminal:
         stream: where to; None = standard output.
     """
 
-    BAR = 30
-
     def __init__(self, total: int, every: int, stream=None):
         self.total, self.every, self.last_printed = total, every, 0
         self.stream = stream or sys.stdout
-        self.rewrites = is_terminal(self.stream)
+        self.bar = Bar(total, self.stream) if is_terminal(self.stream) else None
+
+    def show_step(self, step: int):
+        """The steps that are done, where there is a bar."""
+        if self.bar:
+            self.bar.show(step)
 
     def write(self, record: dict):
+        """Takes a record."""
         step, training = record["step"], record["split"] == "train"
-        if self.rewrites and training:
-            columns = shutil.get_terminal_size().columns
-            end = "\n" if step == self.total else ""
-            print(f"\r\x1b[K{self.bar(record)[: columns - 1]}", end=end, file=self.stream, flush=True)
+        if self.bar and training:
+            text = f"loss {record['loss']:.4f}  mean IoU {record['mean_iou']:.4f}  {speed(record)}"
+            self.bar.show(step, text)
             return
         if training and step // self.every == self.last_printed // self.every and step != self.total:
             return
         self.last_printed = step if training else self.last_printed
         numbers = "  ".join(f"{SHORT.get(name, name)} {record[name]:.4f}" for name in SHOWN)
         text = f"{record['split']} {step}/{self.total}  {numbers}"
-        if training:
-            text += f"  {speed(record)}"
-        print(f"{chr(13)}\x1b[K{text}" if self.rewrites else text, file=self.stream, flush=True)
-
-    def bar(self, record: dict) -> str:
-        """The line of a terminal: bar, loss, mean IoU, speed."""
-        done = self.BAR * record["step"] // self.total
-        bar = "=" * done + ">" * (done < self.BAR) + "." * (self.BAR - done - 1)
-        return (
-            f"{record['step']}/{self.total} [{bar}] loss {record['loss']:.4f}  mean IoU {record['mean_iou']:.4f}  "
-            f"{speed(record)}"
-        )
+        text += f"  {speed(record)}" if training else ""
+        if self.bar:
+            self.bar.print(text)
+        else:
+            print(text, file=self.stream, flush=True)
 
     def close(self):
-        if self.rewrites:
-            print(file=self.stream, flush=True)
+        """Leaves the bar as it is."""
+        if self.bar:
+            self.bar.close()
 
 
 def speed(record: dict) -> str:
@@ -88,13 +79,6 @@ def speed(record: dict) -> str:
         f"{record['images_per_second']:.2f} images/s  waiting {record['waiting']:.1%}  "
         f"{clock(record['seconds_left'])} left"
     )
-
-
-def clock(seconds: float) -> str:
-    """1:02:03 for 3723 seconds."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}"
 
 
 def history_columns(planes: int) -> list[str]:

@@ -14,6 +14,7 @@ from cosmictagger_tf.data.sampling import training_entries
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.networks.build import build_segmenter
 from cosmictagger_tf.networks.normalization import synchronise_statistics
+from cosmictagger_tf.progress import activity
 from cosmictagger_tf.runs import RunFolder, architecture, flag_lines
 from cosmictagger_tf.text import counted
 from cosmictagger_tf.training import callbacks, dry_run, recorders, tensorboard
@@ -83,7 +84,8 @@ def train_in(folder: RunFolder, ranks: Ranks, config: RunConfig) -> TrainingResu
             log_changes(folder, config, facts)
         log_augmentation(config, reader.shape)
         total = total_steps(config, reader)
-        model = build_model(config, reader, total, ranks)
+        with activity("building the network"):
+            model = build_model(config, reader, total, ranks)
         log.info(
             f"network: {config.network.conv_mode}, {model.network.count_params():,} weights, images of {model.shape}"
         )
@@ -218,6 +220,8 @@ def fit(
             entries = training_entries(seed, step, config.data.minibatch_size, len(reader), *place)
             return [dataset.name(int(entry)) for entry in entries]
 
+        terminal = next((sink for sink in sinks if isinstance(sink, recorders.Terminal)), None)
+        shown = callbacks.ShownSteps(progress, terminal, execution.compiles(config.execution))
         readers = [
             *(build_summaries(model, aux_reader or reader, folder, config, progress) if ranks.rank == 0 else []),
             build_recorder(sinks, dataset, reader, config, progress, ranks),
@@ -230,6 +234,7 @@ def fit(
             skipped,
             *readers,
             stop,
+            shown,
             *([callbacks.RanksChange(checkpoints)] if ranks.elastic else []),
         ]
     try:
@@ -237,6 +242,7 @@ def fit(
             batches = batches_for_fit(dataset)
             model.fit(batches, steps_per_epoch=steps, callbacks=watchers, shuffle=False, verbose=0)
     finally:
+        shown.first_step.close()
         for sink in sinks:
             sink.close()
     return checkpoints.last_step, stop.exit_status

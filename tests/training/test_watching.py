@@ -47,27 +47,31 @@ def record(step, split="train"):
     return {"split": split, "step": step, **dict.fromkeys(SHOWN, 0.5), **(speed if split == "train" else {})}
 
 
-def test_a_terminal_shows_one_bar_that_is_rewritten(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
+def on_screen(monkeypatch, columns: int, records) -> list[str]:
+    """The lines that a terminal was given, without its control sequences."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
     screen = Screen()
     terminal = Terminal(10, 1, screen)
-    for step in (1, 5):
-        terminal.write(record(step))
-    terminal.write(record(5, "validation"))
-    terminal.write(record(10))
-    text = screen.getvalue()
-    assert text.count("\n") == 2, "one line for the validation, one at the end"
-    bar = text.split("\r")[2]
-    assert "5/10 [===============>..............] loss 0.5000  mean IoU 0.5000  2.50 images/s" in bar
-    assert "waiting 10.0%  1:02:03 left" in bar
-    assert "10/10 [==============================]" in text
+    for each in records:
+        terminal.show_step(each["step"])
+        terminal.write(each)
+    terminal.close()
+    return [line.strip() for line in re.split(r"[\r\n]+", re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", screen.getvalue()))]
+
+
+def test_a_terminal_shows_a_bar_and_the_lines_of_validations(monkeypatch):
+    lines = on_screen(monkeypatch, 200, [record(1), record(5), record(5, "validation"), record(10)])
+    assert sum(line.startswith("validation 5/10  loss 0.5000") for line in lines) == 1
+    assert not any(line.startswith("train") for line in lines)
+    bar = [line for line in lines if line][-1]
+    assert bar.startswith("10/10 ━━━")
+    assert bar.endswith("loss 0.5000  mean IoU 0.5000  2.50 images/s  waiting 10.0%  1:02:03 left")
 
 
 def test_a_narrow_terminal_is_not_wrapped(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "50")
-    screen = Screen()
-    Terminal(10, 1, screen).write(record(5))
-    assert len(screen.getvalue().removeprefix("\r\x1b[K")) == 49
+    lines = on_screen(monkeypatch, 50, [record(5)])
+    assert max(map(len, lines)) <= 50 and any(line.startswith("5/10") for line in lines)
 
 
 def test_elsewhere_there_are_plain_lines_every_so_many_steps():

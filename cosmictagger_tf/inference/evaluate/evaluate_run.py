@@ -18,7 +18,7 @@ from cosmictagger_tf.inference.evaluate.event_cut import EventCut, apply_cut
 from cosmictagger_tf.inference.evaluate.intervals import bootstrap_intervals
 from cosmictagger_tf.inference.inference_config import InferenceConfig
 from cosmictagger_tf.inference.model_loading import TrainedModel, agreed_model
-from cosmictagger_tf.inference.progress import Progress
+from cosmictagger_tf.progress import EventProgress
 from cosmictagger_tf.training.bad_events import BadEvents
 from cosmictagger_tf.training.distributed.agreement import check_data, check_options, log_devices
 from cosmictagger_tf.training.distributed.jobs import run
@@ -127,7 +127,7 @@ def evaluate_events(
     stream = evaluation_dataset(
         reader, data, ranks.rank, ranks.size, prepare=evaluator.segmenter.prepare, skip=bad.most
     )
-    progress = Progress(len(reader), "evaluated")
+    progress = EventProgress(len(reader), "evaluated")
     tables, details, unscored = [], [], []
     for batch in stream.generate():
         results = evaluator.predict_on_batch(batch)

@@ -35,6 +35,7 @@ from cosmictagger_tf.detector import CLASS_NAMES, N_CLASSES, PADDING_COORDINATE,
 from cosmictagger_tf.files import replaced_folder, write_json
 from cosmictagger_tf.networks.scatter import ScatterPixels, at_pixels
 from cosmictagger_tf.networks.segmentation import Segmenter, scores_of
+from cosmictagger_tf.progress import activity
 from cosmictagger_tf.simulation.geometry import CM_PER_ROW, PITCH
 
 # The files of an export.
@@ -99,9 +100,10 @@ def export_saved_model(served: ServedNetwork, path: Path, record: dict):
     archive = keras.export.ExportArchive()
     archive.track(served.segmenter.network)
     for name, (function, signature) in _signatures(served).items():
-        archive.add_endpoint(name, function, input_signature=signature)
+        with activity(f"tracing the signature {name}"):
+            archive.add_endpoint(name, function, input_signature=signature)
     with replaced_folder(path) as beside:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with activity("writing the model"), contextlib.redirect_stdout(io.StringIO()):
             archive.write_out(str(beside), verbose=False)
         write_json(beside / "metadata.json", {**describe_model(served), **record, **execution.describe()})
         keep_others(path, beside)

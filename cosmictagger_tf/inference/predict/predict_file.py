@@ -28,8 +28,8 @@ from cosmictagger_tf.inference.predict.scores_file import (
     plan_parts,
 )
 from cosmictagger_tf.inference.predict.waiting import signs_of_life, wait_for_parts
-from cosmictagger_tf.inference.progress import Progress
 from cosmictagger_tf.networks.predictor import PixelPredictor
+from cosmictagger_tf.progress import EventProgress
 from cosmictagger_tf.text import counted
 from cosmictagger_tf.training.distributed.agreement import check_data, check_options, log_devices
 from cosmictagger_tf.training.distributed.jobs import connect, run_as
@@ -62,7 +62,7 @@ def predict_file(predict: PredictConfig, config: InferenceConfig) -> int:
             predict_parts(reader, data, begun.predictor, missing, work)
             if ranks.rank == 0:
                 wait_for_parts(work, parts, ranks.size)
-                joined = Progress(len(reader), "written")
+                joined = EventProgress(len(reader), "written")
                 join_parts(reader, work, parts, producers(predict), begun.copied, data, path, joined.advance)
                 work.remove()
     reader.close()
@@ -160,7 +160,7 @@ def predict_parts(
                 batch = np.arange(first, first + size)
                 yield np.where(batch < part.last, batch, FILLER)
 
-    progress = Progress(sum(part.last - part.first for part in parts), "predicted")
+    progress = EventProgress(sum(part.last - part.first for part in parts), "predicted")
     stream = BatchStream(reader, data, size, entries, predictor.segmenter.prepare)
     scores = chain.from_iterable(score_events(predictor, stream, progress.advance))
     for part in parts:

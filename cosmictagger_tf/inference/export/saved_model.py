@@ -19,14 +19,14 @@ With preprocessing, images and coordinates are at the file's resolution and are 
 stay at the network's resolution, and those of pixels are their blocks'.
 """
 
-import contextlib
-import io
+import math
 import os
 import re
 import shutil
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -38,6 +38,7 @@ from cosmictagger_tf.networks.segmentation import Segmenter, scores_of
 from cosmictagger_tf.progress import activity
 from cosmictagger_tf.simulation.geometry import CM_PER_ROW, PITCH
 
+DEFAULT = "serving_default"
 # The files of an export.
 WRITTEN = re.compile(r"(saved_model|fingerprint|keras_metadata)\.pb|metadata\.json|variables/variables\..*")
 
@@ -56,9 +57,27 @@ class ServedNetwork:
         self.output = segmenter.shape
         self.input = ImageShape(self.output.planes, self.output.height << downsample, self.output.width << downsample)
         self.scatter = ScatterPixels(self.output.height, self.output.width)
+        variables = segmenter.network.variables
+        self.weights = tf.Variable(np.concatenate([np.ravel(variable) for variable in variables]), name="weights")
         # Traced once, and called by the signatures.
-        self.image_scores = tf.function(self._image_scores, autograph=False)
-        self.pixel_scores = tf.function(self._pixel_scores, autograph=False)
+        self.image_scores = tf.function(self._with_weights(self._image_scores), autograph=False)
+        self.pixel_scores = tf.function(self._with_weights(self._pixel_scores), autograph=False)
+
+    def _with_weights(self, function):
+        """The function, with the network's weights out of the one variable that has them all.
+
+        Each function of a SavedModel hands the variables of those that it calls on to them, which takes longer than all
+        else where there are hundreds.
+        """
+        variables = self.segmenter.network.variables
+
+        def compute(*inputs):
+            parts = tf.split(self.weights, [math.prod(variable.shape) for variable in variables])
+            values = [tf.reshape(part, variable.shape) for part, variable in zip(parts, variables, strict=True)]
+            with keras.StatelessScope(list(zip(variables, values, strict=True))):
+                return function(*inputs)
+
+        return compute
 
     def _image_scores(self, images):
         """[samples, rows, columns, planes] -> [samples, rows, columns, planes, classes]."""
@@ -97,14 +116,19 @@ def export_saved_model(served: ServedNetwork, path: Path, record: dict):
         path: the folder.
         record: what metadata.json has beside classes, geometry, signatures and versions.
     """
-    archive = keras.export.ExportArchive()
-    archive.track(served.segmenter.network)
+    module = tf.Module()
+    module.weights = served.weights
     for name, (function, signature) in _signatures(served).items():
+        setattr(module, name, tf.function(function, input_signature=signature, autograph=False))
         with activity(f"tracing the signature {name}"):
-            archive.add_endpoint(name, function, input_signature=signature)
+            getattr(module, name).get_concrete_function()
+    setattr(module, DEFAULT, getattr(module, served.default))
+    signatures = {name: getattr(module, name).get_concrete_function() for name in (*_signatures(served), DEFAULT)}
+    # For inference: gradients of its own would be traced for each operation that has some.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     with replaced_folder(path) as beside:
-        with activity("writing the model"), contextlib.redirect_stdout(io.StringIO()):
-            archive.write_out(str(beside), verbose=False)
+        with activity("writing the model"):
+            tf.saved_model.save(module, str(beside), signatures, options)
         write_json(beside / "metadata.json", {**describe_model(served), **record, **execution.describe()})
         keep_others(path, beside)
 
@@ -133,6 +157,8 @@ GEOMETRY = {
 
 def describe_model(served: ServedNetwork) -> dict:
     """What a user of the exported model must know: classes, sizes, normalisation, signatures."""
+    signatures = _signatures(served)
+    signatures = {DEFAULT: signatures[served.default], **signatures}
     return {
         "classes": CLASS_NAMES,
         "image": _size(served.input),
@@ -140,7 +166,7 @@ def describe_model(served: ServedNetwork) -> dict:
         "preprocessing": {"downsample": served.downsample, "pooling": "average", "scaling": None},
         "values": "ADC as the file has them; average-pooled where the network is downsampled; no scaling",
         "serving_default": served.default,
-        "signatures": {name: [_describe(spec) for spec in specs] for name, (_, specs) in _signatures(served).items()},
+        "signatures": {name: [_describe(spec) for spec in specs] for name, (_, specs) in signatures.items()},
     }
 
 
@@ -185,4 +211,4 @@ def _signatures(served: ServedNetwork):
         "per_view_flat": (per_view_flat, views),
         "pixels": (pixels, [coordinates, values]),
     }
-    return {"serving_default": signatures[served.default], **signatures}
+    return signatures

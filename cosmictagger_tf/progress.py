@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 # Seconds of silence; and between the lines of a count that goes on.
 SILENCE, PAUSE = 2.5, 10.0
+# Activities within activities: the last one is shown.
+_going_on: list[threading.Event] = []
 
 
 def is_terminal(stream) -> bool:
@@ -47,11 +49,14 @@ def activity(what: str) -> Iterator[None]:
             yield
         return
     stopping, began = threading.Event(), time.perf_counter()
+    _going_on.append(stopping)
 
     def watch():
         # A stream that refuses is met again, and reported, by the next line of the command itself.
         with contextlib.suppress(OSError, ValueError):
             while not stopping.wait(SILENCE):
+                if _going_on[-1] is not stopping:
+                    continue
                 log.info(f"{what}: {time.perf_counter() - began:.0f} s")
 
     thread = threading.Thread(target=watch, daemon=True)
@@ -60,6 +65,7 @@ def activity(what: str) -> Iterator[None]:
         yield
     finally:
         stopping.set()
+        _going_on.remove(stopping)
         thread.join()
 
 

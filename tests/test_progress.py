@@ -29,6 +29,16 @@ def test_an_activity_is_shown_every_few_seconds_until_it_is_done(monkeypatch, ca
     assert capsys.readouterr().out == "", "it goes on after its end"
 
 
+def test_of_an_activity_within_another_the_inner_one_is_shown(monkeypatch, capsys):
+    monkeypatch.setattr(module, "SILENCE", 0.05)
+    with log_lines(0), activity("writing"):
+        time.sleep(0.2)
+        with activity("tracing"):
+            time.sleep(0.3)
+        shown = [line.split(":")[0] for line in capsys.readouterr().out.splitlines()]
+    assert shown == sorted(shown, reverse=True) and {"writing", "tracing"} == set(shown)
+
+
 def test_an_activity_that_fails_or_is_short_leaves_no_line(monkeypatch, capsys):
     with log_lines(0):
         with activity("thinking"):

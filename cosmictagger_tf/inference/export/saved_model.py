@@ -119,11 +119,10 @@ def export_saved_model(served: ServedNetwork, path: Path, record: dict):
     module = tf.Module()
     module.weights = served.weights
     for name, (function, signature) in _signatures(served).items():
-        setattr(module, name, tf.function(function, input_signature=signature, autograph=False))
-        with activity(f"tracing the signature {name}"):
-            getattr(module, name).get_concrete_function()
+        # Traced as it is saved: TensorFlow would trace once more what is traced before.
+        setattr(module, name, tf.function(announced(name, function), input_signature=signature, autograph=False))
     setattr(module, DEFAULT, getattr(module, served.default))
-    signatures = {name: getattr(module, name).get_concrete_function() for name in (*_signatures(served), DEFAULT)}
+    signatures = {name: getattr(module, name) for name in (*_signatures(served), DEFAULT)}
     # For inference: gradients of its own would be traced for each operation that has some.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     with replaced_folder(path) as beside:
@@ -131,6 +130,16 @@ def export_saved_model(served: ServedNetwork, path: Path, record: dict):
             tf.saved_model.save(module, str(beside), signatures, options)
         write_json(beside / "metadata.json", {**describe_model(served), **record, **execution.describe()})
         keep_others(path, beside)
+
+
+def announced(name: str, function):
+    """The function of a signature, which shows that it is traced."""
+
+    def compute(*inputs):
+        with activity(f"tracing the signature {name}"):
+            return function(*inputs)
+
+    return compute
 
 
 def keep_others(old: Path, new: Path):

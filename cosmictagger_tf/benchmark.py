@@ -53,4 +53,4 @@ def main(benchmark, data, network, optimizer, execution) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command("benchmark", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN))
+    sys.exit(run_command("benchmark", main, GROUPS, DESCRIPTION, EXAMPLES, in_flagfiles=RUN, trains=True))

@@ -1,11 +1,77 @@
 """Sets a process up to compute: device, threads, precision, seed. Called once, before any network is built."""
 
+import logging
 import os
+from dataclasses import replace
+from pathlib import Path
 
 from cosmictagger_tf.config import ExecutionConfig
 from cosmictagger_tf.errors import ConfigError
 
+log = logging.getLogger(__name__)
+
 PRECISION_POLICIES = {"float32": "float32", "mixed": "mixed_float16", "bfloat16": "mixed_bfloat16"}
+
+
+def resolved(config: ExecutionConfig, trains: bool) -> ExecutionConfig:
+    """With the precision that `auto` stands for on this machine, which is logged.
+
+    Args:
+        trains: whether a network is trained: then float32, and bfloat16 only where it is asked for.
+    """
+    if config.precision != "auto":
+        return config
+    precision = "bfloat16" if not trains and multiplies_bfloat16(config.compute_mode) else "float32"
+    log.info(f"precision: {precision} (--precision=auto)")
+    return replace(config, precision=precision)
+
+
+def multiplies_bfloat16(compute_mode: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the device has instructions for products of bfloat16, and the backend uses them.
+
+    NVIDIA GPUs have them from compute capability 8.0 on (CUDA C++ Programming Guide, table of arithmetic instructions).
+    Processors: Intel's AMX and AVX512-BF16, by way of oneDNN (its developer guide, "Data Types"), which TensorFlow and
+    PyTorch use; XLA, which JAX uses, does not always.
+
+    Args:
+        compute_mode: see ExecutionConfig.
+        cpuinfo: what Linux says of the processor; elsewhere there is none, and float32 is used.
+    """
+    import keras
+
+    backend = keras.backend.backend()
+    if compute_mode != "CPU" and (capability := gpu_capability()):
+        return capability >= (8, 0)
+    if backend == "jax" or (backend == "tensorflow" and os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0"):
+        return False
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    flags = next((line.split(":")[-1].split() for line in lines if line.startswith("flags")), [])
+    return not {"amx_bf16", "avx512_bf16"}.isdisjoint(flags)
+
+
+def gpu_capability() -> tuple[int, int] | None:
+    """The compute capability of the first GPU; None where there is none."""
+    import keras
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        capabilities = [device.compute_capability for device in jax.devices() if device.platform == "gpu"]
+        if not capabilities:
+            return None
+        major, minor = map(int, capabilities[0].split("."))
+        return major, minor
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.cuda.get_device_capability() if torch.cuda.is_available() else None
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    return tf.config.experimental.get_device_details(gpus[0]).get("compute_capability") if gpus else None
 
 
 def prepare(config: ExecutionConfig, local_rank: int | None = None):
@@ -27,7 +93,7 @@ def prepare(config: ExecutionConfig, local_rank: int | None = None):
     keras.config.set_epsilon(1e-7)
     keras.config.set_image_data_format("channels_last")
     keras.utils.set_random_seed(config.seed)
-    keras.config.set_dtype_policy(PRECISION_POLICIES[config.precision])
+    keras.config.set_dtype_policy(PRECISION_POLICIES[resolved(config, trains=True).precision])
     if keras.backend.backend() == "tensorflow":
         _prepare_tensorflow(config, local_rank)
     elif keras.backend.backend() == "jax":

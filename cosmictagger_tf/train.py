@@ -56,4 +56,4 @@ def main(chosen, output, data, skip, train, network, optimizer, execution, distr
 
 
 if __name__ == "__main__":
-    sys.exit(run_command("train", main, GROUPS, DESCRIPTION, EXAMPLES, takes="chosen"))
+    sys.exit(run_command("train", main, GROUPS, DESCRIPTION, EXAMPLES, takes="chosen", trains=True))

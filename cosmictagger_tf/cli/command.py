@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable
 from importlib.util import find_spec
 
+from cosmictagger_tf import execution
 from cosmictagger_tf.cli.flags import HelpRequested, parse
 from cosmictagger_tf.cli.help import help_text
 from cosmictagger_tf.cli.preflight import check_inputs
+from cosmictagger_tf.config import ExecutionConfig
 from cosmictagger_tf.config.unused import describe_unused
 from cosmictagger_tf.console import log_lines
 from cosmictagger_tf.environment import discard_output, ignore_settings, import_backend, open_standard_streams
@@ -33,6 +35,7 @@ def run_command(
     in_flagfiles=(),
     takes="",
     uses_keras: bool | Callable = True,
+    trains: bool = False,
 ) -> int:
     """Runs a command: `main` gets one config per class in `groups`, in that order.
 
@@ -46,6 +49,7 @@ def run_command(
         in_flagfiles: config classes whose flags a flagfile may have as well, without effect (flags.parse).
         uses_keras: whether inputs are checked, and then Keras and its backend imported, quietly, before main;
             or what decides that, given the configs.
+        trains: whether it trains, and --precision=auto means float32.
         takes: what of flags.Parsed main takes first: "explicit"; or "chosen", and then main names those without effect.
 
     Returns:
@@ -69,6 +73,10 @@ def run_command(
             if keras_is_used:
                 with activity(f"importing {backend()}"):
                     import_backend()
+                arguments = tuple(
+                    execution.resolved(each, trains) if isinstance(each, ExecutionConfig) else each
+                    for each in arguments
+                )
             status = main(*arguments) or 0
         # Not at exit, where an output that was closed could not be caught.
         sys.stdout.flush()

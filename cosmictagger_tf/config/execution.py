@@ -13,8 +13,8 @@ class ExecutionConfig(Config):
     compute_mode: str = option("auto", "device; auto = a GPU if there is one", choices=("auto", "CPU", "GPU"))
     precision: str = option(
         "float32",
-        "mixed = float16 with loss scaling; bfloat16 = bfloat16 compute over float32 weights; auto = bfloat16 where the "
-        "machine multiplies it natively and nothing is trained, else float32",
+        "mixed = float16 with loss scaling; bfloat16 = bfloat16 compute over float32 weights; auto = bfloat16 where "
+        "the machine multiplies it natively and nothing is trained, else float32",
         choices=("float32", "mixed", "bfloat16", "auto"),
     )
     xla: bool | str = option(

@@ -11,7 +11,7 @@ from collections import Counter
 import keras
 from keras import ops, tree
 
-from cosmictagger_tf.backend import graph_function, in_graph
+from cosmictagger_tf.backend import graph_function, in_graph, value_of
 
 
 @keras.saving.register_keras_serializable(package="cosmictagger_tf")
@@ -156,7 +156,7 @@ class Segment:
             taken = dict(zip(features, values, strict=True))
             return pure.compute([taken.get(i, x) for i, x in enumerate(inputs)], weights)
 
-        weights = [ops.convert_to_tensor(variable.value) for variable in self.variables]
+        weights = [value_of(variable) for variable in self.variables]
         results = (keras.remat(from_features) if again else from_features)([inputs[i] for i in features], weights)
         count = len(self.outputs)
         for index, value in zip(pure.moved, results[count:], strict=True):

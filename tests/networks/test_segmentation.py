@@ -46,8 +46,8 @@ def test_pixels_are_one_of_several_outputs(mode, remat, tmp_path):
     plain = build_network(config, SHAPE)
     randomise(plain)
     second = keras.layers.Dense(2, name="second")(plain.get_layer("level0_down_0_relu").output)
-    kept = {"kept": [plain.get_layer(name).output for name in plain.get_config()["kept"]]} if remat else {}
-    several = type(plain)(plain.input, {PIXELS: plain.output, "second": second}, **kept)
+    kept = [plain.get_layer(name).output for name in plain.get_config()["kept"]]
+    several = type(plain)(plain.input, {PIXELS: plain.output, "second": second}, kept)
     several.save(tmp_path / "several.keras")
     loaded = keras.saving.load_model(tmp_path / "several.keras")
     assert type(loaded) is type(plain)

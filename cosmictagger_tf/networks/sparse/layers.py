@@ -6,6 +6,7 @@ Their weights have the names and shapes of their counterparts in the dense 3D ne
 import keras
 from keras import ops
 
+from cosmictagger_tf.backend import value_of
 from cosmictagger_tf.networks.sparse import gathers
 
 
@@ -45,8 +46,7 @@ class SubmanifoldConv(keras.layers.Layer):
         """[n, filters]."""
         if self.size == 1:
             return self.biased(ops.matmul(features, ops.reshape(self.kernel, (-1, self.filters))))
-        # Read: TensorFlow's custom gradients take no variables.
-        return self.biased(gathers.submanifold(features, ops.convert_to_tensor(self.kernel), neighbours))
+        return self.biased(gathers.submanifold(features, value_of(self.kernel), neighbours))
 
     def biased(self, x):
         """x plus the bias, if there is one."""

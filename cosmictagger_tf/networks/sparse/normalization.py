@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from cosmictagger_tf.backend import take_rows
+from cosmictagger_tf.backend import take_rows, value_of
 from cosmictagger_tf.networks.normalization import moved
 from cosmictagger_tf.networks.sparse.gathers import upstream_of, zero_after
 
@@ -134,8 +134,7 @@ class SparseBatchNormalization(keras.layers.BatchNormalization):
         """[n, channels]."""
         x = ops.cast(features, "float32")
         if training and self.trainable:
-            # Read: TensorFlow's custom gradients take no variables.
-            gamma, beta = map(ops.convert_to_tensor, (self.gamma, self.beta))
+            gamma, beta = value_of(self.gamma), value_of(self.beta)
             y, mean, variance = normalise(x, gamma, beta, rows, share, size, epsilon=self.epsilon, slope=self.slope)
             moving = self.moving_mean.value, self.moving_variance.value
             mean, variance = moved(*moving, mean, variance, size, momentum=self.momentum, bessel=self.bessel)

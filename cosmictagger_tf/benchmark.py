@@ -33,6 +33,7 @@ GROUPS = (BenchmarkConfig, DataConfig, NetworkConfig, OptimizerConfig, Execution
 
 
 def main(benchmark, data, network, optimizer, execution) -> None:
+    from cosmictagger_tf.benchmarking.machine import describe
     from cosmictagger_tf.benchmarking.network_benchmark import measure
     from cosmictagger_tf.benchmarking.startup import measure_startup
     from cosmictagger_tf.data.dataset import expand
@@ -44,7 +45,7 @@ def main(benchmark, data, network, optimizer, execution) -> None:
     if benchmark.startup:
         if not data.file:
             raise ConfigError("--startup: needs --file, a file of events")
-        measured = measure_startup(expand(data.file, "file")[0], benchmark.against)
+        measured = {"machine": describe(), **measure_startup(expand(data.file, "file")[0], benchmark.against)}
     else:
         measured = measure(benchmark, data, network, optimizer, execution)
     if benchmark.json:

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from functools import partial
 
 import keras
 
@@ -10,6 +11,7 @@ from cosmictagger_tf.benchmarking.clock import Timing, peak_memory
 from cosmictagger_tf.benchmarking.compiled import peak_device_memory
 from cosmictagger_tf.benchmarking.machine import describe, measure_limits
 from cosmictagger_tf.benchmarking.products import products_of, time_products
+from cosmictagger_tf.benchmarking.reference_network import ReferenceBench, check_reference
 from cosmictagger_tf.benchmarking.throughput import read_through
 from cosmictagger_tf.config import (
     BenchmarkConfig,
@@ -27,6 +29,7 @@ from cosmictagger_tf.data.event import Event, PlanePixels
 from cosmictagger_tf.data.pipeline import training_dataset
 from cosmictagger_tf.data.transforms import downsample_event
 from cosmictagger_tf.execution import accelerators, prepare
+from cosmictagger_tf.networks.scatter import ScatterPixels
 from cosmictagger_tf.text import counted
 from cosmictagger_tf.training.backend_limits import refuse_limits
 from cosmictagger_tf.training.model import batches_for_fit
@@ -87,6 +90,8 @@ def measure(
         UserError: the data cannot be read, an architecture does not fit, or the backend has not an option.
     """
     refuse_limits(RunConfig(data, network, optimizer, execution, OutputConfig(), TrainConfig(iterations=1)))
+    if benchmark.reference:
+        check_reference(network)
     prepare(execution)
     reader, records = open_reader(data), Records()
     check_image_shape(reader.shape, data.downsample, network.network_depth)
@@ -101,6 +106,8 @@ def measure(
         ones[size] = _network_rows(bench, event, size, network, benchmark.repeats, records)
         if benchmark.reading_steps:
             _reading_rows(bench, reader, replace(data, minibatch_size=size), benchmark.reading_steps, records)
+    if benchmark.reference:
+        _reference_rows(bench, event, network, benchmark.repeats, records)
     for sites in map(int, benchmark.sites):
         _sites_row(bench, with_sites(event, sites), benchmark, records)
     one = min(ones)
@@ -151,6 +158,25 @@ def _network_rows(
         share = operations / step.fastest / measure_limits().gflops
         records.add("training step: operations", size, gflop=operations, share_of_limit=share)
     return forward, step
+
+
+def _reference_rows(bench: Bench, event: Event, network: NetworkConfig, repeats: int, records: Records):
+    """Ours and the reference's in turns, so that both meet the same machine."""
+    reference, batch = ReferenceBench(network, event.shape), make_batch([event], 1, event.shape)
+    scatter = ScatterPixels(event.shape.height, event.shape.width)
+    images, labels = (
+        keras.ops.convert_to_numpy(scatter(batch[f"{name}_coordinates"], batch[f"{name}_values"]))
+        for name in ("image", "label")
+    )
+    prepared = bench.prepared(batch)
+    for what, ours, theirs in (
+        ("forward", partial(bench.forward, prepared), partial(reference.forward, images)),
+        ("training step", partial(bench.step, prepared), partial(reference.step, images, labels)),
+    ):
+        pairs = [(ours(repeats), theirs(repeats)) for _ in range(3)]
+        fastest = [min(timing.fastest for timing in timings) for timings in zip(*pairs, strict=True)]
+        timing = min((pair[1] for pair in pairs), key=lambda timing: timing.fastest)
+        records.add(f"{what} of the reference's", 1, timing, times_as_long=fastest[1] / fastest[0])
 
 
 def _reading_rows(bench: Bench, reader: Reader, data: DataConfig, steps: int, records: Records):

@@ -22,6 +22,9 @@ class BenchmarkConfig(Config):
     most_trained_sites: int = option(240_000, "above so many active pixels only the forward pass is timed", minimum=0)
     dense_modes: tuple[str, ...] = option((), "also time these dense networks (2D, 3D), comma-separated; none = empty")
     dense_downsample: int = option(2, "their images are divided by 2^dense_downsample", minimum=0, maximum=8)
+    reference: bool = option(
+        False, "also time a 2D network as the reference's TensorFlow code has it: stock Keras layers, plane by plane"
+    )
     startup: bool = option(
         False, "instead, run whole commands (predict, train, export) on --file, and show what they take until each line"
     )

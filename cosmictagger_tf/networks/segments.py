@@ -5,8 +5,10 @@ than they take to run on a small image. Most segments of a network are blocks, a
 that takes the weights serves them all.
 """
 
+import contextlib
 import json
 from collections import Counter
+from collections.abc import Iterator
 
 import keras
 from keras import ops, tree
@@ -47,6 +49,15 @@ class SegmentedModel(keras.Model):
             results = segment.run(given, bool(training), functions.get(segment), again and not last)
             values |= dict(zip(map(id, segment.outputs), results, strict=True))
         return tree.map_structure(lambda tensor: values[id(tensor)], self.output)
+
+    @contextlib.contextmanager
+    def unshared(self) -> Iterator[None]:
+        """Within it, all operations are those of the graph itself, to be counted."""
+        shares, self.shares = self.shares, False
+        try:
+            yield
+        finally:
+            self.shares = shares
 
     def get_config(self):
         return {
@@ -132,7 +143,7 @@ class Segment:
     def __init__(self, inputs, outputs):
         function = keras.Function(inputs, outputs)
         self.inputs, self.outputs, self.operations = inputs, outputs, function.operations
-        self.layers = InMode(function)
+        self.in_mode = InMode(function)
         layers = [operation for operation in self.operations if isinstance(operation, keras.Layer)]
         self.variables = [variable for layer in layers for variable in layer.variables]
 
@@ -147,7 +158,7 @@ class Segment:
         """
         # Without variables it is as cheap to keep as to recompute.
         if not self.variables or not (shared or again):
-            return self.layers(inputs, training=training)
+            return self.in_mode(inputs, training=training)
         pure = shared or Pure(self, training)
         # What is handed over to be recomputed from TensorFlow copies: so no tables, which have no gradient.
         features = [i for i, x in enumerate(inputs) if keras.backend.is_float_dtype(x.dtype)]
@@ -211,7 +222,7 @@ class Pure:
     def _compute(self, inputs, weights):
         variables = self.segment.variables
         with keras.StatelessScope(list(zip(variables, weights, strict=True))) as scope:
-            outputs = self.segment.layers(inputs, training=self.training)
+            outputs = self.segment.in_mode(inputs, training=self.training)
         values = [scope.get_current_value(variable) for variable in variables]
         self.moved = [i for i, (value, given) in enumerate(zip(values, weights, strict=True)) if value is not given]
         return [*outputs, *(ops.stop_gradient(values[i]) for i in self.moved)]

@@ -77,7 +77,8 @@ def _tensorflow_cost(model, batch):
         return tape.gradient(loss, variables)
 
     specification = {name: tf.TensorSpec(array.shape, array.dtype) for name, array in batch.items()}
-    graph = tf.function(step, autograph=False).get_concrete_function(specification).graph
+    with model.network.unshared():
+        graph = tf.function(step, autograph=False).get_concrete_function(specification).graph
     before = {operation.name for operation in forward}
     fixed = {"ReadVariableOp", "Const", "Placeholder"}
     kept = {

@@ -19,6 +19,8 @@ from cosmictagger_tf.config import (
 from cosmictagger_tf.errors import ConfigError
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
+# Those of Keras 3; what has no use here is refused, with the reason, where it is used.
+KERAS_BACKENDS = ("tensorflow", "jax", "torch", "numpy", "openvino")
 # Files that are opened; of a set of thousands the others are read when it is.
 OPENED = 4
 
@@ -30,9 +32,12 @@ def check_inputs(configs: Iterable[Config]):
         configs: all of the command.
 
     Raises:
-        UserError: see there; or a ModuleNotFoundError, of the backend that KERAS_BACKEND names.
+        UserError: see there; or Keras has no such backend as KERAS_BACKEND names.
+        ModuleNotFoundError: that backend is not installed.
     """
-    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
+    if backend not in KERAS_BACKENDS:
+        raise ConfigError(f"KERAS_BACKEND={backend}: Keras has no such backend; take tensorflow, jax or torch")
     if backend in ("jax", "torch") and find_spec(backend) is None:
         raise ModuleNotFoundError(name=backend)
     configs = tuple(configs)

@@ -81,7 +81,8 @@ def test_what_is_made_of_other_weights_is_not_put_into_a_runs_folder(tmp_path):
     folder.prepare()
     where = OutputConfig(str(tmp_path), "mine")
     assert report_place(EvaluateConfig(), InferenceConfig(where)) == folder.path / "evaluation.html"
-    for other in ({"weights": "sparse_small"}, {"weights_location": "a.weights.h5"}):
+    (tmp_path / "a.weights.h5").touch()
+    for other in ({"weights": "sparse_small"}, {"weights_location": f"{tmp_path}/a.weights.h5"}):
         assert report_place(EvaluateConfig(), InferenceConfig(where, WeightsConfig(**other))) is None
         assert "--export_dir: give a place" in refusal("export", *(f"--{k}={v}" for k, v in other.items()))
 

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import logging
+import math
 import os
 import sys
 import threading
@@ -13,8 +14,17 @@ from cosmictagger_tf.text import counted
 
 log = logging.getLogger(__name__)
 
-# Seconds of silence; and between the lines of a count that goes on.
-SILENCE, PAUSE = 2.5, 10.0
+
+def _seconds(text: str, default: float) -> float:
+    """A number of seconds; infinity for 0, the default for what is no number."""
+    try:
+        return float(text) if float(text) > 0 else math.inf
+    except ValueError:
+        return default
+
+
+# Seconds of silence after which an activity is shown; and between the lines of a count.
+SILENCE, PAUSE = _seconds(os.environ.get("COSMICTAGGER_ACTIVITY_SECONDS", ""), 2.5), 10.0
 # Activities within activities: the last one is shown.
 _going_on: list[threading.Event] = []
 
@@ -36,7 +46,7 @@ def activity(what: str) -> Iterator[None]:
     """Around work without steps to count, such as the tracing of a graph: shows what is being done, until it is done.
 
     On a terminal, with the seconds that it has taken, and nothing is left of it; elsewhere as a line of the log every
-    2.5 seconds.
+    2.5 seconds, or as many as COSMICTAGGER_ACTIVITY_SECONDS has (0: no lines).
 
     Args:
         what: such as "tracing the training step".
@@ -54,7 +64,7 @@ def activity(what: str) -> Iterator[None]:
     def watch():
         # A stream that refuses is met again, and reported, by the next line of the command itself.
         with contextlib.suppress(OSError, ValueError):
-            while not stopping.wait(SILENCE):
+            while not stopping.wait(min(SILENCE, threading.TIMEOUT_MAX)):
                 if _going_on[-1] is not stopping:
                     continue
                 log.info(f"{what}: {time.perf_counter() - began:.0f} s")

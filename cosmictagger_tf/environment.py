@@ -55,6 +55,11 @@ def discard_output():
     os.close(nowhere)
 
 
+def chosen_backend() -> str:
+    """The name of Keras's backend, before it is imported."""
+    return os.environ.get("KERAS_BACKEND") or "tensorflow"
+
+
 def import_backend():
     """Imports Keras and its backend, quietly: the one that KERAS_BACKEND names, else TensorFlow.
 
@@ -62,7 +67,7 @@ def import_backend():
         ConfigError: Keras has no such backend.
     """
     chosen = os.environ.get("KERAS_BACKEND")
-    os.environ["KERAS_BACKEND"] = chosen or "tensorflow"
+    os.environ["KERAS_BACKEND"] = chosen_backend()
     try:
         with _quiet():
             import keras  # noqa: F401

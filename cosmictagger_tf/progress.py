@@ -130,8 +130,7 @@ def _console(stream):
 class EventProgress:
     """How far a pass over events is, with images/s and time left, on standard error.
 
-    On a terminal a bar; elsewhere a line at most every ten seconds, and one at the end. Until the first event is done,
-    `what` is being done.
+    On a terminal a bar; elsewhere a line at most every ten seconds, and one at the end. Nothing before the first event.
 
     Args:
         total: events in all.

@@ -1,5 +1,6 @@
 """Runs a command in another process."""
 
+import io
 import multiprocessing
 import os
 import runpy
@@ -82,6 +83,13 @@ def hdf5_arrays(path) -> dict[str, np.ndarray]:
     with h5py.File(path) as file:
         file.visititems(lambda name, item: content.update({name: item[...]}) if hasattr(item, "shape") else None)
     return content
+
+
+class Screen(io.StringIO):
+    """A stream that is a terminal."""
+
+    def isatty(self):
+        return True
 
 
 def refusal(name: str, *arguments) -> str:

@@ -9,13 +9,7 @@ import pytest
 from cosmictagger_tf import progress as module
 from cosmictagger_tf.console import log_lines
 from cosmictagger_tf.progress import EventProgress, activity
-
-
-class Screen(io.StringIO):
-    """A stream that is a terminal."""
-
-    def isatty(self):
-        return True
+from tests.commands import Screen
 
 
 def test_an_activity_is_shown_every_few_seconds_until_it_is_done(monkeypatch, capsys):
@@ -35,7 +29,8 @@ def test_of_an_activity_within_another_the_inner_one_is_shown(monkeypatch, capsy
         time.sleep(0.2)
         with activity("tracing"):
             time.sleep(0.3)
-        shown = [line.split(":")[0] for line in capsys.readouterr().out.splitlines()]
+            # While it goes on: after it the outer one is shown again.
+            shown = [line.split(":")[0] for line in capsys.readouterr().out.splitlines()]
     assert shown == sorted(shown, reverse=True) and {"writing", "tracing"} == set(shown)
 
 

@@ -1,6 +1,5 @@
 """The entry point of every command: parse, run, and turn a user's mistake into one line and a non-zero exit."""
 
-import os
 import signal
 import sys
 import time
@@ -14,7 +13,13 @@ from cosmictagger_tf.cli.preflight import check_inputs
 from cosmictagger_tf.config import ExecutionConfig
 from cosmictagger_tf.config.unused import describe_unused
 from cosmictagger_tf.console import log_lines
-from cosmictagger_tf.environment import discard_output, ignore_settings, import_backend, open_standard_streams
+from cosmictagger_tf.environment import (
+    chosen_backend,
+    discard_output,
+    ignore_settings,
+    import_backend,
+    open_standard_streams,
+)
 from cosmictagger_tf.errors import StoppedElsewhere, UserError, system_reason
 from cosmictagger_tf.launch import launched
 from cosmictagger_tf.progress import activity
@@ -71,7 +76,7 @@ def run_command(
             check_inputs(parsed.configs)
         with log_lines(launched().rank):
             if keras_is_used:
-                with activity(f"importing {backend()}"):
+                with activity(f"importing {chosen_backend()}"):
                     import_backend()
                 arguments = tuple(
                     execution.resolved(each, trains) if isinstance(each, ExecutionConfig) else each
@@ -120,12 +125,7 @@ def _reported(command: str, error: BaseException) -> int | None:
     return UserError.exit_status
 
 
-def backend() -> str:
-    """The name of Keras's backend, before it is imported."""
-    return os.environ.get("KERAS_BACKEND") or "tensorflow"
-
-
 def _name_unused(module, parsed):
-    line = describe_unused(module, parsed.chosen, parsed.configs, explicit=parsed.explicit, backend=backend())
+    line = describe_unused(module, parsed.chosen, parsed.configs, explicit=parsed.explicit, backend=chosen_backend())
     if line:
         print(line, flush=True)

@@ -1,6 +1,5 @@
 """What is often wrong with a command's inputs, looked at before Keras and its backend take seconds to import."""
 
-import os
 from collections.abc import Iterable
 from dataclasses import replace
 from importlib.util import find_spec
@@ -16,6 +15,7 @@ from cosmictagger_tf.config import (
     TrainConfig,
     WeightsConfig,
 )
+from cosmictagger_tf.environment import chosen_backend
 from cosmictagger_tf.errors import ConfigError
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
@@ -35,7 +35,7 @@ def check_inputs(configs: Iterable[Config]):
         UserError: see there; or Keras has no such backend as KERAS_BACKEND names.
         ModuleNotFoundError: that backend is not installed.
     """
-    backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
+    backend = chosen_backend()
     if backend not in KERAS_BACKENDS:
         raise ConfigError(f"KERAS_BACKEND={backend}: Keras has no such backend; take tensorflow, jax or torch")
     if backend in ("jax", "torch") and find_spec(backend) is None:

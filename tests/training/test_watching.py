@@ -31,15 +31,8 @@ from cosmictagger_tf.training.pictures import charge_picture, class_picture
 from cosmictagger_tf.training.recorders import SHOWN, CsvHistory, Terminal
 from cosmictagger_tf.training.speed import Progress, is_due
 from cosmictagger_tf.training.step_cost import step_cost
-from tests.commands import ROOT, TINY, hdf5_arrays, refusal, run_module
+from tests.commands import ROOT, TINY, Screen, hdf5_arrays, refusal, run_module
 from tests.training.small import make_batches, make_model
-
-
-class Screen(io.StringIO):
-    """A stream that is a terminal."""
-
-    def isatty(self):
-        return True
 
 
 def record(step, split="train"):

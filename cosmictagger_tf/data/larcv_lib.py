@@ -4,8 +4,9 @@ The library trusts its input. Of version 3.5.1 it was found, in its source and b
 file leaves its global lock held, and whatever comes next waits for ever; where HDF5 cannot read voxels it returns
 what memory held; an event without planes shows those of the event before; where image_meta has a row that is not valid
 it closes the file; the planes' voxels are taken to lie one after the other, whatever voxel_extents hold; group names
-are copied into 128 bytes. So larcv_h5 first checks the tables that describe an entry, and then the voxels that the
-library returns.
+are copied into 128 bytes; where HDF5 cannot read how many voxels there are, it reserves memory for as many as memory
+happened to hold. So larcv_h5 first checks the tables that describe an entry, and then the voxels that the library
+returns, and after a failure the library gets no more memory than an entry can need.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ from cosmictagger_tf.config.quoting import readable
 from cosmictagger_tf.data.event import Event
 from cosmictagger_tf.data.larcv_format import IMAGE_META_DTYPE
 from cosmictagger_tf.data.larcv_h5 import LarcvFile, Sparse2d
+from cosmictagger_tf.data.memory import limited_growth
 from cosmictagger_tf.data.tables import Hdf5File, filter_name, filters
 from cosmictagger_tf.data.voxels import EntryVoxels
 from cosmictagger_tf.errors import ConfigError, DataError, MissingPackageError, ReadError
@@ -27,6 +29,8 @@ from cosmictagger_tf.text import counted
 
 _LONGEST_NAME = 127
 _ONLY_ERRORS = 5
+# Bytes that the library may still take for an entry once HDF5 has failed: more than the voxels of any readout need.
+_AFTER_FAILURE = 1 << 30
 _opening = threading.Lock()
 _stuck = False
 
@@ -65,17 +69,18 @@ def _set_hdf5_listener(larcv, listener=None):
 def _hdf5_failures(larcv) -> Iterator[list]:
     # The failures within, after which the library continues with what memory held.
     failures: list = []
+    with contextlib.ExitStack() as after:
 
-    @_Listener
-    def listen(stack, data):
-        failures.append(stack)
-        return 0
+        @_Listener
+        def listen(stack, data):
+            if not failures:
+                after.enter_context(limited_growth(_AFTER_FAILURE))
+            failures.append(stack)
+            return 0
 
-    _set_hdf5_listener(larcv, listen)
-    try:
+        after.callback(_set_hdf5_listener, larcv)
+        _set_hdf5_listener(larcv, listen)
         yield failures
-    finally:
-        _set_hdf5_listener(larcv)
 
 
 @contextlib.contextmanager

@@ -13,9 +13,10 @@ def add_bias(layer, x):
     """x plus the layer's bias, if it has one."""
     if not layer.use_bias:
         return x
-    shape = [1] * len(x.shape)
-    shape[-1 if layer.data_format == "channels_last" else 1] = -1
-    return x + ops.reshape(layer.bias, shape)
+    if layer.data_format == "channels_last":
+        # Of the last axis Keras is right, and TensorFlow adds within the convolution.
+        return ops.add(x, ops.reshape(layer.bias, [*[1] * (len(x.shape) - 1), -1]))
+    return x + ops.reshape(layer.bias, [1, -1, *[1] * (len(x.shape) - 2)])
 
 
 @keras.saving.register_keras_serializable(package="cosmictagger_tf")

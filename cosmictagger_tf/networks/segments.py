@@ -31,8 +31,10 @@ class SegmentedModel(keras.Model):
     recomputes = False
 
     def __init__(self, inputs, outputs, kept, **kwargs):
-        # float32: the values handed around here are the variables' own; each layer casts for itself.
-        super().__init__(inputs=inputs, outputs=outputs, dtype="float32", **kwargs)
+        super().__init__(inputs=inputs, outputs=outputs, **kwargs)
+        # The values handed around here are the variables' own; each layer casts for itself. (Functional models take no
+        # dtype of their own when they are made.)
+        self.dtype_policy = "float32"
         self.shares = True
         self._cut = _Cut(self, inputs, outputs, kept)
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from cosmictagger_tf.config import NetworkConfig, with_changes
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.networks.build import build_network
-from tests.networks.battery import as_model, loss_and_gradients
+from tests.networks.battery import as_model, dtype_policy, loss_and_gradients
 
 SHAPE = ImageShape(3, 16, 32)
 CONFIG = NetworkConfig(
@@ -48,6 +48,15 @@ def test_outputs_and_gradients_are_equal(changes, jit):
     for values in others:
         for one, other in zip(expected, values, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5 * max(1.0, np.abs(one).max()))
+
+
+def test_half_precision_gives_the_same_in_segments():
+    with dtype_policy("mixed_bfloat16"):
+        expected, *others = (loss_and_gradients(m, X, True, False) for m in networks())
+    for values in others:
+        for one, other in zip(expected, values, strict=True):
+            # bfloat16 has eight bits.
+            np.testing.assert_allclose(one, other, rtol=0.1, atol=0.02 * max(1.0, np.abs(one).max()))
 
 
 @pytest.mark.parametrize("changes", [{}, {"connections": "none"}], ids=str)

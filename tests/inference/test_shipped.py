@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +120,7 @@ def test_a_run_is_shipped_and_used(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_they_tell_neutrinos_from_cosmic_rays_in_events_they_never_saw(tmp_path):
+def test_they_tell_neutrinos_from_cosmic_rays_in_events_they_never_saw_in_bfloat16_too(tmp_path):
     path = tmp_path / "new.h5"
     run_module("simulate", f"--output={path}", "--events=12", "--simulation_seed=77")
     report = ["--report", str(tmp_path / "report.html"), "--nohtml", "--noxla", "--bootstrap=0"]
@@ -134,6 +136,13 @@ def test_they_tell_neutrinos_from_cosmic_rays_in_events_they_never_saw(tmp_path)
         ("neutrino_iou", 0.35),
     ):
         assert evaluation["metrics"][name] > least, name
+    native = [sys.executable, "-m", "tests.inference.native_bfloat16", "--weights=sparse_small", "--precision=bfloat16"]
+    report[1] = str(tmp_path / "bfloat16.html")
+    subprocess.run([*native, *there, *report], check=True, cwd=ROOT, capture_output=True)
+    half = json.loads((tmp_path / "bfloat16.json").read_text())["metrics"]
+    for name in ("accuracy", "nonbackground_accuracy", "cosmic_iou", "neutrino_iou"):
+        assert half[name] == pytest.approx(evaluation["metrics"][name], abs=1e-3), name
+    assert half["loss"] != evaluation["metrics"]["loss"], "computed in float32"
     wrong = run_module("evaluate", "--weights=sparse_small", "--n_initial_filters=4", *there, *report, check=False)
     assert wrong.returncode == 2 and "--n_initial_filters=4, but 8" in wrong.stderr.splitlines()[-1]
 

@@ -89,7 +89,18 @@ def _tensorflow_cost(model, batch):
         if tensor.op.name in before and tensor.op.type not in fixed
     }
     memory = sum(_elements(tensor.shape) * tensor.dtype.size for tensor in kept.values() if tensor.dtype.size)
-    return memory, sum(_operations(operation) for operation in graph.get_operations())
+    return memory, sum(map(_operations, _needed(graph)))
+
+
+def _needed(graph) -> set:
+    """The operations that the graph's outputs are computed from; not, say, the gradient of the image."""
+    needed, waiting = set(), [tensor.op for tensor in graph.outputs]
+    while waiting:
+        operation = waiting.pop()
+        if operation not in needed:
+            needed.add(operation)
+            waiting += [tensor.op for tensor in operation.inputs]
+    return needed
 
 
 def _elements(shape) -> int:

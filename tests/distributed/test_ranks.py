@@ -35,7 +35,7 @@ def test_from_inside(tmp_path):
         words, capture_output=True, text=True, cwd=ROOT, timeout=400, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    names = ("collectives", "exchange", "entries", "synchronised", "callback")
+    names = ("collectives", "exchange", "entries", "synchronised", "blame", "callback")
     assert {p.name for p in tmp_path.iterdir()} == {f"check_{name}.{rank}" for name in names for rank in (0, 1)}
 
 

@@ -138,6 +138,15 @@ def check_synchronised(ranks):
     assert np.abs(results["apart"] - results["alone"]).max() > 1e-5, "this test could not fail"
 
 
+def check_blame(ranks):
+    """Who reports gradients that are not finite: the ranks that have them; all, where only the average is not."""
+    exchange = GradientExchange(ranks, DistributedConfig())
+    model = RankedModel(small_segmenter("none"), "light", exchange, xla=False)
+    for unsound, to_blame in (((0, 1), (False, True)), ((1, 1), (True, True)), ((0, 0), (True, True))):
+        model.unsound.assign(unsound[ranks.rank])
+        assert model.is_to_blame() == to_blame[ranks.rank], unsound
+
+
 def check_callback(ranks):
     """A model.fit of one's own: weights and metrics of one process with all the data; ranks that stop together."""
     rng = np.random.default_rng(3)
@@ -181,7 +190,7 @@ def check_callback(ranks):
 if __name__ == "__main__":
     one = connect(RanksConfig("true"))
     assert one.size == 2
-    checks = (check_collectives, check_exchange, check_entries, check_synchronised, check_callback)
+    checks = (check_collectives, check_exchange, check_entries, check_synchronised, check_blame, check_callback)
     for check in checks:
         check(one)
         one.gather(None)

@@ -62,5 +62,7 @@ class RankedModel(SegmentationModel):
 
     def is_to_blame(self) -> bool:
         """Whether this rank's gradients were not finite, or each rank's were, but not their average."""
-        own = int(self.unsound.numpy())
-        return bool(own) or not self.exchange.ranks.sum([self.unsound.numpy()])[0]
+        own = self.unsound.numpy()
+        # Every rank asks, whatever it knows of itself.
+        (of_all,) = self.exchange.ranks.sum([own])
+        return bool(own) or not of_all

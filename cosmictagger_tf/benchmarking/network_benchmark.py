@@ -16,24 +16,24 @@ from cosmictagger_tf.benchmarking.throughput import read_through
 from cosmictagger_tf.config import (
     BenchmarkConfig,
     DataConfig,
+    DistributedConfig,
     ExecutionConfig,
     NetworkConfig,
     OptimizerConfig,
-    OutputConfig,
     TrainConfig,
     check_image_shape,
 )
+from cosmictagger_tf.config.backend_limits import refuse_limits
 from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.dataset import Reader, open_reader
 from cosmictagger_tf.data.event import Event, PlanePixels
 from cosmictagger_tf.data.pipeline import training_dataset
 from cosmictagger_tf.data.transforms import downsample_event
 from cosmictagger_tf.execution import accelerators, prepare
+from cosmictagger_tf.launch import launched
 from cosmictagger_tf.networks.scatter import ScatterPixels
 from cosmictagger_tf.text import counted
-from cosmictagger_tf.training.backend_limits import refuse_limits
 from cosmictagger_tf.training.model import batches_for_fit
-from cosmictagger_tf.training.run_config import RunConfig
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,8 @@ def measure(
     Raises:
         UserError: the data cannot be read, an architecture does not fit, or the backend has not an option.
     """
-    refuse_limits(RunConfig(data, network, optimizer, execution, OutputConfig(), TrainConfig(iterations=1)))
+    training = (network, execution, TrainConfig(iterations=1), DistributedConfig())
+    refuse_limits(keras.backend.backend(), training, launched())
     if benchmark.reference:
         check_reference(network)
     prepare(execution)

@@ -15,8 +15,10 @@ from cosmictagger_tf.config import (
     TrainConfig,
     WeightsConfig,
 )
+from cosmictagger_tf.config.backend_limits import refuse_limits
 from cosmictagger_tf.environment import chosen_backend
 from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.launch import launched
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 # Those of Keras 3; what has no use here is refused, with the reason, where it is used.
@@ -32,7 +34,7 @@ def check_inputs(configs: Iterable[Config]):
         configs: all of the command.
 
     Raises:
-        UserError: see there; or Keras has no such backend as KERAS_BACKEND names.
+        UserError: see there; or Keras has no such backend as KERAS_BACKEND names, or that one has not an option.
         ModuleNotFoundError: that backend is not installed.
     """
     backend = chosen_backend()
@@ -42,6 +44,8 @@ def check_inputs(configs: Iterable[Config]):
         raise ModuleNotFoundError(name=backend)
     configs = tuple(configs)
     data, train = _of(DataConfig, configs), _of(TrainConfig, configs)
+    if train is not None:
+        refuse_limits(backend, configs, launched())
     if data is not None and data.file and not data.synthetic:
         _check_files(data)
         if train is not None and train.aux_file:

@@ -154,8 +154,8 @@ def by_batch_statistics(
 class _Layout:
     """How [batch, planes, ...] is laid out for arithmetic with statistics [planes, channels].
 
-    Where the channels are the last axis, a row's pixels and channels become one: on a CPU TensorFlow broadcasts along
-    an axis of few channels at half the speed.
+    Where the channels are the last axis, a row's pixels and channels become one: TensorFlow is slow on a CPU where it
+    broadcasts along an axis as short as the channels.
     """
 
     def __init__(self, shape, channels: int, packs: bool = True):
@@ -183,8 +183,8 @@ class _Layout:
 def normalise(x, gamma, beta, mean_of, spread, size, members=None, *, epsilon: float, slope: float = 1.0):
     """Batch normalisation by the statistics of groups of values, and a leaky ReLU.
 
-    Its gradient is written out: plain differentiation keeps every step on the way and goes through memory three times
-    as often. It keeps the centred input and the output. S. Ioffe, C. Szegedy, arXiv:1502.03167, section 3.
+    Its gradient is written out (S. Ioffe, C. Szegedy, arXiv:1502.03167, section 3): plain differentiation keeps every
+    step on the way, and goes through memory more often. Kept are the centred input and the output.
 
     Args:
         x: float32 at least, of any shape.

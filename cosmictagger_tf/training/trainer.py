@@ -8,17 +8,18 @@ import keras
 
 from cosmictagger_tf import execution
 from cosmictagger_tf.config import DataConfig, check_image_shape, with_changes
+from cosmictagger_tf.config.backend_limits import refuse_limits
 from cosmictagger_tf.data.dataset import Reader, expand, open_labelled
 from cosmictagger_tf.data.pipeline import evaluation_dataset, training_dataset
 from cosmictagger_tf.data.sampling import training_entries
 from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.launch import launched
 from cosmictagger_tf.networks.build import build_segmenter
 from cosmictagger_tf.networks.normalization import synchronise_statistics
 from cosmictagger_tf.progress import activity
 from cosmictagger_tf.runs import RunFolder, architecture, flag_lines
 from cosmictagger_tf.text import counted
 from cosmictagger_tf.training import callbacks, dry_run, recorders, tensorboard
-from cosmictagger_tf.training.backend_limits import refuse_limits
 from cosmictagger_tf.training.bad_events import BadEvents
 from cosmictagger_tf.training.checkpoints.store import CheckpointStore
 from cosmictagger_tf.training.distributed import jobs
@@ -53,7 +54,7 @@ def train(config: RunConfig) -> TrainingResult:
     Raises:
         UserError: whatever the user can mend, before or during the training.
     """
-    refuse_limits(config)
+    refuse_limits(keras.backend.backend(), config.sections.values(), launched())
     prepare = partial(execution.prepare, config.execution)
     return jobs.run(config.distributed, prepare, lambda ranks: train_as(ranks, config))
 
@@ -128,7 +129,7 @@ def describe(config: RunConfig):
     Raises:
         UserError: what would stop the training at its beginning.
     """
-    refuse_limits(config)
+    refuse_limits(keras.backend.backend(), config.sections.values(), launched())
     execution.prepare(config.execution)
     reader, aux_reader = open_files(config)
     facts = facts_of(reader, aux_reader)

@@ -1,5 +1,6 @@
 """Mistakes that are reported before Keras and its backend are imported."""
 
+import os
 import subprocess
 import sys
 
@@ -10,9 +11,10 @@ WITHOUT = "import runpy, sys; sys.modules['keras'] = sys.modules['tensorflow'] =
 WITHOUT += "runpy.run_module(f'cosmictagger_tf.{sys.argv.pop(1)}', run_name='__main__', alter_sys=True)"
 
 
-def run_without(*words):
+def run_without(*words, **environment):
     """A command in a process that cannot import Keras."""
-    return subprocess.run([sys.executable, "-c", WITHOUT, *map(str, words)], capture_output=True, text=True)
+    words = [sys.executable, "-c", WITHOUT, *map(str, words)]
+    return subprocess.run(words, capture_output=True, text=True, env={**os.environ, **environment})
 
 
 FILE, NOWHERE = "--file={file}", "--output_dir={folder}"
@@ -37,6 +39,25 @@ def test_what_is_not_there_is_named_at_once(mistake, simulated_file, tmp_path):
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith(f"cosmictagger_tf.{command}: {message.format(**places)}"), done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+REFUSED = [
+    ("jax", "--noxla", "--noxla: KERAS_BACKEND=jax compiles"),
+    ("jax", "--intra_op_parallelism_threads=2", "--intra_op_parallelism_threads: KERAS_BACKEND=jax takes"),
+    ("torch", "--steps_per_execution=2", "--steps_per_execution: KERAS_BACKEND=torch takes"),
+    ("torch", "--profile=1,2", "--profile: KERAS_BACKEND=torch writes"),
+    ("torch", "--distributed=true", "--distributed=true: KERAS_BACKEND=torch is of one"),
+]
+
+
+@pytest.mark.parametrize(("backend", "flag", "message"), REFUSED)
+def test_what_a_backend_has_not_is_refused_by_name(backend, flag, message, tmp_path):
+    pytest.importorskip(backend)
+    arguments = ["--synthetic", "--iterations=1", f"--output_dir={tmp_path}", "--run_id=refused", flag]
+    done = run_without("train", *arguments, KERAS_BACKEND=backend)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 2 and len(lines) == 1, done.stderr
+    assert lines[0].startswith(f"cosmictagger_tf.train: {message}") and not list(tmp_path.iterdir())
 
 
 def test_displays_without_a_prediction_and_simulations_need_no_keras(simulated_file, tmp_path):

@@ -127,24 +127,6 @@ def test_a_run_of_one_backend_is_used_and_resumed_on_another(tmp_path, simulated
     assert [row["step"] for row in history(tmp_path / "run")] == ["1", "2", "3", "4"]
 
 
-REFUSED = [
-    ("jax", "--noxla", "--noxla: KERAS_BACKEND=jax compiles"),
-    ("jax", "--intra_op_parallelism_threads=2", "--intra_op_parallelism_threads: KERAS_BACKEND=jax takes"),
-    ("torch", "--steps_per_execution=2", "--steps_per_execution: KERAS_BACKEND=torch takes"),
-    ("torch", "--profile=1,2", "--profile: KERAS_BACKEND=torch writes"),
-    ("torch", "--distributed=true", "--distributed=true: KERAS_BACKEND=torch is of one"),
-]
-
-
-@pytest.mark.parametrize(("backend", "flag", "message"), REFUSED)
-def test_what_a_backend_has_not_is_refused_by_name(backend, flag, message, tmp_path):
-    needs(backend)
-    arguments = ["--synthetic", "--iterations=1", f"--output_dir={tmp_path}", "--run_id=refused", flag]
-    done = run_module("train", *arguments, check=False, KERAS_BACKEND=backend)
-    lines = [line for line in done.stderr.splitlines() if line.startswith("cosmictagger")]
-    assert done.returncode == 2 and len(lines) == 1 and message in lines[0] and not list(tmp_path.iterdir())
-
-
 @pytest.mark.slow
 @OTHERS
 @pytest.mark.parametrize("precision", ["float32", pytest.param("mixed", marks=pytest.mark.exhaustive)])

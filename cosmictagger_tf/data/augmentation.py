@@ -3,7 +3,7 @@
 Rows 0 and height - 1 are the anodes of SBND's two TPCs, the cathode lies between them in the middle. Hence:
 
 - a flip along time is the mirror at the cathode: it brings a deposit into the other TPC. The wires of a plane have the
-  same angle in both (simulation/geometry.py), so that its pixels stay on it, rows reversed. But the layers of
+  same angle in both (geometry.py), so that its pixels stay on it, rows reversed. But the layers of
   induction wires change places there, and with them their noise: it goes to the other induction plane. (Neither cosmic
   rays, which come from above, nor the beam, which runs along the columns, prefer a side of the cathode. A flip along
   the wires would turn the beam around: there is none.)

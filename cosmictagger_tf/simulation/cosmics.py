@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cosmictagger_tf.simulation import geometry
+from cosmictagger_tf import geometry
 from cosmictagger_tf.simulation.deposits import ELECTRON, PHOTON
 from cosmictagger_tf.simulation.hadrons import POSITIVE, Followed
 from cosmictagger_tf.simulation.tracks import PROTON_MASS

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
+from cosmictagger_tf import geometry
 from cosmictagger_tf.config import SimulateConfig
 from cosmictagger_tf.data.event import Event
 from cosmictagger_tf.data.larcv_format import PARTICLE_DTYPE
 from cosmictagger_tf.data.larcv_writer import LarcvWriter
 from cosmictagger_tf.detector import COSMIC, NEUTRINO, ImageShape
 from cosmictagger_tf.files import check_output
-from cosmictagger_tf.simulation import cosmics, geometry, neutrinos, readout, response
+from cosmictagger_tf.simulation import cosmics, neutrinos, readout, response
 from cosmictagger_tf.simulation.deposits import Deposits, Quanta
 from cosmictagger_tf.simulation.showers import shower
 from cosmictagger_tf.text import counted

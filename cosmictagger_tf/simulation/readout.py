@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from cosmictagger_tf import geometry
 from cosmictagger_tf.data.event import PlanePixels
 from cosmictagger_tf.detector import ADC_THRESHOLD, BACKGROUND, COSMIC, NEUTRINO, ImageShape
-from cosmictagger_tf.simulation import geometry, noise
+from cosmictagger_tf.simulation import noise
 from cosmictagger_tf.simulation.response import PlaneSignal
 
 # MeV: the sample's truth keeps a particle in a pixel from this energy on.

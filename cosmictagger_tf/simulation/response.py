@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cosmictagger_tf import geometry
 from cosmictagger_tf.detector import ImageShape
-from cosmictagger_tf.simulation import argon, geometry
+from cosmictagger_tf.simulation import argon
 from cosmictagger_tf.simulation.deposits import Deposits
 
 # Birks's law as ICARUS measured it (NIM A 523 (2004) 275): R = A / (1 + k dE/dx / (density * field)).

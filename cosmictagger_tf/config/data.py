@@ -30,6 +30,21 @@ class DataConfig(Config):
 
 
 @dataclass(frozen=True)
+class TruthConfig(Config):
+    """Truth of whole readouts: which products have it"""
+
+    producer_particle: str = option("sbndneutrino", "producer of the particle product that has the true neutrino")
+    producer_vertex: str = option(
+        "bbox_neutrino", "producer of the bbox2d product of the true vertices, a box a plane and interaction"
+    )
+    producer_vertex_cluster: str = option(
+        "sbndneutrino",
+        "producer of the cluster2d product that has them where there is no such bbox2d product; without either, the "
+        "particle's vertex is projected, in images of SBND's shape",
+    )
+
+
+@dataclass(frozen=True)
 class SkipConfig(Config):
     """Bad events: how many a command skips"""
 

@@ -1,20 +1,15 @@
-"""The true neutrino of each event, where a file's particle product has it."""
+"""True neutrino interactions, from the rows of a particle product."""
 
-import logging
 from dataclasses import dataclass
 
 import numpy as np
 
-from cosmictagger_tf.data.dataset import FilesReader
-from cosmictagger_tf.data.larcv_format import group_name
-from cosmictagger_tf.data.tables import Hdf5File
-from cosmictagger_tf.errors import DataError, read_errors
-
-log = logging.getLogger(__name__)
-
 FLAVOURS = {12: "nu_e", 14: "nu_mu", 16: "nu_tau"}
-# current_type as GENIE and LArSoft's MCNeutrino number it.
-NEUTRAL_CURRENT = 1
+# current_type as GENIE and LArSoft's MCNeutrino number it; particles that are no incoming neutrinos have -1.
+CHARGED_CURRENT, NEUTRAL_CURRENT = 0, 1
+# Columns of the particle product that must be there, and the kinds of number each may be.
+COLUMNS = {"pdg": "iu", "energy_init": "iuf", "current_type": "iu"}
+PRIMARY = b"primary"
 
 
 @dataclass(frozen=True)
@@ -24,73 +19,63 @@ class Neutrino:
     Attributes:
         energy: of the neutrino, GeV.
         pdg: particle number, negative for an antineutrino.
-        current: 0 charged, 1 neutral.
+        current: 0 charged, 1 neutral; -1 where the file does not tell.
+        interaction: LArSoft's code, such as 1001 (charged quasielastic); -1 where the file does not tell.
+        vertex: (x, y, z) in cm and the time in us after the readout's trigger; None where the file does not tell.
+        outgoing: particle numbers of what left the nucleus, in the file's order; nuclei too, where it has them.
     """
 
     energy: float
     pdg: int
     current: int
+    interaction: int = -1
+    vertex: tuple[float, float, float, float] | None = None
+    outgoing: tuple[int, ...] = ()
 
     @property
     def flavour(self) -> str:
         """ "nu_mu CC", "nu_e CC", ...; "NC" for all neutral currents."""
         return "NC" if self.current == NEUTRAL_CURRENT else f"{FLAVOURS[abs(self.pdg)]} CC"
 
+    @property
+    def final_state(self) -> str:
+        """ "with a pion", or another meson, or "nucleons alone" beside the lepton."""
+        # Three digits: the Particle Data Group's numbers of mesons.
+        return "with a pion" if any(100 <= abs(pdg) < 1000 for pdg in self.outgoing) else "nucleons alone"
 
-def read_neutrinos(reader: FilesReader, producer: str, skip_broken: bool = False) -> list[Neutrino | None] | None:
-    """The first neutrino of each event, None for an event without one; None where a file lacks the product.
+
+def neutrinos_of(rows: np.ndarray) -> tuple[Neutrino, ...]:
+    """The interactions that the rows of an entry describe, in their order.
+
+    An interaction is a neutrino with a current; what left it follows, until the next one. Where no neutrino has a
+    current, the first is taken for the one that interacted: primaries come first, and one further down comes of a
+    decay.
 
     Args:
-        reader: of the data set.
-        producer: of the particle product.
-        skip_broken: an entry that cannot be read has none, which is logged, instead of raising an error.
+        rows: [particles], structured; COLUMNS, and as far as they are there interaction_type, process and vtx.
 
     Raises:
-        DataError: the product is broken.
+        ValueError: an energy or a vertex is not finite.
     """
-    neutrinos: list[Neutrino | None] = []
-    path, tables = "", None
-    try:
-        for entry in range(len(reader)):
-            part, place = reader.locate(entry)
-            if part.path != path:
-                if tables is not None:
-                    tables[0].close()
-                path, tables = part.path, _tables(part, producer)
-            if tables is None:
-                return None
-            try:
-                neutrinos.append(_neutrino(tables, place))
-            except DataError as error:
-                if not skip_broken:
-                    raise
-                log.info(f"no true neutrino: {error}")
-                neutrinos.append(None)
-    finally:
-        if tables is not None:
-            tables[0].close()
-    return neutrinos
+    neutrinos = np.isin(np.abs(rows["pdg"].astype(np.int64)), list(FLAVOURS))
+    places = np.flatnonzero(neutrinos & np.isin(rows["current_type"], (CHARGED_CURRENT, NEUTRAL_CURRENT)))
+    if not len(places):
+        places = np.flatnonzero(neutrinos)[:1]
+    ends = np.append(places, len(rows))[1:]
+    return tuple(_neutrino(rows[place], rows[place + 1 : end]) for place, end in zip(places, ends, strict=True))
 
 
-def _tables(part, producer):
-    file, group = Hdf5File(part.path, part.identity), group_name("particle", producer)
-    if not file.members(group):
-        file.close()
-        return None
-    columns = {"pdg": "iu", "energy_init": "iuf", "current_type": "iu"}
-    return file, file.table(f"{group}/extents", {"first": "iu", "N": "iu"}), file.table(f"{group}/particles", columns)
-
-
-def _neutrino(tables, place) -> Neutrino | None:
-    file, extents, particles = tables
-    try:
-        with read_errors(file.path):
-            first, count = (int(extents.read(place, 1)[0][name]) for name in ("first", "N"))
-            rows = particles.read(first, count)
-    except ValueError as error:
-        raise DataError(file.path, str(error), place) from None
-    chosen = rows[np.isin(np.abs(rows["pdg"]), list(FLAVOURS))]
-    # Primaries come first; a neutrino further down came from a decay.
-    return (
-        Neutrino(*(chosen[name][0].item() for name in ("energy_init", "pdg", "current_type"))) if len(chosen) else None
-    )
+def _neutrino(row, others) -> Neutrino:
+    columns = row.dtype.fields
+    energy, vertex = float(row["energy_init"]), None
+    if "vtx" in columns and set("xyzt") <= set(row.dtype["vtx"].names or ()):
+        x, y, z, t = (float(row["vtx"][name]) for name in "xyzt")
+        vertex = (x, y, z, t / 1000)
+    if not np.isfinite([energy, *(vertex or ())]).all():
+        raise ValueError(f"a neutrino of {energy:g} GeV at {vertex}")
+    if "process" in columns and row.dtype["process"].kind == "S":
+        others = others[others["process"] == PRIMARY]
+    current = int(row["current_type"])
+    current = current if current in (CHARGED_CURRENT, NEUTRAL_CURRENT) else -1
+    interaction = int(row["interaction_type"]) if "interaction_type" in columns else -1
+    return Neutrino(energy, int(row["pdg"]), current, interaction, vertex, tuple(others["pdg"].tolist()))

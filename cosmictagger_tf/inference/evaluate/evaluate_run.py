@@ -8,8 +8,9 @@ import numpy as np
 from cosmictagger_tf import execution
 from cosmictagger_tf.config import DataConfig, EvaluateConfig
 from cosmictagger_tf.data.dataset import FilesReader, Reader, open_labelled
-from cosmictagger_tf.data.neutrino import Neutrino, read_neutrinos
+from cosmictagger_tf.data.neutrino import Neutrino
 from cosmictagger_tf.data.pipeline import evaluation_dataset
+from cosmictagger_tf.data.true_neutrinos import read_neutrinos
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.inference.evaluate.breakdown import Bin, breakdowns
 from cosmictagger_tf.inference.evaluate.curves import ScoreHistogram

@@ -76,6 +76,12 @@ class SimulateConfig(Config):
         minimum=0.0,
         maximum=1.0,
     )
+    cosmic_only: float = option(
+        0.0,
+        "share of the events that are without a neutrino, to learn to reject them; the others do not depend on it",
+        minimum=0.0,
+        maximum=1.0,
+    )
     workers: int = option(1, "processes that simulate at once; the file does not depend on it", minimum=1)
     compare: str = option(
         "",

@@ -148,7 +148,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "simulate": (
         Rule("output overwrite workers", "--compare writes no events", lambda o: o.compare),
         Rule("comparison_picture", "is for --compare", lambda o: not o.compare),
-        Rule("neutral_currents", "--neutrinos=0", lambda o: not o.neutrinos),
+        Rule("neutral_currents cosmic_only", "--neutrinos=0", lambda o: not o.neutrinos),
     ),
     "iotest": (
         SYNTHETIC,

@@ -5,11 +5,13 @@ import pytest
 
 from cosmictagger_tf import geometry
 from cosmictagger_tf.data.event import PlanePixels
-from cosmictagger_tf.detector import COSMIC, NEUTRINO, ImageShape
+from cosmictagger_tf.detector import BACKGROUND, COSMIC, NEUTRINO, ImageShape
 from cosmictagger_tf.simulation import readout, response
 from cosmictagger_tf.simulation.deposits import Deposits
 
 SHAPE = ImageShape()
+# One source, a neutrino.
+CLASSES = np.array([BACKGROUND, NEUTRINO])
 
 
 def spot(x, y, z, energy=3.0):
@@ -25,8 +27,8 @@ def spot(x, y, z, energy=3.0):
 
 
 def planes(deposits, time=0.0):
-    clouds = response.drift(np.random.default_rng(0), deposits, np.array([time]), np.array([NEUTRINO]))
-    return [response.signal(clouds, plane, SHAPE) for plane in range(3)]
+    clouds = response.drift(np.random.default_rng(0), deposits, np.array([time]), np.array([1]))
+    return [response.signal(clouds, plane, SHAPE, CLASSES) for plane in range(3)]
 
 
 def peak(signal):
@@ -75,7 +77,8 @@ def test_label_is_the_class_with_the_most_energy():
 
 def test_read_out_keeps_the_threshold():
     signal = planes(spot(-100.0, 0.0, 250.0))[2]
-    image, label = readout.read_out(np.random.default_rng(1), signal, 2, SHAPE)
+    image, label, source = readout.read_out(np.random.default_rng(1), signal, 2, SHAPE, CLASSES)
     assert isinstance(image, PlanePixels) and image.values.min() >= 5.0
     assert np.array_equal(image.rows, label.rows) and np.array_equal(image.columns, label.columns)
     assert (label.values == NEUTRINO).any() and (label.values == 0).any()
+    assert ((label.values == NEUTRINO) == (source.values == 1)).all() and source.rows is image.rows

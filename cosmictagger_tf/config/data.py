@@ -100,6 +100,7 @@ class IoTestConfig(Config):
     """Reading test"""
 
     read_iterations: int = option(50, "how many batches are read", minimum=1)
+    truth: bool = option(False, "read the truth of whole readouts too, and count how many there are of each class")
     compare_readers: bool = option(
         False, "compare this reader with the larcv library's queue, at --downsample 0 and 2 and batches of 1, 4 and 16"
     )

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from cosmictagger_tf.config.base import Config, flag_name
+from cosmictagger_tf.config.data import TruthConfig
 from cosmictagger_tf.config.execution import ExecutionConfig, OutputConfig
 from cosmictagger_tf.config.inference import WeightsConfig
 from cosmictagger_tf.config.network import NetworkConfig
@@ -33,8 +34,9 @@ def names_of(*groups: type[Config]) -> str:
     return " ".join(flag_name(f.name) for group in groups for f in fields(group))
 
 
+TRUTH = names_of(TruthConfig)
 SYNTHETIC = Rule(
-    "reader producer_image producer_label first_entry max_entries skip_bad_events producer_particle",
+    f"reader producer_image producer_label first_entry max_entries skip_bad_events {TRUTH}",
     "--synthetic reads no file",
     lambda o: o.synthetic,
 )
@@ -126,6 +128,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         *TRAINED,
         XLA,
         Rule("bootstrap_seed", "--bootstrap=0", lambda o: not o.bootstrap),
+        Rule("producer_vertex producer_vertex_cluster", "vertices are not evaluated"),
     ),
     "predict": (*TRAINED, XLA, Rule("producer_label", "labels are not read")),
     "display": (
@@ -153,6 +156,8 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "iotest": (
         SYNTHETIC,
         Rule("downsample minibatch_size", "--compare_readers has its own", lambda o: o.compare_readers),
+        Rule("truth", "--compare_readers reads pixels alone", lambda o: o.compare_readers),
+        Rule(TRUTH, "is for --truth", lambda o: not o.truth),
     ),
     "benchmark": (
         SYNTHETIC,

@@ -1,12 +1,14 @@
 """True neutrino interactions, from the rows of a particle product."""
 
+import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 FLAVOURS = {12: "nu_e", 14: "nu_mu", 16: "nu_tau"}
 # current_type as GENIE and LArSoft's MCNeutrino number it; particles that are no incoming neutrinos have -1.
-CHARGED_CURRENT, NEUTRAL_CURRENT = 0, 1
+CHARGED_CURRENT, NEUTRAL_CURRENT = CURRENTS = 0, 1
 # Columns of the particle product that must be there, and the kinds of number each may be.
 COLUMNS = {"pdg": "iu", "energy_init": "iuf", "current_type": "iu"}
 PRIMARY = b"primary"
@@ -57,25 +59,25 @@ def neutrinos_of(rows: np.ndarray) -> tuple[Neutrino, ...]:
     Raises:
         ValueError: an energy or a vertex is not finite.
     """
-    neutrinos = np.isin(np.abs(rows["pdg"].astype(np.int64)), list(FLAVOURS))
-    places = np.flatnonzero(neutrinos & np.isin(rows["current_type"], (CHARGED_CURRENT, NEUTRAL_CURRENT)))
-    if not len(places):
-        places = np.flatnonzero(neutrinos)[:1]
-    ends = np.append(places, len(rows))[1:]
-    return tuple(_neutrino(rows[place], rows[place + 1 : end]) for place, end in zip(places, ends, strict=True))
+    # As plain numbers: they are few, and numpy's are slow one by one.
+    pdgs, currents = rows["pdg"].tolist(), rows["current_type"].tolist()
+    neutrinos = [place for place, pdg in enumerate(pdgs) if abs(pdg) in FLAVOURS]
+    places = [place for place in neutrinos if currents[place] in CURRENTS] or neutrinos[:1]
+    return tuple(_neutrino(rows[a:b]) for a, b in pairwise([*places, len(rows)]))
 
 
-def _neutrino(row, others) -> Neutrino:
-    columns = row.dtype.fields
-    energy, vertex = float(row["energy_init"]), None
-    if "vtx" in columns and set("xyzt") <= set(row.dtype["vtx"].names or ()):
-        x, y, z, t = (float(row["vtx"][name]) for name in "xyzt")
+def _neutrino(rows) -> Neutrino:
+    # Of its own row and those of what left it.
+    row, others, columns = rows[0], rows[1:], rows.dtype.names
+    energy, vertex = row["energy_init"].item(), None
+    if "vtx" in columns and {*"xyzt"} <= {*(rows.dtype["vtx"].names or ())}:
+        x, y, z, t = (row["vtx"][name].item() for name in "xyzt")
         vertex = (x, y, z, t / 1000)
-    if not np.isfinite([energy, *(vertex or ())]).all():
+    if not all(map(math.isfinite, (energy, *(vertex or ())))):
         raise ValueError(f"a neutrino of {energy:g} GeV at {vertex}")
-    if "process" in columns and row.dtype["process"].kind == "S":
+    if "process" in columns and rows.dtype["process"].kind == "S":
         others = others[others["process"] == PRIMARY]
-    current = int(row["current_type"])
-    current = current if current in (CHARGED_CURRENT, NEUTRAL_CURRENT) else -1
-    interaction = int(row["interaction_type"]) if "interaction_type" in columns else -1
-    return Neutrino(energy, int(row["pdg"]), current, interaction, vertex, tuple(others["pdg"].tolist()))
+    current = row["current_type"].item()
+    interaction = row["interaction_type"].item() if "interaction_type" in columns else -1
+    told = current if current in CURRENTS else -1
+    return Neutrino(energy, row["pdg"].item(), told, interaction, vertex, tuple(others["pdg"].tolist()))

@@ -76,7 +76,7 @@ def evaluate_as(ranks: Ranks, evaluate: EvaluateConfig, config: InferenceConfig)
     most = config.skip.skip_bad_events
     with ranks.agreed():
         compared = (config.output, config.weights, config.data, config.network, config.execution, config.skip)
-        check_options(ranks, evaluate, *compared)
+        check_options(ranks, evaluate, *compared, config.truth)
         ranks.part("minibatch_size", config.data.minibatch_size)
         trained = agreed_model(ranks, config)
         reader = open_labelled(trained.data)
@@ -85,7 +85,7 @@ def evaluate_as(ranks: Ranks, evaluate: EvaluateConfig, config: InferenceConfig)
         neutrinos = None
         if isinstance(reader, FilesReader) and ranks.rank == 0:
             # The event may be sound, or one of the bad events that are skipped anyway.
-            neutrinos = read_neutrinos(reader, evaluate.producer_particle, skip_broken=most > 0)
+            neutrinos = read_neutrinos(reader, config.truth.producer_particle, skip_broken=most > 0)
         xla = execution.compiles(config.execution)
         evaluator = DetailedEvaluator(trained.segmenter(reader.shape, xla, ranks), trained.scheme, xla)
     histogram = ScoreHistogram(reader.shape.planes)

@@ -76,7 +76,9 @@ def truth_arrays(events: list[Event], size: int, planes: int) -> Batch:
         pixels = None if labels is None else sum(int((plane.values == NEUTRINO).sum()) for plane in labels)
         classes[i] = event_class(truth.neutrinos, pixels)
         if classes[i] != COSMIC_ONLY and truth.vertices is not None:
-            lists[i] = truth.vertices
+            # What is within the image is so in 32-bit numbers, too.
+            ends = np.nextafter(np.array((event.shape.height, event.shape.width), np.float32), np.float32(0))
+            lists[i] = np.minimum(truth.vertices, ends)
         known[i] = classes[i] == COSMIC_ONLY or truth.vertices is not None
     length = power_of_two(max([FEWEST_VERTICES, *(len(vertices) for vertices in lists)]))
     padded = np.full((size, length, planes, 2), PADDING_COORDINATE, np.float32)

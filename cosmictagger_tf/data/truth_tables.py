@@ -38,8 +38,8 @@ class ParticleTables:
 class TruthTables:
     """The truth of a file's entries.
 
-    Vertices are those of the bbox2d product; where the file has none, those of the cluster2d product; where it has
-    neither, the particles' own, projected.
+    Vertices are those of the bbox2d product, or, where the file has none, of the cluster2d product. Where it has
+    neither, or an entry with neutrinos has no vertices there, they are the particles' own, projected.
 
     Args:
         file: open.
@@ -61,9 +61,10 @@ class TruthTables:
     def read(self, entry: int) -> Truth:
         """That of an entry; raises DataError."""
         neutrinos = self.particles.read(entry) if self.particles else None
-        if self.vertices:
-            return Truth(neutrinos, self.vertices.read(entry))
-        return Truth(neutrinos, projected(neutrinos, self.shape) if neutrinos is not None else None)
+        vertices = self.vertices.read(entry) if self.vertices else None
+        if neutrinos is not None and (vertices is None or not len(vertices)):
+            vertices = projected(neutrinos, self.shape)
+        return Truth(neutrinos, vertices)
 
 
 def particle_tables(file: Hdf5File, producer: str, entries: int) -> ParticleTables | None:

@@ -33,7 +33,7 @@ class VertexProduct:
 
     def __init__(self, file: Hdf5File, name: str, entries: int, shape: ImageShape):
         columns, self.centres = _KINDS[kind_of(name)]
-        # Whoever writes such a product may leave it out.
+        # ProductTables has it where it is there; here it must be.
         file.table(f"/Data/{name}_group/image_meta", columns["image_meta"])
         self.tables, self.shape = ProductTables(file, name, entries, columns), shape
         for table in self.tables.tables:
@@ -41,8 +41,16 @@ class VertexProduct:
                 if table.dtype[column].shape not in ((), (2,)):
                     raise DataError(file.path, f"{table.name}: column {column} holds {table.dtype[column]}")
 
-    def read(self, entry: int) -> np.ndarray:
-        """float64 [interactions, planes, 2] of an entry, NaN outside the images; raises DataError."""
+    def read(self, entry: int) -> np.ndarray | None:
+        """Those of an entry.
+
+        Returns:
+            float64 [interactions, planes, 2], NaN outside the images; None where there are several, but not as many on
+            each plane: which belong together is not known.
+
+        Raises:
+            DataError: the entry is broken.
+        """
         product = self.tables.read(entry)
         _, planes, *_ = product.chain.values()
         ids = planes.rows["ID"].tolist()
@@ -52,16 +60,12 @@ class VertexProduct:
             centres = dict(zip(ids, self.centres(product, self.shape), strict=True))
         except ValueError as error:
             raise self._error(str(error), entry) from None
-        return self._by_interaction([centres.get(plane, []) for plane in range(self.shape.planes)], entry)
-
-    def _by_interaction(self, planes, entry) -> np.ndarray:
-        # From (row, column) plane by plane. A single interaction may lack a plane; of several it is not known which.
-        counts = [len(places) for places in planes]
-        most = max(counts)
-        if not set(counts) <= ({0, 1} if most == 1 else {most}):
-            raise self._error(f"vertices on the planes: {', '.join(map(str, counts))}; there must be as many", entry)
+        most = max((len(places) for places in centres.values()), default=0)
         vertices = np.full((most, self.shape.planes, 2), np.nan)
-        for plane, places in enumerate(planes):
+        for plane in range(self.shape.planes):
+            places = centres.get(plane, ())
+            if most > 1 and len(places) < most:
+                return None
             vertices[: len(places), plane] = np.reshape(places, (-1, 2))
         return within(vertices, self.shape)
 
@@ -82,8 +86,9 @@ def _box_centres(product: RawProduct, shape: ImageShape):
         sizes, origin, centres = meta["image_sizes"], meta["origin"], boxes.rows["centroid"][part]
         if not ((sizes > 0) & np.isfinite(sizes) & np.isfinite(origin)).all() or not np.isfinite(centres).all():
             raise ValueError(f"boxes at {centres.tolist()} in an image of size {sizes.tolist()}, {origin.tolist()}")
-        # Wire first, then time.
-        yield ((centres - origin) / sizes * (shape.width, shape.height))[:, ::-1]
+        # Wire first, then time. What lies too far away for a number lies outside.
+        with np.errstate(over="ignore"):
+            yield ((centres - origin) / sizes * (shape.width, shape.height))[:, ::-1]
 
 
 def _cluster_centres(product: RawProduct, shape: ImageShape):
@@ -128,11 +133,11 @@ def projected(neutrinos: Sequence[Neutrino], shape: ImageShape) -> np.ndarray | 
     """The vertices of interactions in images of SBND's shape, where their charge arrives (see geometry.project).
 
     Returns:
-        float64 [interactions, planes, 2], NaN for vertices outside the active volume; None where the images are of
-        another shape, or the neutrinos have no vertices.
+        float64 [interactions, planes, 2], NaN for vertices outside the active volume; None where there are neutrinos,
+        but no vertices of them, or images of another shape.
     """
     points = [neutrino.vertex for neutrino in neutrinos if neutrino.vertex is not None]
-    if shape != ImageShape() or len(points) < len(neutrinos):
+    if len(points) < len(neutrinos) or (points and shape != ImageShape()):
         return None
     vertices = np.full((len(points), shape.planes, 2), np.nan)
     for places, (*point, time) in zip(vertices, points, strict=True):

@@ -97,14 +97,14 @@ def simulate_event(
     rows = np.concatenate([np.zeros(0, PARTICLE_DTYPE), *(neutrinos.particles(one) for one in neutrino)])
     told = neutrinos_of(rows)
     event = Event(number, (1, seed, number), images, labels, shape, Truth(told, projected(told, shape)))
-    interaction = tuple(_those(plane, plane.values <= interactions, 0) for plane in source)
-    primary = tuple(_those(plane, plane.values > interactions, interactions) for plane in source)
+    interaction = tuple(_between(plane, 0, interactions) for plane in source)
+    primary = tuple(_between(plane, interactions, len(classes) - 1) for plane in source)
     return Simulated(event, rows, interaction, primary)
 
 
-def _those(plane, chosen, before) -> PlanePixels:
-    # The chosen pixels that have a source, numbered without those before.
-    chosen = chosen & (plane.values > 0)
+def _between(plane, before, last) -> PlanePixels:
+    # The pixels of the sources after `before` up to `last`, which are numbered anew from 1 on.
+    chosen = (plane.values > before) & (plane.values <= last)
     return PlanePixels(plane.rows[chosen], plane.columns[chosen], plane.values[chosen] - before)
 
 

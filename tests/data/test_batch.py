@@ -54,6 +54,12 @@ def test_what_is_not_told_is_unknown_and_so_is_a_filler():
     assert arrays(unlabelled)[0] == [UNKNOWN]
 
 
+def test_a_vertex_at_the_end_of_an_image_is_within_it():
+    edge = np.nextafter(np.full((1, 3, 2), (SHAPE.height, SHAPE.width), float), 0)
+    vertices = arrays(event_with(Truth(MUON, edge)))[1]
+    assert (vertices[0, 0] < (SHAPE.height, SHAPE.width)).all() and (vertices[0, 0] > (63.9, 31.9)).all()
+
+
 def test_more_vertices_than_there_mostly_are():
     many = Truth(MUON * 9, np.repeat(VERTEX, 9, axis=0))
     assert arrays(event_with(many))[1].shape == (1, 16, 3, 2)

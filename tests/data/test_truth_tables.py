@@ -8,8 +8,10 @@ import pytest
 
 from cosmictagger_tf.config import DataConfig, TruthConfig
 from cosmictagger_tf.data.dataset import open_labelled, open_reader
+from cosmictagger_tf.data.pipeline import evaluation_dataset
+from cosmictagger_tf.data.sampling import FILLER
 from cosmictagger_tf.data.truth import event_class
-from cosmictagger_tf.detector import EVENT_CLASS_NAMES, NEUTRINO
+from cosmictagger_tf.detector import EVENT_CLASS_NAMES, NEUTRINO, SBND_TICKS, ImageShape
 from cosmictagger_tf.errors import DataError
 from tests.data.larcv_tools import open_library
 from tests.data.sound_files import sound_file
@@ -61,6 +63,15 @@ def test_boxes_come_before_clusters_and_both_before_the_particles_vertex(tmp_pat
     assert first_truth(path).vertices is None
 
 
+def test_a_neutrino_without_a_box_is_projected_where_that_can_be_done(tmp_path):
+    nowhere = [np.zeros((0, 3, 2))] * 3
+    sbnd = truth_file(tmp_path / "sbnd.h5", vertices=nowhere, shape=ImageShape())
+    assert first_truth(sbnd).vertices[0, :, 0] == pytest.approx(SBND_TICKS - (190.0 + 0.8) / 0.3125)
+    # Which is not known of other images; that there is no neutrino, is.
+    reader = opened(truth_file(tmp_path / "other.h5", vertices=nowhere))
+    assert reader.read(0).truth.vertices is None and reader.read(2).truth.vertices.shape == (0, 3, 2)
+
+
 def test_a_file_may_tell_all_or_part_or_nothing(tmp_path, reader_name):
     whole = truth_file(tmp_path / "whole.h5")
     boxes, particles = (truth_file(tmp_path / f"{n}.h5", **{n: None}) for n in ("particles", "vertices"))
@@ -104,6 +115,18 @@ def test_a_broken_particle_is_one_line(tmp_path, reader_name, table, column, val
     assert "\n" not in str(raised.value)
     # Who wants pixels alone is not concerned.
     open_reader(DataConfig(file=(str(path),), reader=reader_name)).read(1)
+
+
+def test_an_event_with_broken_truth_may_be_skipped(tmp_path):
+    path = truth_file(tmp_path / "file.h5")
+    with h5py.File(path, "a") as file:
+        rows = file[f"{BOXES}/bboxes"][:]
+        rows["centroid"][3] = np.nan
+        file[f"{BOXES}/bboxes"][:] = rows
+    stream = evaluation_dataset(opened(path), DataConfig(downsample=0, minibatch_size=3), skip=1)
+    (batch,) = stream.generate()
+    assert batch["entries"].tolist() == [0, 2, FILLER]
+    assert [error.entry for error in stream.bad_events()] == [1]
 
 
 def test_a_product_without_a_column_is_one_line(tmp_path, reader_name):

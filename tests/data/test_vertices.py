@@ -74,9 +74,33 @@ def test_projections_need_sbnds_images_and_a_vertex_in_the_detector():
     assert places.shape == (2, 3, 2) and np.isnan(places[1]).all()
     # The rows of 100 cm of drift, and of 5 us: 0.16 cm/us, 0.3125 cm a row.
     assert places[0, :, 0] == pytest.approx(320 + 2.56)
-    assert projected((), ImageShape()).shape == (0, 3, 2)
+    assert projected((), ImageShape()).shape == projected((), SHAPE).shape == (0, 3, 2)
     assert projected(neutrinos, SHAPE) is None
     assert projected([Neutrino(1.0, 14, 0)], ImageShape()) is None
+
+
+def test_which_of_several_belong_together_must_be_told(file):
+    with h5py.File(file, "a") as opened:
+        planes = opened[f"{CLUSTERS}/projection_extents"][:]
+        planes["N"][1] = 2
+        opened[f"{CLUSTERS}/projection_extents"][:] = planes
+    assert vertices(file, CLUSTERS, 0) is None and vertices(file, CLUSTERS, 1) is not None
+
+
+def test_a_single_vertex_may_be_on_some_planes_alone(file):
+    with h5py.File(file, "a") as opened:
+        planes = opened[f"{BOXES}/bbox_extents"][:]
+        planes["N"][1] = 0
+        opened[f"{BOXES}/bbox_extents"][:] = planes
+    assert np.isnan(vertices(file, BOXES, 0)[0]).any(axis=-1).tolist() == [False, True, False]
+
+
+def test_an_entry_may_be_written_without_planes(file):
+    with h5py.File(file, "a") as opened:
+        extents = opened[f"{BOXES}/extents"][:]
+        extents["N"][1] = 0
+        opened[f"{BOXES}/extents"][:] = extents
+    assert vertices(file, BOXES, 1).shape == (0, 3, 2)
 
 
 def spoil(name, column, row, value):
@@ -93,6 +117,13 @@ def renamed(name):
         group.move(name, "other")
 
     return change
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_box_too_far_away_for_a_number_is_outside(file):
+    with h5py.File(file, "a") as opened:
+        spoil("bboxes", "centroid", 0, np.finfo(float).max)(opened[BOXES])
+    assert np.isnan(vertices(file, BOXES, 0)[0]).any(axis=-1).tolist() == [True, False, False]
 
 
 FAULTS = {
@@ -126,11 +157,6 @@ FAULTS = {
         "cluster2d",
         spoil("image_meta", "number_of_voxels", 4, (32, 32)),
         ", entry 1: cluster2d_sbndneutrino: image_meta is not that of 3 planes of 32 rows x 64 columns",
-    ),
-    "two clusters on one plane": (
-        "cluster2d",
-        spoil("projection_extents", "N", 1, 2),
-        ", entry 0: .*vertices on the planes: 1, 2, 1",
     ),
 }
 

@@ -88,7 +88,7 @@ class ProductTables:
         for table, after in pairwise(self.chain):
             for first in range(0, len(table), _ROWS_AT_ONCE):
                 try:
-                    ranges_of(table.read(first, min(_ROWS_AT_ONCE, len(table) - first)), after)
+                    _ranges_of(table.read(first, min(_ROWS_AT_ONCE, len(table) - first)), after)
                 except ValueError as error:
                     raise DataError(self.path, f"{self.name}: {error}") from None
 
@@ -103,7 +103,7 @@ class ProductTables:
                 if len(rows) == 2:
                     metas = [TableRows(_read_ranges(table, at, counts), table.dataset) for table in self.beside]
                 if table is not self.chain[-1]:
-                    at, counts = ranges_of(rows[-1].rows, self.chain[len(rows)])
+                    at, counts = _ranges_of(rows[-1].rows, self.chain[len(rows)])
         except ValueError as error:
             raise DataError(self.path, f"{self.name}: {error}", entry) from None
         return RawProduct(_by_name(rows), _by_name(metas))
@@ -114,9 +114,8 @@ def kind_of(name: str) -> str:
     return name.partition("_")[0]
 
 
-def ranges_of(rows: np.ndarray, table: Table) -> tuple[np.ndarray, np.ndarray]:
-    """The ranges of a table's rows that these rows name: (first, count), int64 [n] each; raises ValueError."""
-    # As int64: what does not fit it is negative or too large.
+def _ranges_of(rows, table: Table) -> tuple[np.ndarray, np.ndarray]:
+    # The ranges of a table's rows that these rows name, as int64: what does not fit it is negative or too large.
     firsts, counts = (rows[name].astype(np.int64) for name in ("first", "N"))
     if (
         min(counts.min(initial=0), firsts[counts > 0].min(initial=0)) < 0

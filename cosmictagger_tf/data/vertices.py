@@ -67,14 +67,14 @@ class VertexProduct:
             if most > 1 and len(places) < most:
                 return None
             vertices[: len(places), plane] = np.reshape(places, (-1, 2))
-        return within(vertices, self.shape)
+        return _within(vertices, self.shape)
 
     def _error(self, reason, entry) -> DataError:
         return DataError(self.tables.path, f"{self.tables.name}: {reason}", entry)
 
 
-def within(vertices: np.ndarray, shape: ImageShape) -> np.ndarray:
-    """The vertices, NaN where they lie outside of images of this shape."""
+def _within(vertices, shape) -> np.ndarray:
+    # NaN where they lie outside of images of this shape.
     inside = ((vertices >= 0) & (vertices < (shape.height, shape.width))).all(axis=-1, keepdims=True)
     return np.where(inside, vertices, np.nan)
 

@@ -51,6 +51,20 @@ ARCHITECTURE = (
     Rule("deepest_3d", "--block_concat keeps the planes apart", lambda o: o.conv_mode != "2D" and o.block_concat),
     Rule("blocks_per_layer", "--blocks_by_level gives it for each", lambda o: o.blocks_by_level),
     Rule("norm_statistics", "is for --normalization=batch", lambda o: o.normalization != "batch"),
+    Rule("event_filters event_blocks event_detach", "there is no --event_head", lambda o: not o.event_head),
+    Rule(
+        "vertex_filters vertex_blocks vertex_depth vertex_detach",
+        "there is no --vertex_head",
+        lambda o: not o.vertex_head,
+    ),
+)
+HEAD_LOSSES = (
+    Rule("event_loss_weight", "there is no --event_head", lambda o: not o.event_head),
+    Rule(
+        "vertex_loss_weight vertex_detection_weight vertex_offset_weight",
+        "there is no --vertex_head",
+        lambda o: not o.vertex_head,
+    ),
 )
 UPDATE_RULE = (
     Rule("momentum", "is for --optimizer=sgd", lambda o: o.optimizer != "sgd"),
@@ -122,7 +136,7 @@ TRAINED = (
     ),
 )
 RULES: dict[str, tuple[Rule, ...]] = {
-    "train": (SYNTHETIC, *ARCHITECTURE, *UPDATE_RULE, *SCHEDULE, XLA, TORCH, *TRAINING),
+    "train": (SYNTHETIC, *ARCHITECTURE, *HEAD_LOSSES, *UPDATE_RULE, *SCHEDULE, XLA, TORCH, *TRAINING),
     "evaluate": (
         SYNTHETIC,
         *TRAINED,
@@ -162,6 +176,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "benchmark": (
         SYNTHETIC,
         *ARCHITECTURE,
+        *HEAD_LOSSES,
         *UPDATE_RULE,
         BACKEND,
         XLA,

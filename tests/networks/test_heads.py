@@ -86,23 +86,47 @@ def test_one_head_alone(only):
     assert set(network_of(config)(inputs_of(config, random_batch(3)))) == {PIXELS, only}
 
 
-@pytest.mark.parametrize("detach", [True, False])
-@pytest.mark.parametrize("head", [EVENT, VERTEX])
-def test_detach_lets_no_gradient_of_a_head_into_the_network_below(config, head, detach):
-    network = network_of(with_changes(config, event_detach=detach, vertex_detach=detach))
-    inputs = inputs_of(config, random_batch(3))
+def reached_by(network, inputs, head) -> set[str]:
+    """The layers that a loss of one output has gradients for, in training mode."""
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(tf.square(network(inputs, training=True)[head]))
     weights = network.trainable_weights
-    reached = {
+    return {
         weight.path.split("/")[-2]
         for weight, gradient in zip(weights, tape.gradient(loss, weights), strict=True)
         if gradient is not None and np.abs(gradient).max() > 0
     }
-    assert {f"{head}_input", f"{head}_0_1_conv", f"{head}_output"} <= reached
-    # The trunk's first layer is below both.
-    assert ("initial_conv" in reached) == (not detach)
-    assert not detach or all(name.startswith(f"{head}_") for name in reached)
+
+
+def test_detach_lets_no_gradient_of_a_head_into_the_network_below(config):
+    inputs = inputs_of(config, random_batch(3))
+    for detached in (EVENT, VERTEX):
+        network = network_of(with_changes(config, **{f"{name}_detach": name == detached for name in (EVENT, VERTEX)}))
+        for head in (EVENT, VERTEX):
+            reached = reached_by(network, inputs, head)
+            assert {f"{head}_input", f"{head}_0_1_conv", f"{head}_output"} <= reached
+            # The trunk's first layer is below both.
+            assert ("initial_conv" in reached) == (head != detached)
+            assert head != detached or all(name.startswith(f"{head}_") for name in reached)
+
+
+OPTIONS = [
+    {"residual": False, "connections": "sum", "event_blocks": 2, "vertex_blocks": 2},
+    {"normalization": "layer", "wiring": "tensorflow", "connections": "none"},
+    {"block_concat": True, "filter_size_deepest": 3, "normalization": "none", "bias": False},
+    {"row_exchange": ("0", "1"), "growth_rate": "multiplicative", "event_blocks": 0, "vertex_blocks": 0},
+    {"deepest_3d": "bottleneck", "downsampling": "convolutional", "upsampling": "convolutional", "network_depth": 3},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("form", ["2D", "sparse"])
+def test_every_layer_of_a_head_is_used_whatever_the_networks_options(form, options):
+    config = with_changes(SPARSE, **FORMS[form], **options)
+    network, inputs = network_of(config), inputs_of(config, random_batch(3))
+    for head in (EVENT, VERTEX):
+        layers = {layer.name for layer in network.layers if layer.trainable_weights and layer.name.startswith(head)}
+        assert layers == reached_by(network, inputs, head)
 
 
 @pytest.mark.parametrize("training", [False, True])

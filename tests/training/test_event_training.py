@@ -1,5 +1,11 @@
 """Training of a network with heads: its loss, its metrics, and what is frozen."""
 
+import importlib.util
+import os
+import subprocess
+import sys
+
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,6 +14,8 @@ from cosmictagger_tf.config import OptimizerConfig
 from cosmictagger_tf.training.dry_run import layer_names, network_table
 from cosmictagger_tf.training.event_losses import HeadWeights
 from cosmictagger_tf.training.finetuning import freeze_layers
+from tests.commands import ROOT
+from tests.networks.sparse.examples import randomise
 from tests.training.small import SHAPE, make_batches, make_model, train_on
 
 HEADS = {"event_head": True, "event_filters": 4, "event_blocks": 1, "network_depth": 2}
@@ -107,3 +115,41 @@ def test_heads_alone_can_be_trained_and_are_shown():
         if not all(map(np.array_equal, weights, model.network.get_layer(name).get_weights()))
     }
     assert moved and all(name.startswith(("event_", "vertex_")) for name in moved)
+
+
+def trained(conv_mode: str) -> dict:
+    """What three steps make of a small network, NumPy, on whatever backend."""
+    model = make_model({"optimizer": "sgd", "learning_rate": 0.01}, conv_mode=conv_mode, **HEADS)
+    randomise(model.network, seed=3)
+    batch = {name: array for name, array in batch_of(model).items() if name != "entries"}
+    model.fit(((batch,) for _ in range(3)), steps_per_epoch=3, shuffle=False, verbose=0)
+    model.sync()
+    weights = {layer.name: layer.kernel for layer in model.network.layers if layer.name.endswith(("output", "input"))}
+    measured = {name: value for name, value in model.get_metrics_result().items() if np.isfinite(value)}
+    return {name: keras.ops.convert_to_numpy(value) for name, value in (weights | measured).items()}
+
+
+ELSEWHERE = """
+import sys
+import keras
+import numpy as np
+from tests.training.test_event_training import trained
+assert keras.backend.backend() == sys.argv[1]
+np.savez(sys.argv[2], **{f"{mode} {k}": v for mode in ("2D", "sparse") for k, v in trained(mode).items()})
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_another_backend_trains_the_same(backend, tmp_path):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", ELSEWHERE, backend, str(tmp_path / "results.npz")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=600)
+    assert done.returncode == 0, done.stderr
+    expected = {f"{mode} {name}": value for mode in ("2D", "sparse") for name, value in trained(mode).items()}
+    with np.load(tmp_path / "results.npz") as results:
+        assert set(results.files) == set(expected) and "2D event_input" in expected
+        for name, value in expected.items():
+            np.testing.assert_allclose(results[name], value, rtol=1e-3, atol=1e-4, err_msg=name)

@@ -10,7 +10,6 @@ from typing import NamedTuple
 from keras import ops
 
 from cosmictagger_tf.config import OptimizerConfig
-from cosmictagger_tf.detector import N_EVENT_CLASSES
 from cosmictagger_tf.training.losses import FOCAL_POWER
 from cosmictagger_tf.training.vertex_cells import VertexTargets, at_cells
 
@@ -54,8 +53,7 @@ def class_losses(event_classes, logits):
     Returns:
         float32 [batch].
     """
-    truth = ops.one_hot(ops.maximum(event_classes, 0), N_EVENT_CLASSES, dtype="float32")
-    cross_entropy = -ops.sum(truth * ops.log_softmax(logits, axis=-1), axis=-1)
+    cross_entropy = ops.sparse_categorical_crossentropy(ops.maximum(event_classes, 0), logits, from_logits=True)
     return ops.where(event_classes >= 0, cross_entropy, 0.0)
 
 

@@ -23,9 +23,9 @@ from cosmictagger_tf.training.optimizers import averaged_weights, inner_optimize
 class SegmentationModel(keras.Model):
     """A segmenter with its loss and metrics; `compile` it with a GuardedOptimizer and no loss, then `fit`.
 
-    fit takes Batches (see data/batch.py). The pixel lists are scattered to dense tensors inside the step, which is
-    compiled as a whole where jit_compile is on. The logs of a step are its loss alone; the metrics since the last
-    reset_metrics are those of `segmentation`.
+    fit takes Batches (see data/batch.py), with truth where the network has heads. The pixel lists are scattered to
+    dense tensors inside the step, which is compiled as a whole where jit_compile is on. The logs of a step are its loss
+    alone; the metrics since the last reset_metrics are those of `segmentation`, and of `events` where there are heads.
 
     Args:
         segmenter: see networks/segmentation.py.
@@ -63,7 +63,9 @@ class SegmentationModel(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The loss of a Batch with the network's penalties, float32 []; its gradient is not finite where it is not."""
-        losses = y_pred["losses"] + (self.head_weights.of(y_pred["heads"]) if self.events else 0.0)
+        losses = y_pred["losses"]
+        if self.events:
+            losses = losses + self.head_weights.of(y_pred["heads"])
         loss = mean_over_images(losses, x["weights"])
         total = sum((ops.cast(penalty, "float32") for penalty in self.losses), loss)
         # Gradients of a loss that is not finite may be: the optimizer, which does not see it, must.

@@ -3,6 +3,8 @@
 Their weights have the names and shapes of their counterparts in the dense 3D network, so that weights can be exchanged.
 """
 
+from itertools import pairwise
+
 import keras
 from keras import ops
 
@@ -194,11 +196,12 @@ class SitesToImages(keras.layers.Layer):
 
     def call(self, features, *children):
         """[images, rows, columns, channels]."""
-        sites = ops.arange(ops.shape(children[0])[0], dtype="int32")
-        for table, finer in zip(children, [*children[1:], features], strict=True):
+        sites = children[0]
+        for table, finer in pairwise([*children[1:], features]):
+            # An absent site has absent children.
             absent = ops.full((1, 4), ops.shape(finer)[0], dtype="int32")
-            sites = ops.reshape(take_rows(ops.concatenate([table, absent]), sites), (-1,))
-        x = gathers.gather(features, sites[:, None])
+            sites = take_rows(ops.concatenate([table, absent]), ops.reshape(sites, (-1,)))
+        x = gathers.gather(features, ops.reshape(sites, (-1, 1)))
         # Four by four pixels stand side by side: they become squares, the smallest first, and then images.
         side, channels = 1, features.shape[1]
         for _ in children:

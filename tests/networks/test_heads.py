@@ -110,12 +110,18 @@ def test_detach_lets_no_gradient_of_a_head_into_the_network_below(config):
             assert head != detached or all(name.startswith(f"{head}_") for name in reached)
 
 
+EXHAUSTIVE = [pytest.mark.slow, pytest.mark.exhaustive]
 OPTIONS = [
     {"residual": False, "connections": "sum", "event_blocks": 2, "vertex_blocks": 2},
-    {"normalization": "layer", "wiring": "tensorflow", "connections": "none"},
     {"block_concat": True, "filter_size_deepest": 3, "normalization": "none", "bias": False},
-    {"row_exchange": ("0", "1"), "growth_rate": "multiplicative", "event_blocks": 0, "vertex_blocks": 0},
-    {"deepest_3d": "bottleneck", "downsampling": "convolutional", "upsampling": "convolutional", "network_depth": 3},
+]
+OPTIONS += [
+    pytest.param(options, marks=EXHAUSTIVE)
+    for options in (
+        {"normalization": "layer", "wiring": "tensorflow", "connections": "none"},
+        {"row_exchange": ("0", "1"), "growth_rate": "multiplicative", "event_blocks": 0, "vertex_blocks": 0},
+        {"deepest_3d": "bottleneck", "downsampling": "convolutional", "upsampling": "convolutional"},
+    )
 ]
 
 
@@ -181,6 +187,12 @@ def test_filled_up_lists_and_empty_events_are_safe():
             assert not np.any(outputs[VERTEX])
 
 
+def some_of(*pairs):
+    """The first two pairs of a form and a switch; the others, and all with the switch the other way, are exhaustive."""
+    others = [*pairs[2:], *((form, not switch) for form, switch in pairs)]
+    return [*pairs[:2], *(pytest.param(*pair, marks=EXHAUSTIVE) for pair in others)]
+
+
 def loss_and_gradients(network, inputs, jit=False):
     """Of a loss of all outputs in training mode, by weights' paths."""
 
@@ -195,8 +207,7 @@ def loss_and_gradients(network, inputs, jit=False):
     return [loss, *gradients]
 
 
-@pytest.mark.parametrize("detach", [True, False])
-@pytest.mark.parametrize("form", ["2D", "sparse", "submanifold"])
+@pytest.mark.parametrize(("form", "detach"), some_of(("2D", True), ("sparse", False), ("submanifold", True)))
 def test_segments_and_recomputation_change_nothing(form, detach):
     config = with_changes(SPARSE, **FORMS[form], event_detach=detach, vertex_detach=detach, event_blocks=2)
     networks = [network_of(with_changes(config, remat=remat)) for remat in (False, False, True)]
@@ -208,8 +219,7 @@ def test_segments_and_recomputation_change_nothing(form, detach):
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5 * max(1.0, np.abs(one).max()))
 
 
-@pytest.mark.parametrize("form", ["2D", "sparse", "submanifold"])
-@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize(("form", "remat"), some_of(("2D", True), ("sparse", False), ("submanifold", True)))
 def test_a_keras_file_holds_the_heads(form, remat, tmp_path):
     config = with_changes(SPARSE, **FORMS[form], remat=remat)
     network, inputs = network_of(config), inputs_of(config, random_batch(4))

@@ -24,6 +24,7 @@ from cosmictagger_tf.config.training import ImportConfig, OptimizerConfig, Train
 RUN = (
     OutputConfig,
     DataConfig,
+    TruthConfig,
     NetworkConfig,
     OptimizerConfig,
     TrainConfig,

@@ -133,6 +133,11 @@ class NetworkConfig(Config):
         """Whether it is the sparse network, be it computed over lists of sites or in dense images."""
         return self.conv_mode == "sparse" or (self.conv_mode == "3D" and self.submanifold)
 
+    @property
+    def has_heads(self) -> bool:
+        """Whether it gives more than its pixels, and so learns from the truth of whole readouts."""
+        return self.event_head or self.vertex_head
+
     def blocks_at(self, depth: int) -> int:
         """How many blocks a level has, on the way down and on the way up alike."""
         return int(self.blocks_by_level[depth]) if self.blocks_by_level else self.blocks_per_layer

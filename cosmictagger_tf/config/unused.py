@@ -59,6 +59,7 @@ ARCHITECTURE = (
     ),
 )
 HEAD_LOSSES = (
+    Rule(TRUTH, "is for --event_head and --vertex_head", lambda o: not o.event_head and not o.vertex_head),
     Rule("event_loss_weight", "there is no --event_head", lambda o: not o.event_head),
     Rule(
         "vertex_loss_weight vertex_detection_weight vertex_offset_weight",

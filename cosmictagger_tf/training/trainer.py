@@ -156,10 +156,11 @@ def open_files(config: RunConfig) -> tuple[Reader, Reader | None]:
     Raises:
         ConfigError, DataError: see open_labelled; or the images of --aux_file have another size.
     """
-    reader = open_labelled(config.data)
+    truth = config.truth if config.network.has_heads else None
+    reader = open_labelled(config.data, truth)
     if not config.train.aux_file:
         return reader, None
-    other = open_labelled(aux_data(config))
+    other = open_labelled(aux_data(config), truth)
     if other.shape != reader.shape:
         raise ConfigError(f"--aux_file={','.join(other.files)}: {other.shape}, while --file has {reader.shape}")
     return reader, other

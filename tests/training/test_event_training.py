@@ -1,6 +1,8 @@
 """Training of a network with heads: its loss, its metrics, and what is frozen."""
 
+import csv
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -10,12 +12,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cosmictagger_tf.config import OptimizerConfig
+from cosmictagger_tf.config import OptimizerConfig, TruthConfig
+from cosmictagger_tf.training import trainer
 from cosmictagger_tf.training.dry_run import layer_names, network_table
 from cosmictagger_tf.training.event_losses import HeadWeights
 from cosmictagger_tf.training.finetuning import freeze_layers
 from tests.commands import ROOT
 from tests.networks.sparse.examples import randomise
+from tests.training.backend_worker import SMALL as SMALL_RUN
+from tests.training.backend_worker import run_config
 from tests.training.small import SHAPE, make_batches, make_model, train_on
 
 HEADS = {"event_head": True, "event_filters": 4, "event_blocks": 1, "network_depth": 2}
@@ -153,3 +158,20 @@ def test_another_backend_trains_the_same(backend, tmp_path):
         assert set(results.files) == set(expected) and "2D event_input" in expected
         for name, value in expected.items():
             np.testing.assert_allclose(results[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+def test_a_run_learns_from_the_truth_that_it_reads(tmp_path):
+    job = {name: value for name, value in HEADS.items() if name not in SMALL_RUN}
+    job |= {"run_id": "heads", "network_depth": 2, "iterations": 2, "checkpoint_iteration": 1}
+    assert trainer.train(run_config(str(tmp_path), job)).step == 2
+    # The counts of a record are of its steps, resumed or not.
+    assert trainer.train(run_config(str(tmp_path), job | {"iterations": 3})).step == 3
+    with open(tmp_path / "heads/history.csv", encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["step"] for line in lines] == ["1", "2", "3"]
+    for line in lines:
+        counts = [float(value) for name, value in line.items() if name.startswith("event_counts/")]
+        assert len(counts) == 16 and sum(counts) <= 2
+        assert float(line["vertex_distance"]) > 0 and line["vertex_cell/plane2"]
+    record = json.loads((tmp_path / "heads/run.json").read_text())
+    assert record["config"]["truth"] == TruthConfig().to_dict()

@@ -14,6 +14,11 @@ N_CLASSES = len(CLASS_NAMES)
 # Okabe and Ito's colours, distinct with every common colour blindness: white, blue (cosmic), vermillion (neutrino).
 CLASS_COLORS = ("#ffffff", "#0072b2", "#d55e00")
 
+# The class of a whole readout, by its neutrino, and the number that stands for an unknown one.
+EVENT_CLASS_NAMES = ("nue_cc", "numu_cc", "nc", "cosmic_only")
+N_EVENT_CLASSES = len(EVENT_CLASS_NAMES)
+UNKNOWN_EVENT_CLASS = -1
+
 # SBND's drift-time and wire axes, and the ADC below which a pixel is not stored.
 SBND_TICKS = 1280
 SBND_WIRES = 2048

@@ -12,6 +12,7 @@ from cosmictagger_tf.config import (
     OutputConfig,
     RanksConfig,
     SkipConfig,
+    TruthConfig,
     WeightsConfig,
 )
 from cosmictagger_tf.inference.inference_config import InferenceConfig
@@ -32,6 +33,7 @@ GROUPS = (
     OutputConfig,
     WeightsConfig,
     DataConfig,
+    TruthConfig,
     SkipConfig,
     NetworkConfig,
     ExecutionConfig,
@@ -39,12 +41,12 @@ GROUPS = (
 )
 
 
-def main(explicit, evaluate, output, weights, data, skip, _, execution, distributed) -> None:
+def main(explicit, evaluate, output, weights, data, truth, skip, _, execution, distributed) -> None:
     from cosmictagger_tf.inference.evaluate.evaluate_run import evaluate_run
     from cosmictagger_tf.inference.evaluate.evaluation_files import report_place, write_evaluation
     from cosmictagger_tf.inference.evaluate.report import report_text
 
-    config = InferenceConfig(output, weights, data, execution, distributed, skip, explicit)
+    config = InferenceConfig(output, weights, data, execution, distributed, skip, explicit, truth)
     # Rank 0 alone writes.
     place = report_place(evaluate, config) if launched().rank == 0 else None
     evaluation = evaluate_run(evaluate, config)

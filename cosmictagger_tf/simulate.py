@@ -7,14 +7,16 @@ from cosmictagger_tf.config import SimulateConfig
 
 DESCRIPTION = """
 Writes a larcv3 file of simulated SBND-like events: cosmic rays over the whole readout and one neutrino interaction
-each (or --neutrinos), projected onto three wire planes, with noise and labels. The events depend on
---simulation_seed, --neutrinos and --neutral_currents alone.
+each (or --neutrinos; none in a share --cosmic_only of them), projected onto three wire planes, with noise and labels,
+the true interactions and their vertices. The events depend on --simulation_seed, --neutrinos, --neutral_currents and
+--cosmic_only alone.
 With --compare nothing is written: simulated events are compared with those of a file.
 """
 EXAMPLES = """
 python -m cosmictagger_tf.simulate --output=train.h5 --events=100
 python -m cosmictagger_tf.simulate --output=test.h5 --events=500 --simulation_seed=7 --workers=8
 python -m cosmictagger_tf.simulate --output=many.h5 --events=3000 --neutrinos=6 --neutral_currents=0.6 --workers=8
+python -m cosmictagger_tf.simulate --output=both.h5 --events=3000 --cosmic_only=0.3 --workers=8
 python -m cosmictagger_tf.simulate --compare=sbnd_sample.h5 --events=50 --comparison_picture=comparison.png
 """
 GROUPS = (SimulateConfig,)

@@ -12,6 +12,7 @@ from cosmictagger_tf.config import (
     OutputConfig,
     SkipConfig,
     TrainConfig,
+    TruthConfig,
 )
 from cosmictagger_tf.launch import launched
 
@@ -32,6 +33,7 @@ horovodrun -np 4 python -m cosmictagger_tf.train --flagfile=flags/quick.flags --
 GROUPS = (
     OutputConfig,
     DataConfig,
+    TruthConfig,
     SkipConfig,
     TrainConfig,
     NetworkConfig,
@@ -41,12 +43,12 @@ GROUPS = (
 )
 
 
-def main(chosen, output, data, skip, train, network, optimizer, execution, distributed) -> int | None:
+def main(chosen, output, data, truth, skip, train, network, optimizer, execution, distributed) -> int | None:
     """Trains; the exit status is 0, or 128 + a signal's number."""
     from cosmictagger_tf.training import trainer
     from cosmictagger_tf.training.run_config import RunConfig
 
-    config = RunConfig(data, network, optimizer, execution, output, train, distributed, skip, chosen)
+    config = RunConfig(data, network, optimizer, execution, output, train, distributed, skip, truth, chosen)
     if train.dry_run:
         return trainer.describe(config) if launched().rank == 0 else 0
     result = trainer.train(config)

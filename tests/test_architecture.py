@@ -18,7 +18,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {"text"},
     {"errors", "detector", "backend", "__init__"},
-    {"config", "files", "launch", "environment", "clean_stop", "figures", "console", "progress"},
+    {"config", "geometry", "files", "launch", "environment", "clean_stop", "figures", "console", "progress"},
     {"data", "networks", "execution"},
     {"runs", "simulation"},
     {"training"},

@@ -99,6 +99,8 @@ def test_tensors_that_do_not_fit_are_named(made, tmp_path):
         ({"downsampling": "convolutional"}, "--downsampling=convolutional"),
         ({"upsampling": "convolutional"}, "--upsampling=convolutional"),
         ({"conv_mode": "3D", "deepest_3d": "bottleneck", "block_concat": True}, "--block_concat"),
+        ({"conv_mode": "3D", "deepest_3d": "bottleneck", "event_head": True}, "--event_head"),
+        ({"conv_mode": "3D", "deepest_3d": "bottleneck", "vertex_head": True}, "--vertex_head"),
     ],
 )
 def test_options_that_the_reference_has_not_are_refused(changes, message):
@@ -114,12 +116,12 @@ REFUSED = {
     "v21_convnext_torch.npz": "blocks with other kernels than 3x3, such as convnext's",
     "v21_convup_torch.npz": "upsampling=convolutional",
     "v21_group_torch.npz": "normalization=group or layer",
-    "v21_heads_torch.npz": "its heads for event and vertex",
     "v21_instance_torch.npz": "normalization=none or instance",
     "v_conv_mult_nobias_2d_torch.npz": "downsampling=convolutional",
 }
 # Equal in tests/parity; and the 3D network with block_concat, which merges the planes, below.
-TAKEN = {f"{name}_torch.npz" for name in ("a21_small", "uresnet_small", "uresnet3d_small", "v_blockconcat_3d")}
+TAKEN = {f"{name}_torch.npz" for name in ("a21_small", "uresnet_small", "uresnet3d_small", "v21_heads")}
+TAKEN |= {"v_blockconcat_3d_torch.npz"}
 
 
 def test_every_fixture_is_equal_or_refused_by_name(fixtures_dir):

@@ -7,6 +7,8 @@ import keras
 
 from cosmictagger_tf.benchmarking.clock import Timing, timed, timing_of
 from cosmictagger_tf.config import ExecutionConfig, NetworkConfig, OptimizerConfig
+from cosmictagger_tf.data.batch import make_batch
+from cosmictagger_tf.data.event import Event
 from cosmictagger_tf.execution import compiles
 from cosmictagger_tf.networks.build import build_segmenter
 from cosmictagger_tf.networks.predictor import PixelPredictor
@@ -49,6 +51,7 @@ class Bench:
 
     def __init__(self, network: NetworkConfig, optimizer: OptimizerConfig, execution: ExecutionConfig, shape):
         xla = compiles(execution)
+        self.has_heads = network.has_heads
         self.segmenter = build_segmenter(network, shape, static=xla)
         self.predictor = PixelPredictor(self.segmenter, xla)
         self.model = SegmentationModel(self.segmenter, optimizer.loss_balance_scheme)
@@ -58,6 +61,10 @@ class Bench:
             auto_scale_loss=False,
         )
         self.model.optimizer.build(self.model.network.trainable_variables)
+
+    def batch(self, events: list[Event]) -> dict:
+        """The Batch of events, with truth where the network has heads."""
+        return make_batch(events, len(events), events[0].shape, truth=self.has_heads)
 
     def prepared(self, batch: dict) -> dict:
         """The Batch as a training step takes it, with its rulebook where there is one."""

@@ -21,6 +21,7 @@ from cosmictagger_tf.config import (
     NetworkConfig,
     OptimizerConfig,
     TrainConfig,
+    TruthConfig,
     check_image_shape,
 )
 from cosmictagger_tf.config.backend_limits import refuse_limits
@@ -94,7 +95,7 @@ def measure(
     if benchmark.reference:
         check_reference(network)
     prepare(execution)
-    reader, records = open_reader(data), Records()
+    reader, records = open_reader(data, TruthConfig() if network.has_heads else None), Records()
     check_image_shape(reader.shape, data.downsample, network.network_depth)
     if benchmark.dense_modes:
         check_image_shape(reader.shape, benchmark.dense_downsample, network.network_depth, "dense_downsample")
@@ -115,7 +116,7 @@ def measure(
     small = downsample_event(reader.read(0), benchmark.dense_downsample)
     for mode in benchmark.dense_modes:
         dense = Bench(replace(network, conv_mode=mode, descend_charge=0.0), optimizer, execution, small.shape)
-        batch = dense.prepared(make_batch([small], 1, small.shape))
+        batch = dense.prepared(dense.batch([small]))
         scale = event.shape.pixels / small.shape.pixels
         for name, timed, own in zip(("forward", "training step"), (dense.forward, dense.step), ones[one], strict=True):
             timing = timed(batch, 1)
@@ -132,7 +133,7 @@ def measure(
 def _network_rows(
     bench: Bench, event: Event, size: int, network: NetworkConfig, repeats: int, records: Records
 ) -> tuple[Timing, Timing]:
-    batch = make_batch([event] * size, size, event.shape)
+    batch = bench.batch([event] * size)
     if bench.segmenter.prepare:
         records.add("rulebook", size, bench.preparing(batch, repeats))
     prepared = bench.prepared(batch)
@@ -202,7 +203,7 @@ def _reading_rows(bench: Bench, reader: Reader, data: DataConfig, steps: int, re
 
 def _sites_row(bench: Bench, events: list[Event], benchmark: BenchmarkConfig, records: Records):
     size = len(events)
-    batch = bench.prepared(make_batch(events, size, events[0].shape))
+    batch = bench.prepared(bench.batch(events))
     sites = sum(len(plane) for event in events for plane in event.image)
     records.add(f"forward of {sites} sites", size, bench.forward(batch, benchmark.repeats))
     if sites <= benchmark.most_trained_sites:

@@ -55,6 +55,6 @@ def scaling_table(
 def operations_of_one_event(model: SegmentationModel, reader: SyntheticReader, data: DataConfig) -> int:
     """Floating-point operations in the convolutions of a training step, per event."""
     event = downsample_event(reader.read(0), data.downsample)
-    batch = make_batch([event], 1, event.shape)
+    batch = make_batch([event], 1, event.shape, truth=model.events is not None)
     prepare = model.segmenter.prepare
     return step_cost(model, {k: np.asarray(v) for k, v in (prepare(batch) if prepare else batch).items()})[1]

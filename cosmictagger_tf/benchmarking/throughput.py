@@ -1,7 +1,8 @@
 """How fast batches come, and whether they are sound."""
 
 import time
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 import keras
 import numpy as np
@@ -10,7 +11,7 @@ from cosmictagger_tf.config import DataConfig
 from cosmictagger_tf.data.batch import Batch
 from cosmictagger_tf.data.dataset import Reader
 from cosmictagger_tf.data.pipeline import training_dataset
-from cosmictagger_tf.detector import N_CLASSES, PADDING_COORDINATE, ImageShape
+from cosmictagger_tf.detector import EVENT_CLASS_NAMES, N_CLASSES, PADDING_COORDINATE, UNKNOWN_EVENT_CLASS, ImageShape
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.text import counted
 
@@ -24,6 +25,7 @@ class Throughput:
         seconds: wall time; cpu_seconds: of all threads of the process.
         megabytes: of the batches, padding included.
         waited: seconds in which the next batch was not ready.
+        classes: readouts of each class of detector.EVENT_CLASS_NAMES, and unknown ones; none without truth.
     """
 
     events: int
@@ -32,6 +34,7 @@ class Throughput:
     cpu_seconds: float
     megabytes: float
     waited: float
+    classes: Counter = field(default_factory=Counter)
 
     def __str__(self) -> str:
         return (
@@ -41,12 +44,18 @@ class Throughput:
             f"waiting {self.waited / self.seconds:.0%}"
         )
 
+    def classes_text(self) -> str:
+        """How many readouts there were of each class."""
+        names = dict(enumerate(EVENT_CLASS_NAMES)) | {UNKNOWN_EVENT_CLASS: "unknown"}
+        return ", ".join(f"{name} {self.classes[number]}" for number, name in names.items())
+
     @classmethod
     def together(cls, parts: list["Throughput"]) -> "Throughput":
         """What several processes read at the same time."""
         sums = {name: sum(getattr(p, name) for p in parts) for name in ("events", "pixels", "cpu_seconds", "megabytes")}
         longest = max(parts, key=lambda part: part.seconds)
-        return cls(seconds=longest.seconds, waited=longest.waited, **sums)
+        classes = sum((part.classes for part in parts), Counter())
+        return cls(seconds=longest.seconds, waited=longest.waited, classes=classes, **sums)
 
 
 def read_through(
@@ -63,6 +72,7 @@ def read_through(
     stream = training_dataset(reader, config, seed, 0, steps, rank, ranks, skip=skip)
     shape = reader.shape.downsampled(config.downsample)
     events = pixels = size = 0
+    classes: Counter = Counter()
     began, cpu = time.perf_counter(), time.process_time()
     with stream.errors_reraised():
         # As a training on this backend gets them.
@@ -70,10 +80,11 @@ def read_through(
         for batch in stream.batches.as_numpy_iterator() if tensorflow else stream.generate():
             check_batch(batch, shape)
             events += int(batch["weights"].sum())
+            classes.update(batch["event_classes"].tolist() if reader.has_truth else ())
             pixels += int((batch["image_values"] != 0).sum())
             size += sum(array.nbytes for array in batch.values())
     seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
-    return Throughput(events, pixels, seconds, cpu_seconds, size / 1e6, stream.waited()), stream.bad_events()
+    return Throughput(events, pixels, seconds, cpu_seconds, size / 1e6, stream.waited(), classes), stream.bad_events()
 
 
 def check_batch(batch: Batch, shape: ImageShape):
@@ -86,6 +97,10 @@ def check_batch(batch: Batch, shape: ImageShape):
             raise ValueError(f"{name}: a pixel lies outside {shape}")
         if values[padded].any() or not np.isfinite(values).all():
             raise ValueError(f"{name}: a padded pixel has a value, or a value is not finite")
+    vertices = batch.get("vertices", np.zeros((0, 2)))
+    absent = (vertices == PADDING_COORDINATE).all(axis=-1)
+    if not (absent | ((vertices >= 0) & (vertices < [shape.height, shape.width])).all(axis=-1)).all():
+        raise ValueError(f"a vertex lies outside {shape}")
     labels = batch["label_values"]
     if labels.min(initial=0) < 0 or labels.max(initial=0) >= N_CLASSES:
         raise ValueError(f"a label is none of the classes 0 to {N_CLASSES - 1}")

@@ -7,7 +7,7 @@ option, its name is kept (its `run.minibatch_size` is `minibatch_size`).
 
 from cosmictagger_tf.config.base import Config, flag_name, option, with_changes
 from cosmictagger_tf.config.benchmarking import BenchmarkConfig, ScalingConfig
-from cosmictagger_tf.config.data import DataConfig, IoTestConfig, SimulateConfig, SkipConfig
+from cosmictagger_tf.config.data import DataConfig, IoTestConfig, SimulateConfig, SkipConfig, TruthConfig
 from cosmictagger_tf.config.execution import DistributedConfig, ExecutionConfig, OutputConfig, RanksConfig
 from cosmictagger_tf.config.inference import (
     SHIPPED_WEIGHTS,
@@ -24,6 +24,7 @@ from cosmictagger_tf.config.training import ImportConfig, OptimizerConfig, Train
 RUN = (
     OutputConfig,
     DataConfig,
+    TruthConfig,
     NetworkConfig,
     OptimizerConfig,
     TrainConfig,
@@ -54,6 +55,7 @@ __all__ = [
     "SimulateConfig",
     "SkipConfig",
     "TrainConfig",
+    "TruthConfig",
     "WeightsConfig",
     "check_image_shape",
     "flag_name",

@@ -30,6 +30,21 @@ class DataConfig(Config):
 
 
 @dataclass(frozen=True)
+class TruthConfig(Config):
+    """Truth of whole readouts: which products have it"""
+
+    producer_particle: str = option("sbndneutrino", "producer of the particle product that has the true neutrino")
+    producer_vertex: str = option(
+        "bbox_neutrino", "producer of the bbox2d product of the true vertices, a box a plane and interaction"
+    )
+    producer_vertex_cluster: str = option(
+        "sbndneutrino",
+        "producer of the cluster2d product that has them where there is no such bbox2d product; without either, the "
+        "particle's vertex is projected, in images of SBND's shape",
+    )
+
+
+@dataclass(frozen=True)
 class SkipConfig(Config):
     """Bad events: how many a command skips"""
 
@@ -61,6 +76,12 @@ class SimulateConfig(Config):
         minimum=0.0,
         maximum=1.0,
     )
+    cosmic_only: float = option(
+        0.0,
+        "share of the events that are without a neutrino, to learn to reject them; the others do not depend on it",
+        minimum=0.0,
+        maximum=1.0,
+    )
     workers: int = option(1, "processes that simulate at once; the file does not depend on it", minimum=1)
     compare: str = option(
         "",
@@ -79,6 +100,7 @@ class IoTestConfig(Config):
     """Reading test"""
 
     read_iterations: int = option(50, "how many batches are read", minimum=1)
+    truth: bool = option(False, "read the truth of whole readouts too, and count how many there are of each class")
     compare_readers: bool = option(
         False, "compare this reader with the larcv library's queue, at --downsample 0 and 2 and batches of 1, 4 and 16"
     )

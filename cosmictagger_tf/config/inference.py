@@ -74,7 +74,6 @@ class EvaluateConfig(Config):
     html: bool = option(True, "draw the HTML report")
     bootstrap: int = option(1000, "resamplings of the events for the 95 % intervals; 0 = no intervals", minimum=0)
     bootstrap_seed: int = option(0, "seed of the resampling", minimum=0)
-    producer_particle: str = option("sbndneutrino", "producer of the particle product that has the true neutrino")
     event_cut_pixels: int = option(5, "event cut: more predicted neutrino pixels than this in every plane", minimum=0)
     event_cut_rows: float = option(
         50.0, "event cut: mean drift times of the planes agree within so many full-resolution rows", minimum=0.0

@@ -74,6 +74,24 @@ class NetworkConfig(Config):
         "channels_last", "memory layout of the dense convolutions", choices=("channels_last", "channels_first")
     )
     remat: bool = option(False, "recompute activations in the backward pass: less memory, more time")
+    event_head: bool = option(
+        False, "a second output, the class of the whole readout: nue CC, numu CC, NC or cosmic rays alone"
+    )
+    event_filters: int = option(128, "filters of the event head (the reference's n_filters)", minimum=1)
+    event_blocks: int = option(4, "blocks of the event head (the reference's n_layers)", minimum=0)
+    event_detach: bool = option(True, "no gradient of the event head enters the network below it")
+    vertex_head: bool = option(
+        False, "another output, where the neutrino interacted: for each cell of an image, whether and where in it"
+    )
+    vertex_filters: int = option(128, "filters of the vertex head (the reference's n_filters)", minimum=1)
+    vertex_blocks: int = option(4, "blocks of the vertex head (the reference's n_layers)", minimum=0)
+    vertex_depth: int = option(
+        2,
+        "the vertex head's level, counted from the deepest, on the way up; its cells have "
+        "2^(network_depth - vertex_depth) pixels a side",
+        minimum=0,
+    )
+    vertex_detach: bool = option(True, "no gradient of the vertex head enters the network below it")
 
     def check(self):
         if self.filter_size_deepest % 2 == 0:
@@ -88,6 +106,11 @@ class NetworkConfig(Config):
             raise ConfigError(
                 f"--row_exchange={','.join(self.row_exchange)}: must be levels from 0 to {self.network_depth - 1}, one "
                 f"less than --network_depth={self.network_depth}"
+            )
+        if self.vertex_head and self.vertex_depth >= self.network_depth:
+            raise ConfigError(
+                f"--vertex_depth={self.vertex_depth}: must be less than --network_depth={self.network_depth}, so that "
+                "a cell has more than one pixel"
             )
         if self.conv_mode == "sparse" and self.data_format != "channels_last":
             raise ConfigError("--data_format: is for the dense networks; --conv_mode=sparse has lists, not images")
@@ -109,6 +132,11 @@ class NetworkConfig(Config):
     def is_sparse_3d(self) -> bool:
         """Whether it is the sparse network, be it computed over lists of sites or in dense images."""
         return self.conv_mode == "sparse" or (self.conv_mode == "3D" and self.submanifold)
+
+    @property
+    def has_heads(self) -> bool:
+        """Whether it gives more than its pixels, and so learns from the truth of whole readouts."""
+        return self.event_head or self.vertex_head
 
     def blocks_at(self, depth: int) -> int:
         """How many blocks a level has, on the way down and on the way up alike."""

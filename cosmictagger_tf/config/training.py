@@ -16,6 +16,18 @@ class OptimizerConfig(Config):
         "focal = (1 - p_true)^2",
         choices=("none", "light", "even", "focal"),
     )
+    event_loss_weight: float = option(
+        0.01, "weight of the event head's loss beside that of the pixels (the reference's weight)", minimum=0.0
+    )
+    vertex_loss_weight: float = option(
+        1.0, "weight of the vertex head's loss beside that of the pixels (the reference's weight)", minimum=0.0
+    )
+    vertex_detection_weight: float = option(
+        0.1, "in the vertex head's loss, weight of which cells have a vertex (the reference's l_det)", minimum=0.0
+    )
+    vertex_offset_weight: float = option(
+        0.1, "in the vertex head's loss, weight of where in its cell a vertex is (the reference's l_coord)", minimum=0.0
+    )
     optimizer: str = option(
         "adam",
         "the update rule; muon = kernels by their orthogonalized momentum, all else by adam",

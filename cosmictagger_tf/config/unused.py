@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from cosmictagger_tf.config.base import Config, flag_name
+from cosmictagger_tf.config.data import TruthConfig
 from cosmictagger_tf.config.execution import ExecutionConfig, OutputConfig
 from cosmictagger_tf.config.inference import WeightsConfig
 from cosmictagger_tf.config.network import NetworkConfig
@@ -33,8 +34,9 @@ def names_of(*groups: type[Config]) -> str:
     return " ".join(flag_name(f.name) for group in groups for f in fields(group))
 
 
+TRUTH = names_of(TruthConfig)
 SYNTHETIC = Rule(
-    "reader producer_image producer_label first_entry max_entries skip_bad_events producer_particle",
+    f"reader producer_image producer_label first_entry max_entries skip_bad_events {TRUTH}",
     "--synthetic reads no file",
     lambda o: o.synthetic,
 )
@@ -49,6 +51,21 @@ ARCHITECTURE = (
     Rule("deepest_3d", "--block_concat keeps the planes apart", lambda o: o.conv_mode != "2D" and o.block_concat),
     Rule("blocks_per_layer", "--blocks_by_level gives it for each", lambda o: o.blocks_by_level),
     Rule("norm_statistics", "is for --normalization=batch", lambda o: o.normalization != "batch"),
+    Rule("event_filters event_blocks event_detach", "there is no --event_head", lambda o: not o.event_head),
+    Rule(
+        "vertex_filters vertex_blocks vertex_depth vertex_detach",
+        "there is no --vertex_head",
+        lambda o: not o.vertex_head,
+    ),
+)
+HEAD_LOSSES = (
+    Rule(TRUTH, "is for --event_head and --vertex_head", lambda o: not o.event_head and not o.vertex_head),
+    Rule("event_loss_weight", "there is no --event_head", lambda o: not o.event_head),
+    Rule(
+        "vertex_loss_weight vertex_detection_weight vertex_offset_weight",
+        "there is no --vertex_head",
+        lambda o: not o.vertex_head,
+    ),
 )
 UPDATE_RULE = (
     Rule("momentum", "is for --optimizer=sgd", lambda o: o.optimizer != "sgd"),
@@ -120,12 +137,13 @@ TRAINED = (
     ),
 )
 RULES: dict[str, tuple[Rule, ...]] = {
-    "train": (SYNTHETIC, *ARCHITECTURE, *UPDATE_RULE, *SCHEDULE, XLA, TORCH, *TRAINING),
+    "train": (SYNTHETIC, *ARCHITECTURE, *HEAD_LOSSES, *UPDATE_RULE, *SCHEDULE, XLA, TORCH, *TRAINING),
     "evaluate": (
         SYNTHETIC,
         *TRAINED,
         XLA,
         Rule("bootstrap_seed", "--bootstrap=0", lambda o: not o.bootstrap),
+        Rule("producer_vertex producer_vertex_cluster", "vertices are not evaluated"),
     ),
     "predict": (*TRAINED, XLA, Rule("producer_label", "labels are not read")),
     "display": (
@@ -148,15 +166,18 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "simulate": (
         Rule("output overwrite workers", "--compare writes no events", lambda o: o.compare),
         Rule("comparison_picture", "is for --compare", lambda o: not o.compare),
-        Rule("neutral_currents", "--neutrinos=0", lambda o: not o.neutrinos),
+        Rule("neutral_currents cosmic_only", "--neutrinos=0", lambda o: not o.neutrinos),
     ),
     "iotest": (
         SYNTHETIC,
         Rule("downsample minibatch_size", "--compare_readers has its own", lambda o: o.compare_readers),
+        Rule("truth", "--compare_readers reads pixels alone", lambda o: o.compare_readers),
+        Rule(TRUTH, "is for --truth", lambda o: not o.truth),
     ),
     "benchmark": (
         SYNTHETIC,
         *ARCHITECTURE,
+        *HEAD_LOSSES,
         *UPDATE_RULE,
         BACKEND,
         XLA,

@@ -3,7 +3,7 @@
 Rows 0 and height - 1 are the anodes of SBND's two TPCs, the cathode lies between them in the middle. Hence:
 
 - a flip along time is the mirror at the cathode: it brings a deposit into the other TPC. The wires of a plane have the
-  same angle in both (simulation/geometry.py), so that its pixels stay on it, rows reversed. But the layers of
+  same angle in both (geometry.py), so that its pixels stay on it, rows reversed. But the layers of
   induction wires change places there, and with them their noise: it goes to the other induction plane. (Neither cosmic
   rays, which come from above, nor the beam, which runs along the columns, prefer a side of the cathode. A flip along
   the wires would turn the beam around: there is none.)
@@ -13,7 +13,8 @@ Rows 0 and height - 1 are the anodes of SBND's two TPCs, the cathode lies betwee
 
 In images of another shape the cathode's place is not known: they are neither flipped nor shifted.
 
-Where a pixel goes, its class goes too; no class is ever changed.
+Where a pixel goes, its class goes too, and so does a vertex in it. No pixel's class is ever changed; the readout's
+follows from the neutrino pixels that are left.
 """
 
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ import numpy as np
 
 from cosmictagger_tf.data.event import Event, PlanePixels
 from cosmictagger_tf.detector import ADC_THRESHOLD, BACKGROUND, SBND_PLANES, ImageShape
+from cosmictagger_tf.geometry import WITHIN
 
 # Our choice, small against what the detector itself varies: a threshold of 5 ADC, events of 1280 ticks.
 MOST_SHIFT = 8
@@ -54,7 +56,7 @@ class Augmentation:
     seed: tuple[int, int]
 
     def apply(self, event: Event) -> Event:
-        """The changed event; its labels move with its pixels."""
+        """The changed event; its labels move with its pixels, and its vertices with the pixels that they are in."""
         if self.flip and len(event.image) == SBND_PLANES:
             event = exchange_noise(event)
         image = [self._measure(pixels, plane) for plane, pixels in enumerate(event.image)]
@@ -65,7 +67,8 @@ class Augmentation:
                 (_follow(classes, pixels, move) or self._move(classes, event.shape.height)).pixels
                 for classes, pixels, move in zip(event.label, event.image, moved, strict=True)
             )
-        return replace(event, image=tuple(move.pixels for move in moved), label=label)
+        truth = event.truth and event.truth.with_vertices(lambda places: self._move_places(places, event.shape.height))
+        return replace(event, image=tuple(move.pixels for move in moved), label=label, truth=truth)
 
     def in_place(self) -> "Augmentation":
         """The same change without what moves pixels."""
@@ -79,12 +82,25 @@ class Augmentation:
         return PlanePixels(pixels.rows, pixels.columns, np.maximum(values, np.minimum(pixels.values, ADC_THRESHOLD)))
 
     def _move(self, pixels, height) -> "_Moved":
-        middle = height // 2
-        first = pixels.rows < middle
-        rows = pixels.rows + np.where(first, self.shift, -self.shift).astype(np.int32)
-        kept = np.where(first, (rows >= 0) & (rows < middle), (rows >= middle) & (rows < height))
+        rows, kept = self._shift(pixels.rows, height)
         rows = height - 1 - rows if self.flip else rows
         return _Moved(PlanePixels(rows[kept], pixels.columns[kept], pixels.values[kept]), kept)
+
+    def _move_places(self, places, height) -> np.ndarray:
+        # Of real numbers [..., 2] whose whole parts are the pixel; NaN where they are cut off.
+        rows, kept = self._shift(places[..., 0], height)
+        if self.flip:
+            within, pixels = np.modf(rows)
+            # A place on the edge of a pixel stays in its pixel.
+            rows = height - 1 - pixels + np.minimum(1 - within, 1 - WITHIN)
+        return np.where(kept[..., None], np.stack([rows, places[..., 1]], axis=-1), np.nan)
+
+    def _shift(self, rows, height) -> tuple[np.ndarray, np.ndarray]:
+        # The rows, each shifted in its half of the image, and which of them stay in it.
+        middle = height // 2
+        first = rows < middle
+        rows = rows + np.where(first, self.shift, -self.shift).astype(np.int32)
+        return rows, np.where(first, (rows >= 0) & (rows < middle), (rows >= middle) & (rows < height))
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,12 @@ import numpy as np
 from cosmictagger_tf.data.event import Event, PlanePixels
 from cosmictagger_tf.data.loops import pair_coordinates
 from cosmictagger_tf.data.sampling import FILLER
-from cosmictagger_tf.detector import BACKGROUND, PADDING_COORDINATE, ImageShape
+from cosmictagger_tf.data.truth import COSMIC_ONLY, Truth, event_class
+from cosmictagger_tf.detector import BACKGROUND, NEUTRINO, PADDING_COORDINATE, UNKNOWN_EVENT_CLASS, ImageShape
 
 SMALLEST_LENGTH = 256
+# As many as training sets mostly have: lists of one length make one program.
+FEWEST_VERTICES = 8
 
 # A Batch, by name: dtype and shape. P and Q, the padded lengths, come in a few sizes only (see padded_length).
 #   image_coordinates  int32   [batch, planes, P, 2]  (row, column); PADDING_COORDINATE where padded
@@ -17,15 +20,25 @@ SMALLEST_LENGTH = 256
 #   labels             int32   [batch, planes, P]     class index of the image's pixels, see labels_at_pixels
 #   weights            float32 [batch]                1, or 0 for a filler of the last partial batch
 #   entries            int64   [batch]                position in the data set, FILLER for a filler
+# and with truth, of which V, the padded number of vertices, is mostly FEWEST_VERTICES:
+#   event_classes      int32   [batch]                see truth.event_class; UNKNOWN_EVENT_CLASS for a filler
+#   vertices           float32 [batch, V, planes, 2]  (row, column), whose whole parts are the pixel, at the resolution
+#                                                     of the images; PADDING_COORDINATE where there is none
+#   vertices_known     float32 [batch]                1, or 0 where the file does not tell, and for a filler
 Batch = dict[str, np.ndarray]
 
 
 def padded_length(pixels: int) -> int:
     """The length that a list of `pixels` is padded to: the next power of two, so that XLA compiles few programs."""
-    return max(SMALLEST_LENGTH, 1 << (max(pixels, 1) - 1).bit_length())
+    return max(SMALLEST_LENGTH, power_of_two(pixels))
 
 
-def make_batch(events: list[Event], size: int, shape: ImageShape, longest: int = 0) -> Batch:
+def power_of_two(number: int) -> int:
+    """The least power of two that is no less."""
+    return 1 << (max(number, 1) - 1).bit_length()
+
+
+def make_batch(events: list[Event], size: int, shape: ImageShape, longest: int = 0, truth: bool = False) -> Batch:
     """A Batch of `size` events; where there are fewer, fillers without pixels follow.
 
     Args:
@@ -33,6 +46,7 @@ def make_batch(events: list[Event], size: int, shape: ImageShape, longest: int =
         size: events of the batch.
         shape: gives the number of planes.
         longest: pad as if a list of so many pixels were there.
+        truth: with the arrays of the events' truth.
     """
     images = [event.image for event in events]
     labels = [event.label or () for event in events]
@@ -48,7 +62,29 @@ def make_batch(events: list[Event], size: int, shape: ImageShape, longest: int =
         "weights": np.array([1.0] * len(events) + [0.0] * missing, np.float32),
         "entries": np.array([event.entry for event in events] + [FILLER] * missing, np.int64),
     }
-    return batch | {"labels": labels_at_pixels(batch)}
+    batch["labels"] = labels_at_pixels(batch)
+    return batch | truth_arrays(events, size, shape.planes) if truth else batch
+
+
+def truth_arrays(events: list[Event], size: int, planes: int) -> Batch:
+    """The arrays of a Batch that tell class and vertices; a readout of cosmic rays only is known to have no vertex."""
+    classes = np.full(size, UNKNOWN_EVENT_CLASS, np.int32)
+    known = np.zeros(size, np.float32)
+    lists = [np.zeros((0, planes, 2))] * size
+    for i, event in enumerate(events):
+        truth, labels = event.truth or Truth(), event.label
+        pixels = None if labels is None else sum(int((plane.values == NEUTRINO).sum()) for plane in labels)
+        classes[i] = event_class(truth.neutrinos, pixels)
+        if classes[i] != COSMIC_ONLY and truth.vertices is not None:
+            # What is within the image is so in 32-bit numbers, too.
+            ends = np.nextafter(np.array((event.shape.height, event.shape.width), np.float32), np.float32(0))
+            lists[i] = np.minimum(truth.vertices, ends)
+        known[i] = classes[i] == COSMIC_ONLY or truth.vertices is not None
+    length = power_of_two(max([FEWEST_VERTICES, *(len(vertices) for vertices in lists)]))
+    padded = np.full((size, length, planes, 2), PADDING_COORDINATE, np.float32)
+    for place, vertices in zip(padded, lists, strict=True):
+        place[: len(vertices)] = np.where(np.isnan(vertices), PADDING_COORDINATE, vertices)
+    return {"event_classes": classes, "vertices": padded, "vertices_known": known}
 
 
 def labels_at_pixels(batch: Batch) -> np.ndarray:

@@ -10,10 +10,12 @@ from typing import Protocol
 
 import numpy as np
 
-from cosmictagger_tf.config import DataConfig
+from cosmictagger_tf.config import DataConfig, TruthConfig
 from cosmictagger_tf.data.event import Event, PlanePixels
+from cosmictagger_tf.data.neutrino import Neutrino
 from cosmictagger_tf.data.open_files import OpenFile
 from cosmictagger_tf.data.tables import FileIdentity
+from cosmictagger_tf.data.truth import Truth
 from cosmictagger_tf.detector import ADC_THRESHOLD, N_CLASSES, ImageShape
 from cosmictagger_tf.errors import ConfigError, DataError, read_errors
 from cosmictagger_tf.text import counted, listed
@@ -27,12 +29,14 @@ class Reader(Protocol):
         sizes: their bytes.
         shape: the images' full-resolution shape.
         has_labels: whether events carry labels.
+        has_truth: whether they carry truth: whether it was asked for.
     """
 
     files: tuple[str, ...]
     sizes: tuple[int, ...]
     shape: ImageShape
     has_labels: bool
+    has_truth: bool
 
     def __len__(self) -> int:
         """Entries in all."""
@@ -83,8 +87,12 @@ class FileReader(Protocol):
     def close(self) -> None: ...
 
 
-def open_reader(config: DataConfig) -> Reader:
+def open_reader(config: DataConfig, truth: TruthConfig | None = None) -> Reader:
     """The reader that a DataConfig asks for.
+
+    Args:
+        config: which files, and by which library.
+        truth: None, or which products have the truth of each event, which is read then. Files of a set may lack it.
 
     Raises:
         ConfigError: no file is named, a pattern matches none, or no entry is left.
@@ -92,25 +100,25 @@ def open_reader(config: DataConfig) -> Reader:
         MissingPackageError: --reader=larcv without the larcv library.
     """
     if config.synthetic:
-        return SyntheticReader()
+        return SyntheticReader(truth=truth is not None)
     if not config.file:
         raise ConfigError("--file: name at least one larcv3 file (or use --synthetic to measure compute alone)")
     if config.reader == "larcv":
         from cosmictagger_tf.data.larcv_lib import LarcvLibraryFile
 
-        return FilesReader(config, LarcvLibraryFile)
+        return FilesReader(config, LarcvLibraryFile, truth)
     from cosmictagger_tf.data.larcv_h5 import LarcvFile
 
-    return FilesReader(config, LarcvFile)
+    return FilesReader(config, LarcvFile, truth)
 
 
-def open_labelled(config: DataConfig) -> Reader:
+def open_labelled(config: DataConfig, truth: TruthConfig | None = None) -> Reader:
     """As open_reader, for what needs labels.
 
     Raises:
         DataError: there are none; as open_reader too.
     """
-    reader = open_reader(config)
+    reader = open_reader(config, truth)
     if not reader.has_labels:
         reader.close()
         raise DataError(reader.files[0], f"has no label product {config.producer_label}: see --producer_label")
@@ -125,17 +133,19 @@ class FilesReader:
 
     Args:
         config: files (patterns are expanded), producers, first_entry, max_entries.
-        open_file: opens one of them: (path, producer_image, producer_label). Of many, not all are open at a time.
+        open_file: opens one of them: (path, producer_image, producer_label, truth). Of many, not all are open at a
+            time.
+        truth: as in open_reader.
 
     Raises:
         ConfigError: no file matches, or no entry is left by first_entry.
         DataError: a file cannot be read, or is unlike the first one.
     """
 
-    def __init__(self, config: DataConfig, open_file: Opener):
+    def __init__(self, config: DataConfig, open_file: Opener, truth: TruthConfig | None = None):
         self.files = expand(config.file)
         self.parts: list[OpenFile] = []
-        producers = {"producer_image": config.producer_image, "producer_label": config.producer_label}
+        producers = {"producer_image": config.producer_image, "producer_label": config.producer_label, "truth": truth}
         try:
             for path in self.files:
                 self.parts.append(OpenFile(path, partial(open_file, **producers)))
@@ -148,6 +158,7 @@ class FilesReader:
         self.sizes = tuple(part.identity.size for part in self.parts)
         self.shape = self.parts[0].shape
         self.has_labels = self.parts[0].has_labels
+        self.has_truth = truth is not None
 
     def __len__(self) -> int:
         return self.count
@@ -254,11 +265,12 @@ class SyntheticReader:
 
     PIXELS = (25_000, 25_000, 10_000)
 
-    def __init__(self, entries: int = 64, shape: ImageShape | None = None):
+    def __init__(self, entries: int = 64, shape: ImageShape | None = None, truth: bool = False):
         self.files: tuple[str, ...] = ("(synthetic)",)
         self.sizes: tuple[int, ...] = (0,)
         self.shape = shape or ImageShape()
         self.has_labels = True
+        self.has_truth = truth
         self.entries = entries
 
     def __len__(self) -> int:
@@ -275,7 +287,13 @@ class SyntheticReader:
             image.append(PlanePixels(rows, columns, charge))
             classes = rng.integers(0, N_CLASSES, len(index)).astype(np.float32)
             label.append(PlanePixels(rows, columns, classes))
-        return Event(entry, self.event_id(entry), tuple(image), tuple(label), self.shape)
+        truth = self._truth(rng) if self.has_truth else None
+        return Event(entry, self.event_id(entry), tuple(image), tuple(label), self.shape, truth)
+
+    def _truth(self, rng) -> Truth:
+        neutrino = Neutrino(1.0, int(rng.choice((12, 14))), int(rng.integers(2)))
+        vertices = rng.uniform(0, (self.shape.height, self.shape.width), (1, self.shape.planes, 2))
+        return Truth((neutrino,), vertices)
 
     def event_id(self, entry: int) -> tuple[int, int, int]:
         return 0, 0, entry

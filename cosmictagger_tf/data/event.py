@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cosmictagger_tf.data.truth import Truth
 from cosmictagger_tf.detector import ImageShape
 
 
@@ -46,6 +47,7 @@ class Event:
         image: one PlanePixels a plane, values in ADC.
         label: one PlanePixels a plane, values are class indices (see detector.CLASS_NAMES); None without labels.
         shape: size of the images.
+        truth: of its neutrino interactions; None unless the reader was asked for it.
     """
 
     entry: int
@@ -53,3 +55,4 @@ class Event:
     image: tuple[PlanePixels, ...]
     label: tuple[PlanePixels, ...] | None
     shape: ImageShape
+    truth: Truth | None = None

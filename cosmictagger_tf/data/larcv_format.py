@@ -7,7 +7,9 @@
     voxels                             (id, value), id a flat index into a (wires, ticks) grid: wire * ticks + tick
     image_meta                         one a plane and entry: size of the grid and so on
     particles                          particle product: one row a particle
-cluster2d has projection_extents (as voxel_extents, but to the next table) and cluster_extents between; see CHAINS.
+    bboxes                             bbox2d: one row a box
+cluster2d has projection_extents (as voxel_extents, but to the next table) and cluster_extents between, bbox2d has
+bbox_extents (as voxel_extents); see CHAINS.
 Tables are chunked and gzip-compressed at level 1.
 """
 
@@ -25,6 +27,10 @@ IMAGE_META_DTYPE = np.dtype(
         "itemsize": 72,
     }
 )
+# A box in the physical units of image_meta, wire first, then time. `rotation` is not used by larcv3 3.5.1.
+BBOX_DTYPE = np.dtype([("centroid", "<f8", (2,)), ("half_length", "<f8", (2,)), ("rotation", "<f8", (4,))])
+# What its BBox2D has there where none is given.
+NO_ROTATION = (1.0, 0.0, 1.0, 0.0)
 _POINT = np.dtype([("x", "<f8"), ("y", "<f8"), ("z", "<f8"), ("t", "<f8")])
 PARTICLE_DTYPE = np.dtype(
     {
@@ -47,7 +53,15 @@ PARTICLE_DTYPE = np.dtype(
 )
 
 # Rows of a chunk, by table.
-CHUNKS = {"extents": 10, "voxel_extents": 100, "voxels": 1000, "image_meta": 100, "particles": 500, "event_id": 100}
+CHUNKS = {
+    "extents": 10,
+    "voxel_extents": 100,
+    "bbox_extents": 100,
+    "voxels": 1000,
+    "image_meta": 100,
+    "particles": 500,
+    "event_id": 100,
+}
 OTHER_CHUNK = 1000
 GZIP_LEVEL = 1
 
@@ -67,5 +81,5 @@ CHAINS: dict[str, tuple[str, ...]] = {
 
 
 def group_name(kind: str, producer: str) -> str:
-    """The HDF5 path of a product: kind is "sparse2d", "cluster2d" or "particle"."""
+    """The HDF5 path of a product: kind is "sparse2d", "cluster2d", "bbox2d" or "particle"."""
     return f"/Data/{kind}_{producer}_group"

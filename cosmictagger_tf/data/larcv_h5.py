@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from cosmictagger_tf.config import TruthConfig
 from cosmictagger_tf.data.event import Event
 from cosmictagger_tf.data.foreign import why_not_larcv
 from cosmictagger_tf.data.larcv_format import VOXEL_DTYPE, group_name
 from cosmictagger_tf.data.tables import Hdf5File, Table
+from cosmictagger_tf.data.truth_tables import TruthTables
 from cosmictagger_tf.data.voxels import EntryVoxels, follow_each_other, parts, read_quickly
 from cosmictagger_tf.detector import N_CLASSES, ImageShape, size_text
 from cosmictagger_tf.errors import DataError
@@ -31,6 +33,7 @@ class LarcvFile:
         path: the file.
         producer_image: of the sparse2d product that is the image.
         producer_label: of the one that is the label; "" for none.
+        truth: None, or which products have the truth of each event, which is read then.
 
     Attributes:
         shape: full resolution, as the first entry has it.
@@ -40,7 +43,7 @@ class LarcvFile:
         DataError: it is no larcv3 file, has no such image, or its products have different lengths.
     """
 
-    def __init__(self, path: str, producer_image: str, producer_label: str):
+    def __init__(self, path: str, producer_image: str, producer_label: str, truth: TruthConfig | None = None):
         self.path = path
         self.file = Hdf5File(path)
         self.identity, self.check_unchanged = self.file.identity, self.file.check_unchanged
@@ -57,6 +60,7 @@ class LarcvFile:
                 self.event_ids = self.file.table("/Events/event_id", {"run": "iu", "subrun": "iu", "event": "iu"})
                 self._check_lengths()
                 self.shape = self.image.first_shape()
+                self.truth = TruthTables(self.file, truth, len(self), self.shape) if truth else None
         except BaseException:
             self.file.close()
             raise
@@ -119,7 +123,8 @@ class LarcvFile:
             self.label.check_classes(voxels, entry)
             label = voxels.planes()
         event_id = self.event_id(entry)
-        return Event(entry if number is None else number, event_id, image.planes(), label, self.shape)
+        truth = self.truth.read(entry) if self.truth else None
+        return Event(entry if number is None else number, event_id, image.planes(), label, self.shape, truth)
 
     def close(self):
         self.file.close()

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from cosmictagger_tf.config import TruthConfig
 from cosmictagger_tf.config.quoting import readable
 from cosmictagger_tf.data.event import Event
 from cosmictagger_tf.data.larcv_format import IMAGE_META_DTYPE
@@ -102,17 +103,17 @@ class LarcvLibraryFile:
     `read` may be called from several threads, and reads in one at a time.
 
     Args:
-        path, producer_image, producer_label: as in larcv_h5.LarcvFile.
+        path, producer_image, producer_label, truth: as in larcv_h5.LarcvFile, which reads the truth here too.
 
     Raises:
         DataError: as larcv_h5.LarcvFile, or the file is one that the library would read wrongly.
         MissingPackageError, ConfigError: see import_larcv.
     """
 
-    def __init__(self, path: str, producer_image: str, producer_label: str):
+    def __init__(self, path: str, producer_image: str, producer_label: str, truth: TruthConfig | None = None):
         self.larcv = import_larcv()
         self.path = path
-        self.checker = LarcvFile(path, producer_image, producer_label)
+        self.checker = LarcvFile(path, producer_image, producer_label, truth)
         self.shape, self.has_labels = self.checker.shape, self.checker.has_labels
         self.event_id, self.content = self.checker.event_id, self.checker.content
         self.identity, self.check_unchanged = self.checker.identity, self.checker.check_unchanged

@@ -1,7 +1,7 @@
 """Writes larcv3 files that the larcv library opens."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import h5py
@@ -10,6 +10,7 @@ import numpy as np
 from cosmictagger_tf.data.event import PlanePixels
 from cosmictagger_tf.data.hdf5_target import Hdf5Target
 from cosmictagger_tf.data.larcv_format import (
+    BBOX_DTYPE,
     CHUNKS,
     EVENT_ID_DTYPE,
     EXTENTS_DTYPE,
@@ -21,7 +22,7 @@ from cosmictagger_tf.data.larcv_format import (
     VOXEL_DTYPE,
     group_name,
 )
-from cosmictagger_tf.data.larcv_products import RawProduct, TableRows
+from cosmictagger_tf.data.product_tables import RawProduct, TableRows
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import write_errors
 from cosmictagger_tf.files import replaced_file, tidy
@@ -67,6 +68,7 @@ class LarcvWriter:
         particles: Mapping[str, np.ndarray] | None = None,
         copied: Mapping[str, RawProduct] | None = None,
         metas: Mapping[str, np.ndarray | None] | None = None,
+        bbox2d: Mapping[str, Sequence[np.ndarray]] | None = None,
     ):
         """Appends an event, which must have the same products as the events before it.
 
@@ -76,20 +78,24 @@ class LarcvWriter:
             particles: producer -> structured array of PARTICLE_DTYPE.
             copied: name -> a product of another file, as larcv_products.Products reads it; is written unchanged but
                 for the numbers of the rows that it names.
-            metas: producer of sparse2d -> rows of an image_meta table, one a plane, of which the columns that it has
-                are taken; None or missing: pixels of size 1 from the origin.
+            metas: producer of sparse2d or bbox2d -> rows of an image_meta table, one a plane, of which the columns that
+                it has are taken; None or missing: pixels of size 1 from the origin.
+            bbox2d: producer -> boxes of each plane, BBOX_DTYPE [n], in the units of image_meta (see vertices.boxes_at).
 
         Raises:
             ValueError: a product is missing, new, or given twice, or has more or fewer rows of image_meta than planes.
             OSError: the system refuses to write; the block that wrote must end.
         """
-        particles, copied = particles or {}, copied or {}
-        names = [*(f"sparse2d_{name}" for name in sparse2d), *(f"particle_{name}" for name in particles), *copied]
-        self._check_products(names)
+        kinds: dict[str, Mapping] = {"sparse2d": sparse2d, "particle": particles or {}, "bbox2d": bbox2d or {}}
+        copied, metas = copied or {}, metas or {}
+        self._check_products([*(f"{kind}_{name}" for kind, made in kinds.items() for name in made), *copied])
         self._append("/Events/event_id", np.array([event_id], EVENT_ID_DTYPE))
         for producer, planes in sparse2d.items():
-            self._write_sparse2d(group_name("sparse2d", producer), planes, (metas or {}).get(producer))
-        for producer, rows in particles.items():
+            self._write_sparse2d(group_name("sparse2d", producer), planes, metas.get(producer))
+        for producer, boxes in kinds["bbox2d"].items():
+            rows = [_clean(plane, BBOX_DTYPE) for plane in boxes]
+            self._write_planes(group_name("bbox2d", producer), ("bbox_extents", "bboxes"), rows, metas.get(producer))
+        for producer, rows in kinds["particle"].items():
             group = group_name("particle", producer)
             first = self._append(f"{group}/particles", _clean(rows, PARTICLE_DTYPE))
             self._append(f"{group}/extents", _clean(np.array([(first, len(rows))], EXTENTS_DTYPE), EXTENTS_DTYPE))
@@ -107,18 +113,26 @@ class LarcvWriter:
             raise ValueError(f"not every event has the products {', '.join(sorted(self.products ^ set(names)))}")
 
     def _write_sparse2d(self, group, planes, meta):
-        extents = np.zeros(len(planes), ID_EXTENTS_DTYPE)
-        metas = np.zeros(len(planes), IMAGE_META_DTYPE)
-        for plane, pixels in enumerate(planes):
+        rows = []
+        for pixels in planes:
             ids = pixels.columns.astype(np.uint64) * np.uint64(self.shape.height) + pixels.rows.astype(np.uint64)
             order = np.argsort(ids, kind="stable")
             voxels = np.zeros(len(ids), VOXEL_DTYPE)
             voxels["id"], voxels["value"] = ids[order], pixels.values[order]
-            first = self._append(f"{group}/voxels", voxels)
-            extents[plane] = (first, len(voxels), plane)
+            rows.append(voxels)
+        self._write_planes(group, ("voxel_extents", "voxels"), rows, meta)
+
+    def _write_planes(self, group, tables, planes, meta):
+        # The rows of each plane, the ranges of them, and what images they belong to.
+        plane_extents, data = tables
+        extents = np.zeros(len(planes), ID_EXTENTS_DTYPE)
+        metas = np.zeros(len(planes), IMAGE_META_DTYPE)
+        for plane, rows in enumerate(planes):
+            first = self._append(f"{group}/{data}", rows)
+            extents[plane] = (first, len(rows), plane)
             size = (self.shape.width, self.shape.height)
             metas[plane] = (1, plane, size, size, (0.0, 0.0))
-        first = self._append(f"{group}/voxel_extents", extents)
+        first = self._append(f"{group}/{plane_extents}", extents)
         self._append(f"{group}/extents", _clean(np.array([(first, len(planes))], EXTENTS_DTYPE), EXTENTS_DTYPE))
         if meta is not None:
             if len(meta) != len(planes):

@@ -1,20 +1,17 @@
-"""The true neutrino of each event, where a file's particle product has it."""
+"""True neutrino interactions, from the rows of a particle product."""
 
-import logging
+import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
-from cosmictagger_tf.data.dataset import FilesReader
-from cosmictagger_tf.data.larcv_format import group_name
-from cosmictagger_tf.data.tables import Hdf5File
-from cosmictagger_tf.errors import DataError, read_errors
-
-log = logging.getLogger(__name__)
-
 FLAVOURS = {12: "nu_e", 14: "nu_mu", 16: "nu_tau"}
-# current_type as GENIE and LArSoft's MCNeutrino number it.
-NEUTRAL_CURRENT = 1
+# current_type as GENIE and LArSoft's MCNeutrino number it; particles that are no incoming neutrinos have -1.
+CHARGED_CURRENT, NEUTRAL_CURRENT = CURRENTS = 0, 1
+# Columns of the particle product that must be there, and the kinds of number each may be.
+COLUMNS = {"pdg": "iu", "energy_init": "iuf", "current_type": "iu"}
+PRIMARY = b"primary"
 
 
 @dataclass(frozen=True)
@@ -24,73 +21,63 @@ class Neutrino:
     Attributes:
         energy: of the neutrino, GeV.
         pdg: particle number, negative for an antineutrino.
-        current: 0 charged, 1 neutral.
+        current: 0 charged, 1 neutral; -1 where the file does not tell.
+        interaction: LArSoft's code, such as 1001 (charged quasielastic); -1 where the file does not tell.
+        vertex: (x, y, z) in cm and the time in us after the readout's trigger; None where the file does not tell.
+        outgoing: particle numbers of what left the nucleus, in the file's order; nuclei too, where it has them.
     """
 
     energy: float
     pdg: int
     current: int
+    interaction: int = -1
+    vertex: tuple[float, float, float, float] | None = None
+    outgoing: tuple[int, ...] = ()
 
     @property
     def flavour(self) -> str:
         """ "nu_mu CC", "nu_e CC", ...; "NC" for all neutral currents."""
         return "NC" if self.current == NEUTRAL_CURRENT else f"{FLAVOURS[abs(self.pdg)]} CC"
 
+    @property
+    def final_state(self) -> str:
+        """ "with a pion", or another meson, or "nucleons alone" beside the lepton."""
+        # Three digits: the Particle Data Group's numbers of mesons.
+        return "with a pion" if any(100 <= abs(pdg) < 1000 for pdg in self.outgoing) else "nucleons alone"
 
-def read_neutrinos(reader: FilesReader, producer: str, skip_broken: bool = False) -> list[Neutrino | None] | None:
-    """The first neutrino of each event, None for an event without one; None where a file lacks the product.
+
+def neutrinos_of(rows: np.ndarray) -> tuple[Neutrino, ...]:
+    """The interactions that the rows of an entry describe, in their order.
+
+    An interaction is a neutrino with a current; what left it follows, until the next one. Where no neutrino has a
+    current, the first is taken for the one that interacted: primaries come first, and one further down comes of a
+    decay.
 
     Args:
-        reader: of the data set.
-        producer: of the particle product.
-        skip_broken: an entry that cannot be read has none, which is logged, instead of raising an error.
+        rows: [particles], structured; COLUMNS, and as far as they are there interaction_type, process and vtx.
 
     Raises:
-        DataError: the product is broken.
+        ValueError: an energy or a vertex is not finite.
     """
-    neutrinos: list[Neutrino | None] = []
-    path, tables = "", None
-    try:
-        for entry in range(len(reader)):
-            part, place = reader.locate(entry)
-            if part.path != path:
-                if tables is not None:
-                    tables[0].close()
-                path, tables = part.path, _tables(part, producer)
-            if tables is None:
-                return None
-            try:
-                neutrinos.append(_neutrino(tables, place))
-            except DataError as error:
-                if not skip_broken:
-                    raise
-                log.info(f"no true neutrino: {error}")
-                neutrinos.append(None)
-    finally:
-        if tables is not None:
-            tables[0].close()
-    return neutrinos
+    # As plain numbers: they are few, and numpy's are slow one by one.
+    pdgs, currents = rows["pdg"].tolist(), rows["current_type"].tolist()
+    neutrinos = [place for place, pdg in enumerate(pdgs) if abs(pdg) in FLAVOURS]
+    places = [place for place in neutrinos if currents[place] in CURRENTS] or neutrinos[:1]
+    return tuple(_neutrino(rows[a:b]) for a, b in pairwise([*places, len(rows)]))
 
 
-def _tables(part, producer):
-    file, group = Hdf5File(part.path, part.identity), group_name("particle", producer)
-    if not file.members(group):
-        file.close()
-        return None
-    columns = {"pdg": "iu", "energy_init": "iuf", "current_type": "iu"}
-    return file, file.table(f"{group}/extents", {"first": "iu", "N": "iu"}), file.table(f"{group}/particles", columns)
-
-
-def _neutrino(tables, place) -> Neutrino | None:
-    file, extents, particles = tables
-    try:
-        with read_errors(file.path):
-            first, count = (int(extents.read(place, 1)[0][name]) for name in ("first", "N"))
-            rows = particles.read(first, count)
-    except ValueError as error:
-        raise DataError(file.path, str(error), place) from None
-    chosen = rows[np.isin(np.abs(rows["pdg"]), list(FLAVOURS))]
-    # Primaries come first; a neutrino further down came from a decay.
-    return (
-        Neutrino(*(chosen[name][0].item() for name in ("energy_init", "pdg", "current_type"))) if len(chosen) else None
-    )
+def _neutrino(rows) -> Neutrino:
+    # Of its own row and those of what left it.
+    row, others, columns = rows[0], rows[1:], rows.dtype.names
+    energy, vertex = row["energy_init"].item(), None
+    if "vtx" in columns and {*"xyzt"} <= {*(rows.dtype["vtx"].names or ())}:
+        x, y, z, t = (row["vtx"][name].item() for name in "xyzt")
+        vertex = (x, y, z, t / 1000)
+    if not all(map(math.isfinite, (energy, *(vertex or ())))):
+        raise ValueError(f"a neutrino of {energy:g} GeV at {vertex}")
+    if "process" in columns and rows.dtype["process"].kind == "S":
+        others = others[others["process"] == PRIMARY]
+    current = row["current_type"].item()
+    interaction = row["interaction_type"].item() if "interaction_type" in columns else -1
+    told = current if current in CURRENTS else -1
+    return Neutrino(energy, row["pdg"].item(), told, interaction, vertex, tuple(others["pdg"].tolist()))

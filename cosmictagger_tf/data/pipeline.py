@@ -58,7 +58,7 @@ class BatchStream:
     """Batches of a data set, read ahead while the step before them computes.
 
     Args:
-        reader: where events come from.
+        reader: where events come from; with truth, the batches have it too.
         config: downsampling.
         size: events of a batch on this rank.
         entries: makes the iterator of the batches' entries: int64 [size] each, FILLER for a filler.
@@ -105,6 +105,12 @@ class BatchStream:
             "weights": ((self.size,), tf.float32),
             "entries": ((self.size,), tf.int64),
         }
+        if self.reader.has_truth:
+            shapes |= {
+                "event_classes": ((self.size,), tf.int32),
+                "vertices": ((self.size, None, planes, 2), tf.float32),
+                "vertices_known": ((self.size,), tf.float32),
+            }
         if self.prepare:
             shapes |= self.prepare.added
         signature = {name: tf.TensorSpec(shape, dtype, name=name) for name, (shape, dtype) in shapes.items()}
@@ -139,7 +145,7 @@ class BatchStream:
                 events.append(downsample_event(event, self.downsample))
         if errors:
             self.errors_of_batch[number] = errors
-        batch = make_batch(events, self.size, self.reader.shape, self.longest)
+        batch = make_batch(events, self.size, self.reader.shape, self.longest, self.reader.has_truth)
         return self.prepare(batch) if self.prepare else batch
 
     def read(self, entry: int, errors: list[DataError]) -> Event | None:

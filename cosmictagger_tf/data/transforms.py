@@ -13,7 +13,7 @@ def downsample_event(event: Event, downsample: int) -> Event:
 
     The image is average-pooled (the sum over the pixels of a block, absent ones counting 0, divided by
     4**downsample), the label max-pooled. A block with a stored pixel is stored, be its value 0 or not. Pixels come out
-    in the order of their ids. 0 gives the event itself.
+    in the order of their ids. A vertex is in the block that its pixel is in. 0 gives the event itself.
     """
     if downsample == 0:
         return event
@@ -28,7 +28,9 @@ def downsample_event(event: Event, downsample: int) -> Event:
                 blocks = _Blocks(classes, downsample, event.shape)
             label.append(blocks.highest_class(classes.values))
     shape = event.shape.downsampled(downsample)
-    return replace(event, image=tuple(image), label=tuple(label) if event.label is not None else None, shape=shape)
+    truth = event.truth and event.truth.with_vertices(lambda vertices: vertices / 2**downsample)
+    labels = tuple(label) if event.label is not None else None
+    return replace(event, image=tuple(image), label=labels, shape=shape, truth=truth)
 
 
 def at_stored_pixels(pixels: PlanePixels, values: np.ndarray, downsample: int, shape: ImageShape) -> list[PlanePixels]:

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from cosmictagger_tf.detector import ADC_THRESHOLD, COSMIC, N_CLASSES, NEUTRINO
 from cosmictagger_tf.figures import drawing, new_figure
 from cosmictagger_tf.files import replaced_file
+from cosmictagger_tf.geometry import CM_PER_ROW, PITCH, ROWS_PER_TPC
 from cosmictagger_tf.inference.event_picture import (
     DRAWN_COLORS,
     NO_CHARGE,
@@ -23,7 +24,6 @@ from cosmictagger_tf.inference.event_picture import (
     class_label,
     plane_name,
 )
-from cosmictagger_tf.simulation.geometry import CM_PER_ROW, PITCH, ROWS_PER_TPC
 
 PANEL = (4.6, 3.1)  # inches
 DPI = 160

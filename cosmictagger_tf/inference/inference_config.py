@@ -11,6 +11,7 @@ from cosmictagger_tf.config import (
     OutputConfig,
     RanksConfig,
     SkipConfig,
+    TruthConfig,
     WeightsConfig,
 )
 
@@ -31,6 +32,7 @@ class InferenceConfig:
     distributed: RanksConfig = field(default_factory=RanksConfig)
     skip: SkipConfig = field(default_factory=SkipConfig)
     explicit: Mapping[str, Any] = field(default_factory=dict)
+    truth: TruthConfig = field(default_factory=TruthConfig)
 
     @property
     def network_options(self) -> dict[str, Any]:

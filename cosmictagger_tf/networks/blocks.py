@@ -138,12 +138,14 @@ class Parts:
         depth: how many times the level's images are halved.
         active: None, or a mask of the level's pixels: 1 where they take part, 0 where they are and stay empty.
         kept: the ends of blocks and levels, of all levels, which cut the network into segments; see segments.py.
+        decoded: what comes out of the level on the way up, once it is made; a kept tensor, or rearranged from one.
     """
 
     def __init__(self, config: NetworkConfig, planes: int, coarser: "Parts | None" = None):
         self.config, self.planes = config, planes
         self.coarser: Any = coarser
         self.active: Any = None
+        self.decoded: Any = None
         self.depth: int = config.network_depth if coarser is None else coarser.depth - 1
         self.kept: list = [] if coarser is None else coarser.kept
         self.wiring = WIRINGS[config.wiring]
@@ -157,11 +159,35 @@ class Parts:
             statistics = "per_plane" if config.conv_mode == "2D" else "pooled"
         self.statistics_planes = planes if statistics == "per_plane" else 1
 
+    @property
+    def levels(self) -> "list[Parts]":
+        """The Parts of this level and of all coarser ones, finest first."""
+        return [self, *(self.coarser.levels if self.coarser else ())]
+
     def with_joined_planes(self) -> "Parts":
         """These Parts for images whose planes are side by side as channels."""
         joined = copy(self)
         joined.planes = joined.statistics_planes = 1
         return joined
+
+    def join_planes(self, x):
+        """Folded planes side by side as channels: those of plane 0, of plane 1, ...; [batch, height, width, ...]."""
+        x = unfold(x, self.planes)
+        if self.channels == 1:
+            return ops.reshape(x, (-1, self.planes * x.shape[2], *x.shape[3:]))
+        x = ops.transpose(x, (0, 2, 3, 1, 4))
+        return ops.reshape(x, (-1, *x.shape[1:3], self.planes * x.shape[4]))
+
+    def part_planes(self, x):
+        """What join_planes joined, folded again."""
+        if self.channels == 1:
+            return fold(ops.reshape(x, (-1, self.planes, x.shape[1] // self.planes, *x.shape[2:])))
+        x = ops.reshape(x, (-1, *x.shape[1:3], self.planes, x.shape[3] // self.planes))
+        return fold(ops.transpose(x, (0, 3, 1, 2, 4)))
+
+    def channels_last(self, x):
+        """Images of whatever data format as [images, height, width, channels]."""
+        return x if self.channels == -1 else ops.transpose(x, (0, 2, 3, 1))
 
     def conv(self, x, filters, kernel, name, **kwargs):
         """A convolution, padded to keep the size at stride 1."""
@@ -301,9 +327,17 @@ class Parts:
         return x
 
     def logits(self, x):
-        """The last convolution; logits are never in half precision."""
+        """Those of the pixels."""
+        return self.last_conv(x, N_CLASSES, "logits")
+
+    def last_conv(self, x, filters, name):
+        """The convolution before an output, which is never in half precision."""
         dtype = keras.backend.result_type(keras.config.dtype_policy().compute_dtype, "float32")
-        return self.conv(x, N_CLASSES, 1, "logits", dtype=dtype)
+        return self.conv(x, filters, 1, name, dtype=dtype)
+
+    def to_images(self, x, name):
+        """Features of the level as images, 0 where there are none: [batch * planes, height, width, channels]."""
+        return self.channels_last(self.only_active(x, name))
 
     def model(self, inputs, outputs, name) -> keras.Model:
         """The functional model of a network made of these parts; with --remat it recomputes activations."""

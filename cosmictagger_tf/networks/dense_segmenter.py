@@ -4,7 +4,7 @@ import keras
 
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.networks.scatter import ScatterPixels, at_pixels
-from cosmictagger_tf.networks.segmentation import Segmentation, pixels_of
+from cosmictagger_tf.networks.segmentation import Segmentation, heads_of, pixels_of
 
 
 class DenseSegmenter:
@@ -23,10 +23,13 @@ class DenseSegmenter:
 
     def logits(self, batch, training: bool = False):
         """float32 [batch, planes, height, width, classes] of a Batch (see data/batch.py)."""
-        return self.image_logits(self.scatter(batch["image_coordinates"], batch["image_values"]), training)
+        return pixels_of(self._outputs(batch, training))
 
-    def image_logits(self, images, training: bool = False):
-        return pixels_of(self.network(images, training=training))
+    def _outputs(self, batch, training):
+        return self.network(self.scatter(batch["image_coordinates"], batch["image_values"]), training=training)
+
+    def image_logits(self, images):
+        return pixels_of(self.network(images, training=False))
 
     def pixel_logits(self, batch, training: bool = False):
         """float32 [batch, planes, P, classes] of a Batch, at the pixels of its lists."""
@@ -38,4 +41,5 @@ class DenseSegmenter:
 
     def __call__(self, batch, training: bool = False) -> Segmentation:
         labels = self.scatter(batch["label_coordinates"], batch["label_values"])
-        return Segmentation(labels, self.logits(batch, training))
+        outputs = self._outputs(batch, training)
+        return Segmentation(labels, pixels_of(outputs), heads=heads_of(outputs))

@@ -25,12 +25,19 @@ NORM_VARIABLES = {
 
 # Options of the reference that are not taken over, and names of tensors that they are known by.
 NOT_TAKEN_OVER = {
-    "its heads for event and vertex": r"^(bottleneck_)?(classif|vertex)",
     "SparseConvNet's layers": r"^initial_convolution\.weight$|\.(relu\d?|norm\d)\.running_mean$|\.conv\d\.weight$",
     "downsampling=convolutional": r"\.downsample\.conv\.",
     "upsampling=convolutional": r"\.upsample\.conv\.",
 }
-BLOCK_KERNELS = re.compile(r"(down_blocks|up_blocks|final_layer)\..*conv\.weight$")
+# Convolutions that no normalisation follows, by our layers' names.
+BARE = {
+    "logits": "bottleneck",
+    "event_input": "classifier_input",
+    "event_output": "bottleneck_classifer",
+    "vertex_input": "vertex_input",
+    "vertex_output": "bottleneck_vertex",
+}
+BLOCK_KERNELS = re.compile(r"(down_blocks|up_blocks|final_layer|classifier|vertex_layers)\..*conv\.weight$")
 
 
 class WeightsDoNotFit(UserError):
@@ -64,6 +71,8 @@ def units(config: NetworkConfig) -> Iterator[tuple[str, str]]:
     yield from blocks(f"{core}.blocks", "deepest", config.blocks_deepest_layer)
     yield f"{core}.{'unbottleneck' if flat else 'splitter'}", "deepest_unbottleneck"
     yield from blocks("final_layer", "final", config.blocks_final)
+    yield from blocks("classifier", "event", config.event_blocks if config.event_head else 0)
+    yield from blocks("vertex_layers", "vertex", config.vertex_blocks if config.vertex_head else 0)
 
 
 def check_taken_over(tensors: Mapping[str, np.ndarray]):
@@ -98,7 +107,10 @@ def variables(network: keras.Model, config: NetworkConfig) -> dict[str, keras.Va
         if norm in layers:
             names = {v.name: v for v in layers[norm].variables}
             by_name |= {f"{theirs}.norm.{NORM_VARIABLES[name]}": v for name, v in names.items()}
-    return by_name | _convolution(layers["logits"], "bottleneck")
+    for ours, theirs in BARE.items():
+        if ours in layers:
+            by_name |= _convolution(layers[ours], theirs)
+    return by_name
 
 
 def _convolution(layer, theirs):

@@ -1,5 +1,7 @@
 """What training and inference see of a network: a batch of pixel lists in, logits and matching labels out."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import keras
@@ -15,20 +17,27 @@ class Segmentation(NamedTuple):
         labels: int32 [batch, planes, ...].
         logits: float32 [batch, planes, ..., classes].
         multiplicity: None, or int32 [batch, planes, ...]: how many equal pixels an element stands for.
+        heads: what the network's heads give, by name; see heads.with_heads.
     """
 
     labels: Any
     logits: Any
     multiplicity: Any = None
+    heads: Mapping[str, Any] = MappingProxyType({})
 
 
-# The name of the pixels' logits among the outputs of a network that has several.
-PIXELS = "pixels"
+# The names of the outputs of a network that has several: the pixels' logits, and those of its heads (see heads.py).
+PIXELS, EVENT, VERTEX = "pixels", "event", "vertex"
 
 
 def pixels_of(outputs):
     """The logits of the pixels, from what a network gives: these alone, or several outputs by name."""
     return outputs[PIXELS] if isinstance(outputs, dict) else outputs
+
+
+def heads_of(outputs) -> dict:
+    """What the heads of a network give, by name, from all that it gives; nothing where it has none."""
+    return {name: output for name, output in outputs.items() if name != PIXELS} if isinstance(outputs, dict) else {}
 
 
 def scores_of(logits):

@@ -51,11 +51,15 @@ def charge_around(images):
 class OnlyActive(layers.Layer):
     """Features where a mask of the active pixels is 1, 0 elsewhere. Call with both."""
 
-    def call(self, x, active):
-        return x * active
+    def __init__(self, **kwargs):
+        # No autocast: a network's outputs are float32 in half precision too.
+        super().__init__(autocast=False, **kwargs)
 
-    def compute_output_shape(self, x_shape, active_shape):
-        return x_shape
+    def call(self, x, active):
+        return x * ops.cast(active, x.dtype)
+
+    def compute_output_spec(self, x, active):
+        return keras.KerasTensor(x.shape, x.dtype)
 
 
 @keras.saving.register_keras_serializable(package="cosmictagger_tf")

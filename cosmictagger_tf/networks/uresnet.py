@@ -7,6 +7,7 @@ from cosmictagger_tf.config import NetworkConfig, check_image_shape
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.networks.blocks import BLOCK_KERNEL, FIRST_KERNEL, Parts, fold, unfold
 from cosmictagger_tf.networks.convolutions import Conv3D
+from cosmictagger_tf.networks.heads import with_heads
 from cosmictagger_tf.networks.submanifold import submanifold_parts
 
 
@@ -19,7 +20,7 @@ def build_uresnet(config: NetworkConfig, shape: ImageShape) -> keras.Model:
 
     Returns:
         A functional model: images float32 [batch, planes, height, width], in ADC -> logits float32
-        [batch, planes, height, width, classes].
+        [batch, planes, height, width, classes]; with heads a dict, see heads.with_heads.
 
     Raises:
         ConfigError: network_depth halves an odd size.
@@ -39,9 +40,7 @@ def build_uresnet(config: NetworkConfig, shape: ImageShape) -> keras.Model:
         for _ in range(config.network_depth):
             parts = Parts(config, shape.planes, coarser=parts)
     x = pixels_to_logits(parts, ops.expand_dims(x, parts.channels))
-    if config.data_format == "channels_first":
-        x = ops.transpose(x, (0, 2, 3, 1))
-    return parts.model(images, unfold(x, shape.planes), "uresnet")
+    return parts.model(images, with_heads(parts, unfold(parts.channels_last(x), shape.planes)), "uresnet")
 
 
 def pixels_to_logits(parts: Parts, x):
@@ -61,9 +60,13 @@ def filters_at(config: NetworkConfig, depth: int) -> int:
 
 
 def level(parts: Parts, x):
-    """One level of the U and, inside it, all the deeper ones."""
-    if parts.coarser is None:
-        return deepest(parts, x)
+    """One level of the U and, inside it, all the deeper ones; its Parts note what comes out."""
+    parts.decoded = deepest(parts, x) if parts.coarser is None else around_deeper(parts, x)
+    return parts.decoded
+
+
+def around_deeper(parts: Parts, x):
+    """A level's way down and way up, and between them all the deeper ones."""
     config, depth, name = parts.config, parts.depth, f"level{parts.depth}"
     early = parts.skip_before_blocks
     before = x
@@ -85,14 +88,8 @@ def deepest(parts: Parts, x):
         return bottleneck(parts, x, config.filter_size_deepest)
     if config.conv_mode == "3D":
         return deepest_3d(parts, x)
-    x = unfold(x, parts.planes)
-    last = config.data_format == "channels_last"
-    x = ops.transpose(x, (0, 2, 3, 1, 4)) if last else x
-    *size, planes, filters = x.shape[1:] if last else (*x.shape[3:], *x.shape[1:3])
-    x = ops.reshape(x, (-1, *size, planes * filters) if last else (-1, planes * filters, *size))
-    x = bottleneck(parts.with_joined_planes(), x, config.filter_size_deepest)
-    x = ops.reshape(x, (-1, *size, planes, filters) if last else (-1, planes, filters, *size))
-    return fold(ops.transpose(x, (0, 3, 1, 2, 4)) if last else x)
+    x = bottleneck(parts.with_joined_planes(), parts.join_planes(x), config.filter_size_deepest)
+    return parts.part_planes(x)
 
 
 def bottleneck(parts: Parts, x, kernel: int):
@@ -100,7 +97,7 @@ def bottleneck(parts: Parts, x, kernel: int):
     config, filters = parts.config, x.shape[parts.channels]
     x = parts.keep(parts.unit(x, config.bottleneck_deepest, 1, "deepest_bottleneck"))
     x = parts.blocks(x, config.blocks_deepest_layer, kernel, "deepest")
-    return parts.unit(x, filters, 1, "deepest_unbottleneck")
+    return parts.keep(parts.unit(x, filters, 1, "deepest_unbottleneck"))
 
 
 def deepest_3d(parts: Parts, x):
@@ -109,7 +106,7 @@ def deepest_3d(parts: Parts, x):
     if config.deepest_3d == "bottleneck":
         x = parts.keep(mix(parts, x, config.bottleneck_deepest, (3, 1, 1), "deepest_bottleneck"))
         x = parts.blocks(x, config.blocks_deepest_layer, config.filter_size_deepest, "deepest")
-        return mix(parts, x, filters, (3, 1, 1), "deepest_unbottleneck")
+        return parts.keep(mix(parts, x, filters, (3, 1, 1), "deepest_unbottleneck"))
     x = parts.keep(parts.unit(x, config.bottleneck_deepest, 1, "deepest_bottleneck"))
     for i in range(config.blocks_deepest_layer):
         y = x
@@ -118,7 +115,7 @@ def deepest_3d(parts: Parts, x):
             x = mix(parts, x, config.bottleneck_deepest, (3, 3, 3), f"deepest_{i}_2", activation=False)
             x = parts.activate_sum(x, y, f"deepest_{i}")
         x = parts.keep(x)
-    return parts.unit(x, filters, 1, "deepest_unbottleneck")
+    return parts.keep(parts.unit(x, filters, 1, "deepest_unbottleneck"))
 
 
 def mix(parts: Parts, x, filters: int, kernel, name: str, activation: bool = True):

@@ -30,7 +30,7 @@ def compare_with_file(config: SimulateConfig):
     picture = Path(config.comparison_picture)
     make_place(picture, "comparison_picture")
     real = read_events(config.compare, config.events)
-    simulated = [event for event, _ in events(config)]
+    simulated = [one.event for one in events(config)]
     made = f"{len(simulated)}, --simulation_seed={config.simulation_seed}"
     log.info(f"{config.compare}: {counted(len(real), 'event')}; simulated: {made}")
     for line in table([measures(e) for e in real], [measures(e) for e in simulated]):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cosmictagger_tf.simulation import geometry
+from cosmictagger_tf import geometry
 from cosmictagger_tf.simulation.deposits import ELECTRON, PHOTON
 from cosmictagger_tf.simulation.hadrons import POSITIVE, Followed
 from cosmictagger_tf.simulation.tracks import PROTON_MASS
@@ -12,6 +12,9 @@ SHOWERS_OF_MUONS = 10.2
 BUNDLE = 0.08  # share of them with companions, 1 to 3 parallel muons at the same time
 SOFT_SHOWERS = 0.8
 STRAY_PROTONS = 0.5
+# What came in, as the product sbnd_cosmic_primary numbers it; 0 is none of them.
+MUON, SHOWER, PROTON = 1, 2, 3
+PRIMARIES = ("none", "muon", "shower", "proton")
 ZENITH_POWER = 2.0  # flux ~ cos^2(zenith) per solid angle (PDG, "Cosmic rays")
 CENTRE = 0.5 * (geometry.LOWER + geometry.UPPER)
 RADIUS = 0.5 * float(np.linalg.norm(geometry.UPPER - geometry.LOWER))
@@ -19,10 +22,10 @@ RADIUS = 0.5 * float(np.linalg.norm(geometry.UPPER - geometry.LOWER))
 CROSSING = 0.62
 
 
-def cosmics(rng, first_group: int) -> tuple[list[Followed], np.ndarray]:
-    """The cosmic rays of a readout, each one group, and each one's time in rows (drift later than in time)."""
+def cosmics(rng, first_group: int) -> tuple[list[Followed], np.ndarray, np.ndarray]:
+    """The cosmic rays of a readout, each one group; each one's time in rows (drift later than in time); what it is."""
     particles: list[Followed] = []
-    times = []
+    times, primaries = [], []
     for _ in range(rng.poisson(SHOWERS_OF_MUONS / CROSSING)):
         time = rng.uniform(-geometry.ROWS_PER_TPC, geometry.ROWS_PER_TPC)
         direction = downward(rng)
@@ -31,11 +34,13 @@ def cosmics(rng, first_group: int) -> tuple[list[Followed], np.ndarray]:
             if one is not None:
                 particles.append(one)
                 times.append(time)
-    for make, mean in ((_soft_shower, SOFT_SHOWERS), (_proton, STRAY_PROTONS)):
+                primaries.append(MUON)
+    for make, primary, mean in ((_soft_shower, SHOWER, SOFT_SHOWERS), (_proton, PROTON, STRAY_PROTONS)):
         for _ in range(rng.poisson(mean)):
             particles.append(make(rng, first_group + len(particles)))
             times.append(rng.uniform(-geometry.ROWS_PER_TPC, geometry.ROWS_PER_TPC))
-    return particles, np.array(times)
+            primaries.append(primary)
+    return particles, np.array(times), np.array(primaries, np.int64)
 
 
 def downward(rng) -> np.ndarray:

@@ -4,10 +4,11 @@ from itertools import pairwise
 
 import numpy as np
 
+from cosmictagger_tf import geometry
 from cosmictagger_tf.data.event import Event, PlanePixels
 from cosmictagger_tf.data.transforms import downsample_event
 from cosmictagger_tf.detector import BACKGROUND, CLASS_NAMES, NEUTRINO, ImageShape
-from cosmictagger_tf.simulation import geometry, noise
+from cosmictagger_tf.simulation import noise
 
 QUANTILES = (5, 25, 50, 75, 95, 99)
 LEVELS = 7

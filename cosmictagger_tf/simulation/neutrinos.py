@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cosmictagger_tf import geometry
 from cosmictagger_tf.data.larcv_format import PARTICLE_DTYPE
-from cosmictagger_tf.simulation import geometry
 from cosmictagger_tf.simulation.deposits import ELECTRON, isotropic
 from cosmictagger_tf.simulation.hadrons import Followed
 

@@ -12,7 +12,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from cosmictagger_tf.simulation import geometry
+from cosmictagger_tf import geometry
 
 # Width of the noise in ADC, [plane][TPC of x < 0, of x > 0].
 WIDTH = ((1.57, 2.09), (2.125, 1.55), (1.38, 1.35))

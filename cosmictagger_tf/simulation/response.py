@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cosmictagger_tf.detector import ImageShape
-from cosmictagger_tf.simulation import argon, geometry
+from cosmictagger_tf import geometry
+from cosmictagger_tf.detector import N_CLASSES, ImageShape
+from cosmictagger_tf.simulation import argon
 from cosmictagger_tf.simulation.deposits import Deposits
 
 # Birks's law as ICARUS measured it (NIM A 523 (2004) 275): R = A / (1 + k dE/dx / (density * field)).
@@ -40,7 +41,7 @@ class Clouds:
         right: bool [n], in the TPC of x > 0.
         charge: float64 [n], MeV after recombination and attenuation.
         energy: float64 [n], MeV before.
-        owner: int64 [n], the label of the particle, 0 where the truth does not know it.
+        source: int64 [n], what the particle belongs to (see generate), 0 where the truth does not know it.
     """
 
     row: np.ndarray
@@ -49,7 +50,7 @@ class Clouds:
     right: np.ndarray
     charge: np.ndarray
     energy: np.ndarray
-    owner: np.ndarray
+    source: np.ndarray
 
 
 def recombined(energy: np.ndarray, length: np.ndarray) -> np.ndarray:
@@ -58,14 +59,14 @@ def recombined(energy: np.ndarray, length: np.ndarray) -> np.ndarray:
     return energy * BIRKS_A / (1 + BIRKS_K * density / (argon.DENSITY * FIELD))
 
 
-def drift(rng, deposits: Deposits, times: np.ndarray, owners: np.ndarray) -> Clouds:
+def drift(rng, deposits: Deposits, times: np.ndarray, sources: np.ndarray) -> Clouds:
     """Drifts deposits to the wires.
 
     Args:
         rng: numpy Generator.
         deposits: of all groups.
         times: rows that each group is late (negative: early).
-        owners: each group's label.
+        sources: each group's, from 1 on.
     """
     late = times[deposits.group]
     rows = geometry.drift_rows(deposits.points[:, 0]) + late
@@ -82,7 +83,7 @@ def drift(rng, deposits: Deposits, times: np.ndarray, owners: np.ndarray) -> Clo
     x = np.where(right, np.maximum(where[..., 0], 0), np.minimum(where[..., 0], 0))
     rows = geometry.drift_rows(x) + late
     seen = ((rows >= 0) & (rows < geometry.ROWS_PER_TPC)).ravel()
-    owner = np.where(deposits.recorded, owners[deposits.group], 0)
+    source = np.where(deposits.recorded, sources[deposits.group], 0)
 
     def each(values):
         return np.broadcast_to(values, (CLOUDS, n)).ravel()[seen]
@@ -91,7 +92,7 @@ def drift(rng, deposits: Deposits, times: np.ndarray, owners: np.ndarray) -> Clo
     row = geometry.rows(np.minimum(rows.ravel()[seen], geometry.ROWS_PER_TPC - 1e-6), right)
     row = np.minimum(row, 2 * geometry.ROWS_PER_TPC - 1e-6)
     y, z = where[..., 1].ravel()[seen], where[..., 2].ravel()[seen]
-    return Clouds(row, y, z, right, each(charge), each(deposits.energy / CLOUDS), each(owner))
+    return Clouds(row, y, z, right, each(charge), each(deposits.energy / CLOUDS), each(source))
 
 
 @dataclass(frozen=True)
@@ -102,15 +103,24 @@ class PlaneSignal:
         pixels: int64 [n], flat indices (row * width + column) that a pulse reaches.
         adc: float64 [n].
         energy: float64 [2, n], MeV of cosmic and of neutrino particles in the pixel itself.
+        by_source: float64 [sources, n], the same of each source, from 1 on.
     """
 
     pixels: np.ndarray
     adc: np.ndarray
     energy: np.ndarray
+    by_source: np.ndarray
 
 
-def signal(clouds: Clouds, plane: int, shape: ImageShape) -> PlaneSignal:
-    """Charge collected pixel by pixel, each pixel's charge a pulse along time on its own wire and in its own TPC."""
+def signal(clouds: Clouds, plane: int, shape: ImageShape, classes: np.ndarray) -> PlaneSignal:
+    """Charge collected pixel by pixel, each pixel's charge a pulse along time on its own wire and in its own TPC.
+
+    Args:
+        clouds: of all particles.
+        plane: which.
+        shape: of the images.
+        classes: int64 [sources + 1], the label of each source; background of the unknown one, 0.
+    """
     column = geometry.columns(clouds.y, clouds.z, plane)
     # Charge a little beyond the last wire goes to it.
     column = np.clip(column, geometry.FIRST_COLUMN[plane], geometry.LAST_COLUMN[plane])
@@ -125,7 +135,10 @@ def signal(clouds: Clouds, plane: int, shape: ImageShape) -> PlaneSignal:
     charge = np.bincount(at, clouds.charge, len(hit))
     # Where in its row the charge of a pixel lies, on average: -0.5 to 0.5.
     within = np.bincount(at, clouds.charge * (clouds.row - np.floor(clouds.row)), len(hit)) / charge - 0.5
-    left = np.bincount(at + len(hit) * clouds.owner, clouds.energy, 3 * len(hit)).reshape(3, -1)[1:]
+    by_class, by_source = (
+        np.bincount(at + len(hit) * of_cloud, clouds.energy, most * len(hit)).reshape(most, -1)[1:]
+        for of_cloud, most in ((classes[clouds.source], N_CLASSES), (clouds.source, len(classes)))
+    )
     pulse = PULSE["collection" if plane == geometry.COLLECTION else "induction"] / MIP_RECOMBINATION
     row = hit // shape.width
     reached, adc = [], []
@@ -139,8 +152,8 @@ def signal(clouds: Clouds, plane: int, shape: ImageShape) -> PlaneSignal:
     marked[everywhere] = True
     pixels = np.flatnonzero(marked)
     place[pixels] = np.arange(len(pixels))
-    energy = np.zeros((2, len(pixels)))
-    energy[:, place[hit]] = left
+    energy, from_sources = np.zeros((len(by_class), len(pixels))), np.zeros((len(by_source), len(pixels)))
+    energy[:, place[hit]], from_sources[:, place[hit]] = by_class, by_source
     # bincount of nothing gives integers.
     total = np.bincount(place[everywhere], np.concatenate(adc), len(pixels)).astype(np.float64)
-    return PlaneSignal(pixels, total, energy)
+    return PlaneSignal(pixels, total, energy, from_sources)

@@ -9,7 +9,8 @@ from functools import cache
 
 import numpy as np
 
-from cosmictagger_tf.simulation import argon, geometry
+from cosmictagger_tf import geometry
+from cosmictagger_tf.simulation import argon
 from cosmictagger_tf.simulation.deposits import ELECTRON, PHOTON, POSITRON, Deposits, Quanta, isotropic, turned
 
 SHORT_STEP, LONG_STEP = 0.1, 0.3  # cm, below and above LONG_FROM

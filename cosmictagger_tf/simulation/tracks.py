@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cosmictagger_tf.simulation import argon, geometry
+from cosmictagger_tf import geometry
+from cosmictagger_tf.simulation import argon
 from cosmictagger_tf.simulation.deposits import ELECTRON, Deposits, Quanta, turned
 
 MUON_MASS, PION_MASS, PROTON_MASS = 105.658, 139.570, 938.272

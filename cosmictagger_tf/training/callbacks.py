@@ -105,7 +105,7 @@ class Recorder(StepCallback):
         speed = speed_between(self.mark, now, self.progress.total, self.images_per_step)
         speed["learning_rate"] = float(self.learning_rate(step - 1))
         self.model.collect_metrics()
-        metrics = {name: float(value) for name, value in self.model.segmentation.result(np).items()}
+        metrics = {name: float(value) for name, value in self.model.get_metrics_result().items()}
         for recorder in self.recorders:
             recorder.write({"split": "train", "step": step, **metrics, **speed})
         self.model.reset_metrics()

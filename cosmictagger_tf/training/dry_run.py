@@ -11,7 +11,7 @@ from cosmictagger_tf.text import counted
 from cosmictagger_tf.training.model import SegmentationModel
 from cosmictagger_tf.training.step_cost import step_cost
 
-PART = re.compile(r"(level\d+_(?:downsample|upsample|connect|down|up)|initial|deepest|final|logits)")
+PART = re.compile(r"(level\d+_(?:downsample|upsample|connect|down|up)|initial|deepest|final|logits|event|vertex)")
 
 
 def network_table(network: keras.Model) -> str:

@@ -55,7 +55,7 @@ def init_from(source: str, network: keras.Model, new_layers: bool = False):
 
     Args:
         source: see find_weights.
-        network: of the same layers; takes the weights.
+        network: of the same layers, but for its heads; takes the weights.
         new_layers: the network may have layers that those weights lack, which stay as they are, but for
             begin_as_identities.
 
@@ -63,7 +63,7 @@ def init_from(source: str, network: keras.Model, new_layers: bool = False):
         CheckpointError: the weights are not there or do not fit.
     """
     file = find_weights(source)
-    new = load_weights(file, network, new_layers)
+    new = load_weights(file, network, new_layers, heads_differ=True)
     log.info(f"begins with the weights {file}")
     begin_as_identities(network, new)
     if new:

@@ -89,7 +89,7 @@ def measures(segmentation: Segmentation, scheme: str, training: bool = False) ->
         {"losses": float32 [batch], "counts": int32 [batch, planes, true, predicted], "not_finite": int32 [batch,
         planes]}: the last is the number of elements with a logit that is not finite, where counts mean nothing.
     """
-    labels, logits, multiplicity = segmentation
+    labels, logits, multiplicity, _ = segmentation
     values = {
         "losses": per_image_loss(labels, logits, scheme, multiplicity),
         "counts": confusion_counts(labels, argmax(logits), multiplicity),

@@ -8,8 +8,10 @@ from keras import ops
 
 from cosmictagger_tf.data.pipeline import BatchStream
 from cosmictagger_tf.errors import ConfigError
-from cosmictagger_tf.networks.segmentation import Segmenter
+from cosmictagger_tf.networks.segmentation import Segmenter, heads_of
 from cosmictagger_tf.training.distributed.ranks import Ranks
+from cosmictagger_tf.training.event_losses import HeadWeights
+from cosmictagger_tf.training.event_metrics import EventMetrics, head_measures
 from cosmictagger_tf.training.exact_sums import LARGEST_COUNT
 from cosmictagger_tf.training.guard import GuardedOptimizer
 from cosmictagger_tf.training.losses import mean_over_images
@@ -21,19 +23,20 @@ from cosmictagger_tf.training.optimizers import averaged_weights, inner_optimize
 class SegmentationModel(keras.Model):
     """A segmenter with its loss and metrics; `compile` it with a GuardedOptimizer and no loss, then `fit`.
 
-    fit takes Batches (see data/batch.py). The pixel lists are scattered to dense tensors inside the step, which is
-    compiled as a whole where jit_compile is on. The logs of a step are its loss alone; the metrics since the last
-    reset_metrics are those of `segmentation`.
+    fit takes Batches (see data/batch.py), with truth where the network has heads. The pixel lists are scattered to
+    dense tensors inside the step, which is compiled as a whole where jit_compile is on. The logs of a step are its loss
+    alone; the metrics since the last reset_metrics are those of `segmentation`, and of `events` where there are heads.
 
     Args:
         segmenter: see networks/segmentation.py.
         scheme: the loss's balance scheme, see losses.per_image_loss.
+        head_weights: those of the losses of the network's heads, where it has some.
 
     Raises:
         ConfigError: an image has more pixels than are counted.
     """
 
-    def __init__(self, segmenter: Segmenter, scheme: str, **kwargs):
+    def __init__(self, segmenter: Segmenter, scheme: str, head_weights: HeadWeights | None = None, **kwargs):
         # float32: the layers of a network in half precision cast for themselves, and a Batch holds what they must not.
         super().__init__(dtype="float32", **kwargs)
         if segmenter.shape.pixels >= LARGEST_COUNT:
@@ -41,27 +44,38 @@ class SegmentationModel(keras.Model):
         self.segmenter, self.scheme = segmenter, scheme
         self.network, self.shape = segmenter.network, segmenter.shape
         self.segmentation = SegmentationMetrics(segmenter.shape.planes)
+        self.events = EventMetrics(segmenter.shape.planes) if heads_of(self.network.output) else None
+        self.head_weights = head_weights or HeadWeights()
         self.built = True
 
     @property
     def metrics(self):
         """What is reset together; without Keras's own mean of the loss, which counts fillers and penalties."""
-        return [self.segmentation]
+        return [metric for metric in (self.segmentation, self.events) if metric]
 
     def call(self, batch, training=False):
-        """Of each image the loss and the confusion counts; see measures."""
-        return measures(self.segmenter(batch, training=training), self.scheme, training)
+        """Of each image the loss and the confusion counts, see measures; under "heads" those of head_measures."""
+        segmentation = self.segmenter(batch, training=training)
+        values = measures(segmentation, self.scheme, training)
+        if self.events:
+            values["heads"] = head_measures(segmentation.heads, batch, self.shape)
+        return values
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The loss of a Batch with the network's penalties, float32 []; its gradient is not finite where it is not."""
-        loss = mean_over_images(y_pred["losses"], x["weights"])
+        losses = y_pred["losses"]
+        if self.events:
+            losses = losses + self.head_weights.of(y_pred["heads"])
+        loss = mean_over_images(losses, x["weights"])
         total = sum((ops.cast(penalty, "float32") for penalty in self.losses), loss)
         # Gradients of a loss that is not finite may be: the optimizer, which does not see it, must.
         return total * ops.stop_gradient(ops.where(ops.isfinite(total), 1.0, float("nan")))
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """Adds a Batch to the metrics; returns its loss, without penalties."""
+        """Adds a Batch to the metrics; returns its loss of the pixels, without penalties."""
         self.segmentation.update_from_counts(y_pred["counts"], x["weights"], y_pred["losses"])
+        if self.events:
+            self.events.update_state(y_pred["heads"], x["weights"])
         return {"loss": mean_over_images(y_pred["losses"], x["weights"])}
 
     @property
@@ -86,7 +100,7 @@ class SegmentationModel(keras.Model):
 
     def get_metrics_result(self):
         """The metrics on the host, exact on every backend."""
-        return self.segmentation.result(np)
+        return self.segmentation.result(np) | (self.events.result() if self.events else {})
 
     def averaged_weights(self):
         """A context in which the network holds the weights to be used: their moving average, where there is one."""

@@ -7,6 +7,7 @@ training its speed. Only the headline names go to the terminal.
 import contextlib
 import csv
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -81,12 +82,17 @@ def speed(record: dict) -> str:
     )
 
 
-def history_columns(planes: int) -> list[str]:
-    """The columns of history.csv, for images of so many planes."""
+def history_columns(planes: int, measures: Iterable[str] = ()) -> list[str]:
+    """The columns of history.csv.
+
+    Args:
+        planes: of an image.
+        measures: names of what is measured beside the pixels.
+    """
     by_plane = [plane_key(name, plane) for name in METRICS for plane in range(planes)]
     pooled = [f"pooled/{name}" for name in METRICS]
     speed = ["images_per_second", "waiting", "exchanging", "learning_rate"]
-    return ["split", "step", *speed, "loss", *METRICS, *pooled, *by_plane]
+    return ["split", "step", *speed, "loss", *METRICS, *pooled, *by_plane, *measures]
 
 
 class CsvHistory:

@@ -17,6 +17,7 @@ from cosmictagger_tf.config import (
     OutputConfig,
     SkipConfig,
     TrainConfig,
+    TruthConfig,
 )
 from cosmictagger_tf.config.unused import describe_unused
 from cosmictagger_tf.data.augmentation import knows_cathode
@@ -42,13 +43,14 @@ class RunConfig:
     train: TrainConfig
     distributed: DistributedConfig = field(default_factory=DistributedConfig)
     skip: SkipConfig = field(default_factory=SkipConfig)
+    truth: TruthConfig = field(default_factory=TruthConfig)
     # Names of the options that the user chose (flags.Parsed.chosen).
     chosen: frozenset[str] = frozenset()
 
     @property
     def sections(self) -> dict[str, Config]:
         """The configs that run.json records, by section."""
-        names = ("output", "data", "skip", "network", "optimizer", "train", "execution", "distributed")
+        names = ("output", "data", "truth", "skip", "network", "optimizer", "train", "execution", "distributed")
         return {name: getattr(self, name) for name in names}
 
     @property

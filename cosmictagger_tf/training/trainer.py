@@ -26,6 +26,7 @@ from cosmictagger_tf.training.distributed import jobs
 from cosmictagger_tf.training.distributed.agreement import check_data, check_options, log_devices
 from cosmictagger_tf.training.distributed.ranks import Ranks
 from cosmictagger_tf.training.evaluation import Evaluator, EventTable, evaluate_all
+from cosmictagger_tf.training.event_losses import HeadWeights
 from cosmictagger_tf.training.finetuning import begin_from, freeze_layers
 from cosmictagger_tf.training.model import SegmentationModel, batches_for_fit
 from cosmictagger_tf.training.optimizers import build_optimizer
@@ -156,10 +157,11 @@ def open_files(config: RunConfig) -> tuple[Reader, Reader | None]:
     Raises:
         ConfigError, DataError: see open_labelled; or the images of --aux_file have another size.
     """
-    reader = open_labelled(config.data)
+    truth = config.truth if config.network.has_heads else None
+    reader = open_labelled(config.data, truth)
     if not config.train.aux_file:
         return reader, None
-    other = open_labelled(aux_data(config))
+    other = open_labelled(aux_data(config), truth)
     if other.shape != reader.shape:
         raise ConfigError(f"--aux_file={','.join(other.files)}: {other.shape}, while --file has {reader.shape}")
     return reader, other
@@ -175,15 +177,16 @@ def build_model(config: RunConfig, reader: Reader, total: int, ranks: Ranks) -> 
     synchronised = many and config.distributed.sync_batch_norm
     xla = execution.compiles(config.execution) and not synchronised
     segmenter, scheme = build_segmenter(config.network, shape, static=xla), optimizer.loss_balance_scheme
+    head_weights = HeadWeights.chosen(optimizer)
     freeze_layers(segmenter.network, optimizer.freeze)
     if many:
         from cosmictagger_tf.training.distributed.exchange import GradientExchange
         from cosmictagger_tf.training.distributed.ranked_model import RankedModel
 
         exchange = GradientExchange(ranks, config.distributed)
-        model: SegmentationModel = RankedModel(segmenter, scheme, exchange, xla)
+        model: SegmentationModel = RankedModel(segmenter, scheme, exchange, xla, head_weights)
     else:
-        model = SegmentationModel(segmenter, scheme)
+        model = SegmentationModel(segmenter, scheme, head_weights)
     schedule = learning_rate(config, reader, total, ranks.size)
     model.compile(
         optimizer=build_optimizer(optimizer, schedule, scale_loss=config.execution.precision == "mixed"),
@@ -211,7 +214,7 @@ def fit(
         if keras.backend.backend() == "jax":
             # It compiles a step again for lists of another length, which takes minutes.
             dataset.longest = reader.most_voxels()
-        sinks = open_recorders(folder, config, progress, reader.shape.planes) if ranks.rank == 0 else []
+        sinks = open_recorders(folder, config, progress, model) if ranks.rank == 0 else []
         stop = callbacks.CleanStop()
         skipped = callbacks.SkippedEvents(dataset.bad_events, bad)
         every, manifest = config.train.checkpoint_iteration, config.manifest(ranks.size)
@@ -249,11 +252,12 @@ def fit(
     return checkpoints.last_step, stop.exit_status
 
 
-def open_recorders(folder: RunFolder, config: RunConfig, progress, planes: int) -> list[recorders.RecordSink]:
+def open_recorders(folder: RunFolder, config: RunConfig, progress, model) -> list[recorders.RecordSink]:
     """Where the run's numbers go: terminal, history.csv, TensorBoard."""
+    columns = recorders.history_columns(model.shape.planes, model.events.result() if model.events else ())
     return [
         recorders.Terminal(progress.total, config.train.logging_iteration),
-        recorders.CsvHistory(folder.history, recorders.history_columns(planes), progress.start),
+        recorders.CsvHistory(folder.history, columns, progress.start),
         tensorboard.Scalars(folder.logs, config.train.summary_iteration),
     ]
 

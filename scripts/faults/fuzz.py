@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cosmictagger_tf.config import DataConfig
+from cosmictagger_tf.config import DataConfig, TruthConfig
 from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.data.larcv_products import ProductFile
 from cosmictagger_tf.errors import DataError
-from tests.data.sound_files import sound_file
+from tests.data.truth_files import add_clusters, truth_file
 
 # Address space that reading a damaged file may take beside what the process has already.
 MEMORY = 1 << 30
@@ -82,12 +82,14 @@ def structures(data: bytes) -> list[int]:
 def read(path: Path) -> str:
     """Reads a file whole; returns "read" or "refused", or what went wrong."""
     try:
-        reader = open_reader(DataConfig(file=(str(path),)))
+        reader = open_reader(DataConfig(file=(str(path),)), TruthConfig())
         try:
             for entry in range(min(len(reader), 8)):
                 event = reader.read(entry)
                 for plane in (*event.image, *(event.label or ())):
                     assert np.isfinite(plane.values).all() and len(plane) <= event.shape.pixels
+                for place in event.truth.vertices if event.truth.vertices is not None else ():
+                    assert not (place < 0).any() and not (place >= (event.shape.height, event.shape.width)).any()
         finally:
             reader.close()
         # What `predict` copies.
@@ -185,7 +187,7 @@ def main() -> int:
     parser.add_argument("--file", type=Path, help="a real larcv3 file, damaged in every eighth case")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        sources = [sound_file(Path(folder) / "sound.h5").read_bytes()]
+        sources = [add_clusters(truth_file(Path(folder) / "sound.h5")).read_bytes()]
     if options.file:
         sources.append(options.file.read_bytes())
     cases = range(options.first, options.first + options.cases)

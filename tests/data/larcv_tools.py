@@ -40,7 +40,7 @@ def library_content(path, entry) -> dict:
     manager.read_entry(entry)
     event = manager.event_id()
     content: dict = {"event": (event.run(), event.subrun(), event.event())}
-    for kind in ("sparse2d", "cluster2d", "particle"):
+    for kind in ("sparse2d", "cluster2d", "bbox2d", "particle"):
         for producer in manager.producer_list(kind):
             product = manager.get_data(kind, producer).as_vector()
             content[kind, producer] = [_CONTENT[kind](item) for item in product]
@@ -59,5 +59,6 @@ def _meta(meta) -> tuple:
 _CONTENT = {
     "sparse2d": lambda tensor: (_meta(tensor.meta()), _voxels(tensor)),
     "cluster2d": lambda cluster: (_meta(cluster.meta()), [_voxels(part) for part in cluster.as_vector()]),
+    "bbox2d": lambda boxes: (_meta(boxes.meta()), [box.dump() for box in boxes.as_vector()]),
     "particle": lambda particle: particle.dump(),
 }

@@ -1,5 +1,7 @@
 """Augmentation moves labels with their pixels, keeps the detector's geometry, and repeats itself."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -16,6 +18,7 @@ from cosmictagger_tf.config import (
 from cosmictagger_tf.data.augmentation import GAIN_BOUNDS, MOST_SHIFT, Augmentation, draw
 from cosmictagger_tf.data.dataset import SyntheticReader, open_reader
 from cosmictagger_tf.data.pipeline import training_dataset
+from cosmictagger_tf.data.truth import Truth
 from cosmictagger_tf.detector import ADC_THRESHOLD, ImageShape
 from cosmictagger_tf.simulation.measures import close_to
 from cosmictagger_tf.training.run_config import RunConfig, log_augmentation
@@ -64,6 +67,34 @@ def test_every_class_stays_with_its_pixel(change, entry):
         assert image.rows is label.rows and image.columns is label.columns
         assert image.rows.dtype == np.int32 and image.values.dtype == np.float32
         assert not len(image) or (image.values >= ADC_THRESHOLD).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(change=CHANGES, places=st.lists(st.tuples(st.floats(0, 63.999), st.floats(0, 31.999)), min_size=1, max_size=4))
+def test_a_vertex_goes_with_the_pixel_that_it_is_in(change, places):
+    vertices = np.repeat(np.array(places)[:, None], 3, axis=1)
+    vertices[0, 2] = np.nan
+    event = replace(SyntheticReader(6, SHAPE).read(0), truth=Truth(vertices=vertices))
+    after = change.apply(event).truth.vertices
+    for before, place in zip(vertices[:, 0], after[:, 0], strict=True):
+        marked = np.zeros((1, SHAPE.height, SHAPE.width))
+        marked[(0, *before.astype(int))] = 1
+        there = np.argwhere(expected(marked, change.flip, change.shift)[0])
+        assert there.tolist() == ([] if np.isnan(place).any() else [np.floor(place).tolist()])
+    assert np.isnan(after[0, 2]).all() and after.shape == vertices.shape
+
+
+def test_twice_mirrored_is_where_it_was():
+    vertices = np.array([[[3.25, 4.5], [63.75, 0.5], [32.0, 31.0]]])
+    event = replace(SyntheticReader(6, SHAPE).read(0), truth=Truth(vertices=vertices))
+    mirror = Augmentation(True, 0, (1.0,) * 3, (0.0,) * 3, (0, 0))
+    np.testing.assert_allclose(mirror.apply(mirror.apply(event)).truth.vertices, vertices, atol=2e-3)
+
+
+def test_an_event_without_truth_has_none_afterwards():
+    event = SyntheticReader(6, SHAPE).read(0)
+    for truth in (None, Truth()):
+        assert draw(1, 7, 3).apply(replace(event, truth=truth)).truth is truth
 
 
 def test_labels_with_pixels_of_their_own_move_alike():

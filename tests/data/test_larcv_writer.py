@@ -14,9 +14,12 @@ from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.data.event import PlanePixels
 from cosmictagger_tf.data.larcv_products import ProductFile, Products
 from cosmictagger_tf.data.larcv_writer import LarcvWriter
+from cosmictagger_tf.data.vertices import boxes_at
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import DataError
 from tests.data.larcv_tools import library_content
+from tests.data.sound_files import SHAPE
+from tests.data.truth_files import BOXES, CM, VERTICES, truth_file
 
 
 @pytest.fixture
@@ -139,6 +142,52 @@ def test_what_cannot_be_copied_is_named(every_kind, tmp_path):
         ProductFile(str(path))
     with pytest.raises(DataError, match=rf"other.h5, entry 1: particle_sbndneutrino: .* beyond the {particles} rows"):
         ProductFile(str(path), ["particle_sbndneutrino"]).read(1)
+
+
+@pytest.mark.larcv
+def test_boxes_are_written_as_the_library_writes_them(tmp_path):
+    larcv = pytest.importorskip("larcv", reason="the larcv library is not installed: scripts/install_larcv")
+    output = {"OutFileName": str(tmp_path / "library.h5")}
+    manager = larcv.IOManager({"Name": "boxes", "Verbosity": 5, "IOMode": 1, "Output": output})
+    manager.initialize()
+    for entry, vertices in enumerate(VERTICES):
+        product = manager.get_data("bbox2d", "bbox_neutrino")
+        product.clear()
+        for plane, meta in enumerate(CM):
+            image = larcv.ImageMeta2D()
+            image.set_projection_id(plane)
+            for axis in (0, 1):
+                sizes = (meta[name][axis] for name in ("image_sizes", "number_of_voxels", "origin"))
+                image.set_dimension(axis, *sizes)
+            boxes = larcv.BBoxCollection2D()
+            boxes.meta(image)
+            for box in boxes_at(vertices[:, plane], SHAPE, meta):
+                boxes.append(larcv.BBox2D(box["centroid"].tolist(), box["half_length"].tolist()))
+            product.append(boxes)
+        manager.set_id(1, 2, entry)
+        manager.save_entry()
+    manager.finalize()
+    truth_file(tmp_path / "ours.h5")
+    with h5py.File(tmp_path / "library.h5") as theirs, h5py.File(tmp_path / "ours.h5") as ours:
+        assert len(theirs[BOXES]) == 4
+        for name in theirs[BOXES]:
+            table, other = theirs[f"{BOXES}/{name}"], ours[f"{BOXES}/{name}"]
+            assert table.id.get_type() == other.id.get_type() and np.array_equal(table[:], other[:]), name
+    for entry in range(3):
+        assert library_boxes(tmp_path / "library.h5", entry) == library_boxes(tmp_path / "ours.h5", entry)
+
+
+def library_boxes(path, entry):
+    return library_content(path, entry)["bbox2d", "bbox_neutrino"]
+
+
+def test_boxes_are_copied(tmp_path):
+    original = raw_tables(truth_file(tmp_path / "original.h5"))
+    copy(tmp_path / "original.h5", tmp_path / "copy.h5", range(3))
+    copied = raw_tables(tmp_path / "copy.h5")
+    assert len([name for name in original if "bbox2d" in name]) == 4
+    for name in original:
+        assert original[name] == copied[name], name
 
 
 def test_every_event_has_the_same_products(tmp_path):

@@ -3,12 +3,16 @@
 import numpy as np
 import pytest
 
-from cosmictagger_tf.config import DataConfig
-from cosmictagger_tf.data.dataset import SyntheticReader
+from cosmictagger_tf.config import DataConfig, TruthConfig
+from cosmictagger_tf.data.dataset import SyntheticReader, open_labelled, open_reader
+from cosmictagger_tf.data.event import PlanePixels
+from cosmictagger_tf.data.larcv_writer import LarcvWriter
 from cosmictagger_tf.data.pipeline import evaluation_dataset, training_dataset
 from cosmictagger_tf.data.sampling import training_entries
+from cosmictagger_tf.data.vertices import boxes_at
 from cosmictagger_tf.detector import PADDING_COORDINATE, ImageShape
 from cosmictagger_tf.errors import DataError
+from tests.data.truth_files import particle_rows
 
 CONFIG = DataConfig(synthetic=True, downsample=1, minibatch_size=4)
 
@@ -72,3 +76,48 @@ def test_lists_are_as_long_as_the_longest_of_the_file_where_they_must_be_of_one_
         np.testing.assert_array_equal(batch["image_coordinates"][:, :, :length], other["image_coordinates"])
         assert (batch["image_coordinates"][:, :, length:] == PADDING_COORDINATE).all()
         assert not batch["image_values"][:, :, length:].any() and not batch["labels"][:, :, length:].any()
+
+
+def test_truth_goes_through_augmentation_downsampling_and_what_networks_add(tmp_path):
+    """As in files: with the vertex in the pixels of one class, where it is seen whether it moves with them."""
+
+    def prepare(batch):
+        return batch | {"more": np.zeros(1)}
+
+    prepare.added = {"more": ((1,), "float64")}
+    shape = ImageShape()
+    row, column = 400, 1000
+    with LarcvWriter(tmp_path / "file.h5", shape) as writer:
+        rows, columns = (
+            axis.ravel().astype(np.int32) + at for axis, at in zip(np.mgrid[:4, :4], (row, column), strict=True)
+        )
+        pixels = PlanePixels(rows, columns, np.full(16, 90.0, np.float32))
+        label = (PlanePixels(rows, columns, np.full(16, 2.0, np.float32)),) * 3
+        boxes = [boxes_at(np.array([[row + 2.0, column + 2.0]]), shape)] * 3
+        particles = {"sbndneutrino": particle_rows((12, 0, 1.0), (11, -1, 1.0))}
+        images = {"sbndwire": (pixels,) * 3, "sbnd_cosmicseg": label}
+        writer.write((1, 1, 1), images, particles, bbox2d={"bbox_neutrino": boxes})
+    config = DataConfig(file=(str(tmp_path / "file.h5"),), downsample=1, minibatch_size=1)
+    reader = open_labelled(config, TruthConfig())
+    stream = training_dataset(reader, config, seed=3, steps=8, augment=True, prepare=prepare)
+    flipped = set()
+    for batch in stream.batches.as_numpy_iterator():
+        assert (batch["event_classes"].tolist(), batch["vertices_known"].tolist()) == ([0], [1.0]) and "more" in batch
+        places = batch["label_coordinates"][0]
+        for plane in range(3):
+            seen = places[plane][batch["label_values"][0, plane] == 2]
+            np.testing.assert_allclose(batch["vertices"][0, 0, plane], seen.mean(axis=0) + 0.5, atol=0.51)
+        flipped.add(bool(batch["vertices"][0, 0, 0, 0] > 320))
+    assert flipped == {False, True}
+    # Who does not ask has the batches of before.
+    assert "vertices" not in next(evaluation_dataset(open_reader(config), config).generate())
+
+
+def test_synthetic_events_have_truth_where_it_is_asked_for():
+    reader = open_reader(CONFIG, TruthConfig())
+    (batch,) = training_dataset(reader, CONFIG, seed=3, steps=1).generate()
+    assert set(batch["event_classes"].tolist()) <= {0, 1, 2} and batch["vertices_known"].tolist() == [1.0] * 4
+    assert (batch["vertices"][:, 0] >= 0).all() and (batch["vertices"][:, 0] < (640, 1024)).all()
+    plain = open_reader(CONFIG).read(3)
+    assert plain.truth is None
+    np.testing.assert_array_equal(plain.label[2].values, reader.read(3).label[2].values)

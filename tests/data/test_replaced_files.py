@@ -11,7 +11,7 @@ from cosmictagger_tf.config import DataConfig
 from cosmictagger_tf.data import tables
 from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.data.larcv_products import ProductFile, Products
-from cosmictagger_tf.data.neutrino import read_neutrinos
+from cosmictagger_tf.data.true_neutrinos import read_neutrinos
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.inference.predict.scores_file import WorkFolder, copied_products, join_parts, plan_parts
 

@@ -1,23 +1,27 @@
 """Files of simulated events."""
 
+import hashlib
 import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
-from cosmictagger_tf.config import SimulateConfig
+from cosmictagger_tf.config import DataConfig, SimulateConfig, TruthConfig
 from cosmictagger_tf.console import log_lines
+from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.data.event import PlanePixels
 from cosmictagger_tf.data.larcv_h5 import LarcvFile
-from cosmictagger_tf.detector import ImageShape
+from cosmictagger_tf.detector import COSMIC, NEUTRINO, ImageShape
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import HOST
 from cosmictagger_tf.simulation.compare import labels_at_the_image, read_events, table
+from cosmictagger_tf.simulation.cosmics import MUON
 from cosmictagger_tf.simulation.generate import simulate_event, simulate_file
 from cosmictagger_tf.simulation.measures import close_to, edge_measures, measures, run_lengths
 from tests.commands import refusal, run_module
@@ -39,14 +43,14 @@ def test_the_file_does_not_depend_on_the_workers(file, tmp_path):
 
 
 def test_more_events_begin_with_the_same(file):
-    event, _ = simulate_event(1, 3)
+    event = simulate_event(1, 3).event
     there = LarcvFile(file, "sbndwire", "sbnd_cosmicseg").read(3)
     for a, b in zip(event.image, there.image, strict=True):
         assert np.array_equal(a.values, b.values) and np.array_equal(a.rows, b.rows)
 
 
 def test_the_seed_changes_the_events():
-    assert len({simulate_event(seed, 0)[0].image[2].values.tobytes() for seed in (1, 2)}) == 2
+    assert len({simulate_event(seed, 0).event.image[2].values.tobytes() for seed in (1, 2)}) == 2
 
 
 def test_images_and_labels_are_sound(file):
@@ -94,6 +98,79 @@ def test_many_neutrinos_or_none(tmp_path):
     assert pixels[4][2] > 2 * pixels[1][2] > 0
 
 
+# Of the pixels and particles of (seed, number, interactions, share of neutral currents), before there were vertices.
+CHECKSUMS = {
+    (1, 0, 1, 0.25): "5c5f65eb9795b2e6",
+    (1, 1, 1, 0.25): "0752d2e9fc2848de",
+    (7, 2, 3, 0.6): "29cda0462d36e1bf",
+    (5, 0, 0, 0.25): "b24c46b6d2a1c3f8",
+}
+
+
+def checksum(one):
+    total = hashlib.sha256()
+    for pixels in (*one.event.image, *one.event.label):
+        for column in (pixels.rows, pixels.columns, pixels.values):
+            total.update(column.tobytes())
+    total.update(one.particles.tobytes())
+    return total.hexdigest()[:16]
+
+
+@pytest.mark.parametrize("which", CHECKSUMS)
+def test_the_events_of_a_seed_stay_what_they_are(which):
+    assert checksum(simulate_event(*which)) == CHECKSUMS[which]
+
+
+def test_a_share_without_a_neutrino_leaves_the_others_as_they_are():
+    mixed = [simulate_event(4, number, cosmic_only=0.5) for number in range(6)]
+    for number, one in enumerate(mixed):
+        expected = simulate_event(4, number, interactions=1 if len(one.particles) else 0)
+        assert checksum(one) == checksum(expected)
+    assert 0 < sum(len(one.particles) == 0 for one in mixed) < 6
+    assert all(len(one.event.truth.vertices) == len(one.event.truth.neutrinos) <= 1 for one in mixed)
+
+
+def test_the_share_without_a_neutrino_is_the_one_that_was_asked_for():
+    chosen = [len(simulate_event(9, number, cosmic_only=share).particles) for share in (0.0, 1.0) for number in (0, 1)]
+    assert chosen[0] and chosen[1] and not chosen[2] and not chosen[3]
+
+
+def test_a_pixel_has_its_interaction_or_what_the_cosmic_ray_was(tmp_path):
+    path = simulated(tmp_path / "many.h5", events=2, neutrinos=3)
+    image = DataConfig(file=(str(path),))
+    for entry in range(2):
+        label = open_reader(image).read(entry).label
+        interaction, primary = (
+            open_reader(replace(image, producer_image=name)).read(entry).image
+            for name in ("sbnd_interaction", "sbnd_cosmic_primary")
+        )
+        for plane, classes in enumerate(label):
+            for pixels, which in ((interaction[plane], NEUTRINO), (primary[plane], COSMIC)):
+                own = classes.values == which
+                assert np.array_equal(pixels.rows, classes.rows[own])
+                assert np.array_equal(pixels.columns, classes.columns[own])
+                assert set(np.unique(pixels.values)) <= {1.0, 2.0, 3.0}
+        numbers = np.concatenate([pixels.values for pixels in interaction])
+        assert len(np.unique(numbers)) > 1 and (np.concatenate([p.values for p in primary]) == MUON).mean() > 0.5
+
+
+def test_the_vertex_of_an_interaction_is_among_its_pixels(tmp_path):
+    path = simulated(tmp_path / "many.h5", events=3, neutrinos=2)
+    config = DataConfig(file=(str(path),))
+    near = []
+    for entry in range(3):
+        truth = open_reader(config, TruthConfig()).read(entry).truth
+        assert truth.vertices.shape == (2, 3, 2) and [n.current for n in truth.neutrinos]
+        pixels = open_reader(replace(config, producer_image="sbnd_interaction")).read(entry).image
+        for number, places in enumerate(truth.vertices, start=1):
+            for plane, (row, column) in zip(pixels, places, strict=True):
+                own = plane.values == number
+                if own.sum() > 20:
+                    near.append(np.hypot(plane.rows[own] + 0.5 - row, plane.columns[own] + 0.5 - column).min())
+    # Photons convert, and neutrons scatter, away from it.
+    assert len(near) > 8 and np.median(near) < 3
+
+
 def test_an_existing_file_is_kept(file):
     with pytest.raises(ConfigError, match="exists already"):
         simulated(file)
@@ -136,7 +213,7 @@ def test_who_reads_no_more_of_the_log_is_no_fault_of_the_file(tmp_path, monkeypa
 
 
 def test_small_and_dim_neutrinos_occur():
-    pixels = [sum(int((p.values == 2).sum()) for p in simulate_event(3, n)[0].label) for n in range(16)]
+    pixels = [sum(int((p.values == 2).sum()) for p in simulate_event(3, n).event.label) for n in range(16)]
     assert min(pixels) < 1000 < max(pixels)
 
 
@@ -215,7 +292,7 @@ def test_mistakes_are_one_line(file, tmp_path):
 def test_events_look_like_the_sample(sample_file):
     """What the networks see most of agrees with the real sample: see docs/simulation.md for the whole table."""
     real = [measures(event) for event in read_events(str(sample_file), 3)]
-    made = [measures(simulate_event(11, number)[0]) for number in range(30)]
+    made = [measures(simulate_event(11, number).event) for number in range(30)]
     bounds = {
         "background pixels": 0.35,
         "cosmic pixels": 0.45,

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from cosmictagger_tf.simulation import argon, geometry, hadrons, noise, response, tracks
+from cosmictagger_tf import geometry
+from cosmictagger_tf.simulation import argon, hadrons, noise, response, tracks
 from cosmictagger_tf.simulation.cosmics import downward, muon_energy
 from cosmictagger_tf.simulation.deposits import ELECTRON, PHOTON, Quanta
 from cosmictagger_tf.simulation.neutrinos import CHARGED, MASSES, NEUTRAL, interact

@@ -37,6 +37,32 @@ def logits(network, config, batch):
     return network(dense_images(batch)).numpy()
 
 
+WITH_HEADS = with_changes(
+    SMALL, event_head=True, event_filters=2, event_blocks=1, vertex_head=True, vertex_filters=2, vertex_depth=1
+)
+
+
+@pytest.mark.parametrize("conv_mode", ["2D", "sparse"])
+def test_weights_with_heads_begin_a_network_without_them_and_the_reverse(tmp_path, caplog, conv_mode):
+    bare, headed = (with_changes(config, conv_mode=conv_mode) for config in (SMALL, WITH_HEADS))
+    for config, other in ((bare, headed), (headed, bare)):
+        first, second = build_network(config, SHAPE), build_network(other, SHAPE)
+        randomise(first)
+        first.save_weights(tmp_path / "first.weights.h5")
+        init_from(str(tmp_path / "first.weights.h5"), second)
+        line = caplog.messages[-1] if other is headed else caplog.messages[-2]
+        assert line.startswith("begin fresh: " if other is headed else "left out, as this network has none: ")
+        assert "event_input" in line and "vertex_3_2_norm" in line and "initial_conv" not in line
+        for name in ("initial_conv", "deepest_0_1_norm", "logits"):
+            for one, two in zip(*(n.get_layer(name).get_weights() for n in (first, second)), strict=True):
+                np.testing.assert_array_equal(one, two)
+    # Of other layers they must be the same, as before.
+    with pytest.raises(CheckpointError, match="do not fit"):
+        init_from(str(tmp_path / "first.weights.h5"), build_network(with_changes(bare, blocks_final=2), SHAPE))
+    with pytest.raises(CheckpointError, match="do not fit"):
+        load_weights(tmp_path / "first.weights.h5", build_network(bare, SHAPE))
+
+
 @pytest.mark.parametrize("normalization", ["batch", "layer", "group", "none"])
 @pytest.mark.parametrize("conv_mode", ["2D", "3D", "sparse"])
 def test_a_grown_network_begins_where_the_smaller_one_ended(tmp_path, caplog, conv_mode, normalization):

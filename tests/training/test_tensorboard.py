@@ -159,18 +159,22 @@ def test_the_hyperparameters_are_those_of_tensorflow(tmp_path):
         assert content == wanted
 
 
+HEADS = {"event_head": True, "vertex_head": True, "network_depth": 2, "vertex_depth": 1}
+
+
+@pytest.mark.parametrize("heads", [{}, HEADS], ids=["pixels", "heads"])
 @pytest.mark.parametrize("conv_mode", ["2D", "3D", "sparse"])
-def test_the_graph_has_each_layer_and_what_it_takes(tmp_path, conv_mode):
-    network = build_segmenter(
-        NetworkConfig(**NETWORK | {"conv_mode": conv_mode, "blocks_per_layer": 1, "blocks_deepest_layer": 1}), SHAPE
-    ).network
+def test_the_graph_has_each_layer_and_what_it_takes(tmp_path, conv_mode, heads):
+    options = {"conv_mode": conv_mode, "blocks_per_layer": 1, "blocks_deepest_layer": 1, **heads}
+    network = build_segmenter(NetworkConfig(**NETWORK | options), SHAPE).network
     write_graph(tmp_path, network)
     nodes = {node.name: node for node in EventAccumulator(str(tmp_path)).Reload().Graph().node}
     assert len(nodes) == len(network.operations) and {"level0_up", "deepest"} <= {n.split("/")[0] for n in nodes}
     assert all(source in nodes for node in nodes.values() for source in node.input)
-    # From the output back to every image or table that is given.
+    assert not heads or {"event", "vertex"} <= {name.split("/")[0] for name in nodes}
+    # From the outputs back to every image or table that is given.
     todo = sorted(set(nodes) - {source for node in nodes.values() for source in node.input})
-    assert len(todo) == 1
+    assert len(todo) == (3 if heads else 1)
     reached = set()
     while todo:
         reached.add(name := todo.pop())

@@ -67,7 +67,7 @@ class FewEvents:
     """A reader of events at twice the size of the small networks' images."""
 
     shape = ImageShape(3, 32, 48)
-    files, has_labels = ("none",), True
+    files, has_labels, has_truth = ("none",), True, False
 
     def __len__(self):
         return 4

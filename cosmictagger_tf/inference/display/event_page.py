@@ -11,6 +11,7 @@ import numpy as np
 from cosmictagger_tf.detector import BACKGROUND, N_CLASSES
 from cosmictagger_tf.errors import MissingPackageError
 from cosmictagger_tf.files import replaced_file
+from cosmictagger_tf.geometry import CM_PER_ROW, PITCH, ROWS_PER_TPC
 from cosmictagger_tf.inference.event_picture import (
     DRAWN_COLORS,
     NO_CHARGE,
@@ -22,7 +23,6 @@ from cosmictagger_tf.inference.event_picture import (
     class_label,
     plane_name,
 )
-from cosmictagger_tf.simulation.geometry import CM_PER_ROW, PITCH, ROWS_PER_TPC
 
 # magma_r without its palest part, which would not be seen on white.
 CHARGE_SCALE = [[0, "#fdc78d"], [0.25, "#f8765c"], [0.5, "#b63679"], [0.75, "#5f187f"], [1, "#08061c"]]

@@ -8,8 +8,9 @@ import numpy as np
 from cosmictagger_tf import execution
 from cosmictagger_tf.config import DataConfig, EvaluateConfig
 from cosmictagger_tf.data.dataset import FilesReader, Reader, open_labelled
-from cosmictagger_tf.data.neutrino import Neutrino, read_neutrinos
+from cosmictagger_tf.data.neutrino import Neutrino
 from cosmictagger_tf.data.pipeline import evaluation_dataset
+from cosmictagger_tf.data.true_neutrinos import read_neutrinos
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.inference.evaluate.breakdown import Bin, breakdowns
 from cosmictagger_tf.inference.evaluate.curves import ScoreHistogram
@@ -75,7 +76,7 @@ def evaluate_as(ranks: Ranks, evaluate: EvaluateConfig, config: InferenceConfig)
     most = config.skip.skip_bad_events
     with ranks.agreed():
         compared = (config.output, config.weights, config.data, config.network, config.execution, config.skip)
-        check_options(ranks, evaluate, *compared)
+        check_options(ranks, evaluate, *compared, config.truth)
         ranks.part("minibatch_size", config.data.minibatch_size)
         trained = agreed_model(ranks, config)
         reader = open_labelled(trained.data)
@@ -84,7 +85,7 @@ def evaluate_as(ranks: Ranks, evaluate: EvaluateConfig, config: InferenceConfig)
         neutrinos = None
         if isinstance(reader, FilesReader) and ranks.rank == 0:
             # The event may be sound, or one of the bad events that are skipped anyway.
-            neutrinos = read_neutrinos(reader, evaluate.producer_particle, skip_broken=most > 0)
+            neutrinos = read_neutrinos(reader, config.truth.producer_particle, skip_broken=most > 0)
         xla = execution.compiles(config.execution)
         evaluator = DetailedEvaluator(trained.segmenter(reader.shape, xla, ranks), trained.scheme, xla)
     histogram = ScoreHistogram(reader.shape.planes)

@@ -33,10 +33,10 @@ from keras import ops
 from cosmictagger_tf import execution
 from cosmictagger_tf.detector import CLASS_NAMES, N_CLASSES, PADDING_COORDINATE, ImageShape
 from cosmictagger_tf.files import replaced_folder, write_json
+from cosmictagger_tf.geometry import CM_PER_ROW, PITCH
 from cosmictagger_tf.networks.scatter import ScatterPixels, at_pixels
 from cosmictagger_tf.networks.segmentation import Segmenter, scores_of
 from cosmictagger_tf.progress import activity
-from cosmictagger_tf.simulation.geometry import CM_PER_ROW, PITCH
 
 DEFAULT = "serving_default"
 # The files of an export.

@@ -18,8 +18,9 @@ import numpy as np
 
 from cosmictagger_tf.config import DataConfig
 from cosmictagger_tf.data.dataset import FilesReader
-from cosmictagger_tf.data.larcv_products import ProductFile, Products, RawProduct
+from cosmictagger_tf.data.larcv_products import ProductFile, Products
 from cosmictagger_tf.data.larcv_writer import LarcvWriter
+from cosmictagger_tf.data.product_tables import RawProduct
 from cosmictagger_tf.data.transforms import at_stored_pixels
 from cosmictagger_tf.detector import COSMIC, NEUTRINO
 from cosmictagger_tf.errors import DataError, read_errors, write_errors
@@ -209,9 +210,7 @@ def copied_products(reader: FilesReader, producers: tuple[str, str]) -> list[str
         path = part.path
         with contextlib.closing(ProductFile(path, without=without, same_as=part.identity)) as file:
             file.check()
-            dtypes = {
-                name: [table.dtype for tables in parts for table in tables] for name, parts in file.tables.items()
-            }
+            dtypes = {name: [table.dtype for table in product.tables] for name, product in file.tables.items()}
         if file.empty:
             log.info(f"left out: {path}: nothing but its group is there of {listed(file.empty)}")
         first = first or dtypes

@@ -3,10 +3,12 @@
 Their weights have the names and shapes of their counterparts in the dense 3D network, so that weights can be exchanged.
 """
 
+from itertools import pairwise
+
 import keras
 from keras import ops
 
-from cosmictagger_tf.backend import value_of
+from cosmictagger_tf.backend import take_rows, value_of
 from cosmictagger_tf.networks.sparse import gathers
 
 
@@ -175,3 +177,47 @@ class RowSpreading(keras.layers.Layer):
 
     def compute_output_shape(self, features_shape, rows_shape):
         return (rows_shape[0], features_shape[2])
+
+
+@keras.saving.register_keras_serializable(package="cosmictagger_tf")
+class SitesToImages(keras.layers.Layer):
+    """Features of sites as images, 0 at pixels that are no site.
+
+    Call with features [n, channels] and the rulebook's children, from those of the deepest level down to those that
+    are the sites themselves.
+
+    Args:
+        height, width: of the deepest level's images.
+    """
+
+    def __init__(self, height: int, width: int, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.height, self.width = height, width
+
+    def call(self, features, *children):
+        """[images, rows, columns, channels]."""
+        sites = children[0]
+        for table, finer in pairwise([*children[1:], features]):
+            # An absent site has absent children.
+            absent = ops.full((1, 4), ops.shape(finer)[0], dtype="int32")
+            sites = take_rows(ops.concatenate([table, absent]), ops.reshape(sites, (-1,)))
+        x = gathers.gather(features, ops.reshape(sites, (-1, 1)))
+        # Four by four pixels stand side by side: they become squares, the smallest first, and then images.
+        side, channels = 1, features.shape[1]
+        for _ in children:
+            x = squares(ops.reshape(x, (-1, 2, 2, side, side, channels)))
+            side *= 2
+        return squares(ops.reshape(x, (-1, self.height, self.width, side, side, channels)))
+
+    def compute_output_spec(self, features, *children):
+        size = 2 ** len(children)
+        return keras.KerasTensor((None, self.height * size, self.width * size, features.shape[1]), features.dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "height": self.height, "width": self.width}
+
+
+def squares(x):
+    """Squares in rows and columns [n, rows, columns, side, side, channels] as n images of them side by side."""
+    _, rows, columns, side, _, channels = x.shape
+    return ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, rows * side, columns * side, channels))

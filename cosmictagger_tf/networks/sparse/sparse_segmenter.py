@@ -7,14 +7,14 @@ from keras import ops
 from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.detector import BACKGROUND, N_CLASSES, ImageShape
 from cosmictagger_tf.networks.blocks import EMPTY_LOGITS
-from cosmictagger_tf.networks.segmentation import Segmentation, pixels_of
+from cosmictagger_tf.networks.segmentation import Segmentation, heads_of, pixels_of
 from cosmictagger_tf.networks.sparse import host_rulebook
 from cosmictagger_tf.networks.sparse.buckets import bucket_sizes, fill_up
 from cosmictagger_tf.networks.sparse.rulebook import NOWHERE, build_rulebook, grids, pixel_keys, rulebook_of_keys
 
 
-def pixel_list_logits(network: keras.Model, book: dict, training: bool = False):
-    """The logits of each pixel of a batch of lists.
+def run_network(network: keras.Model, book: dict, training: bool = False):
+    """What a network gives of a batch of lists, the pixels' logits in the order of the lists.
 
     Args:
         network: see uresnet.build_sparse_uresnet.
@@ -22,11 +22,12 @@ def pixel_list_logits(network: keras.Model, book: dict, training: bool = False):
         training: as in a call of the network.
 
     Returns:
-        float32 [batch, planes, P, classes], in the order of the lists; 0 where padded.
+        float32 [batch, planes, P, classes], 0 where padded, and the dict of what its heads give.
     """
-    sites = pixels_of(network({name: book[name] for name in network.input}, training=training))
+    outputs = network({name: book[name] for name in network.input}, training=training)
+    sites = pixels_of(outputs)
     padded = ops.concatenate([sites, ops.zeros((1, N_CLASSES), dtype=sites.dtype)])
-    return ops.take(padded, book["pixel_sites"], axis=0)
+    return ops.take(padded, book["pixel_sites"], axis=0), heads_of(outputs)
 
 
 class SparsePreparation:
@@ -100,7 +101,7 @@ class SparseSegmenter:
         """
         if "pixel_sites" not in batch:
             batch = build_rulebook(batch["image_coordinates"], batch["image_values"], self.config, self.shape)
-        return pixel_list_logits(self.network, batch, training)
+        return run_network(self.network, batch, training)[0]
 
     def logits(self, batch: dict, training: bool = False):
         """float32 [batch, planes, height, width, classes] of a Batch, prepared or not."""
@@ -117,7 +118,7 @@ class SparseSegmenter:
         keys = grid.key(event * grid.planes + plane, row, column)
         values = ops.take(ops.reshape(images, (-1,)), self._places(keys))
         book = rulebook_of_keys(keys, values, batch, self.config, self.shape)
-        return self._scattered(pixel_list_logits(self.network, book), keys, batch)
+        return self._scattered(run_network(self.network, book)[0], keys, batch)
 
     def _places(self, keys):
         """Where in all the pixels of a batch the pixel of each key is; -1 for NOWHERE."""
@@ -136,7 +137,7 @@ class SparseSegmenter:
 
     def __call__(self, batch: dict, training: bool = False) -> Segmentation:
         """Labels, logits and multiplicities [batch, planes, P + classes] of a prepared Batch."""
-        logits = pixel_list_logits(self.network, batch, training)
+        logits, heads = run_network(self.network, batch, training)
         leading = tuple(ops.shape(logits)[:2])
         empty_logits = ops.broadcast_to(ops.cast(EMPTY_LOGITS, logits.dtype), (*leading, N_CLASSES, N_CLASSES))
         empty_labels = ops.broadcast_to(ops.arange(N_CLASSES, dtype="int32"), (*leading, N_CLASSES))
@@ -145,6 +146,7 @@ class SparseSegmenter:
             ops.concatenate([batch["labels"], empty_labels], axis=2),
             ops.concatenate([logits, empty_logits], axis=2),
             ops.concatenate([here, batch["empty_labels"]], axis=2),
+            heads,
         )
 
     def at_listed_pixels(self, segmentation: Segmentation, batch: dict):

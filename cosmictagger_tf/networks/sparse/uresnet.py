@@ -10,11 +10,13 @@ from keras import ops
 from cosmictagger_tf.config import NetworkConfig, check_image_shape
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.networks.blocks import BLOCK_KERNEL, FIRST_KERNEL, Parts
+from cosmictagger_tf.networks.heads import with_heads
 from cosmictagger_tf.networks.sparse.layers import (
     JoiningConv,
     RepeatedConv,
     RowMaxima,
     RowSpreading,
+    SitesToImages,
     SparseMaxPooling,
     StridedConv,
     SubmanifoldConv,
@@ -44,7 +46,7 @@ def build_sparse_uresnet(config: NetworkConfig, shape: ImageShape) -> keras.Mode
 
     Returns:
         A functional model: the arrays of a rulebook by name (see rulebook.build_rulebook; `pixel_sites` is not among
-        them) -> logits float32 [n_0, classes] at each site.
+        them) -> logits float32 [n_0, classes] at each site; with heads a dict, see heads.with_heads.
 
     Raises:
         ConfigError: network_depth halves an odd size.
@@ -63,7 +65,7 @@ def build_sparse_uresnet(config: NetworkConfig, shape: ImageShape) -> keras.Mode
     parts = Parts(like_3d, shape.planes)
     for _ in range(config.network_depth):
         parts = SparseParts(like_3d, shape, parts, tables)
-    return parts.model(tables, pixels_to_logits(parts, tables["values"]), "sparse_uresnet")
+    return parts.model(tables, with_heads(parts, pixels_to_logits(parts, tables["values"])), "sparse_uresnet")
 
 
 def _inputs(config):
@@ -155,6 +157,12 @@ class SparseParts(Parts):
     def spread_rows(self, rows, like, name):
         """Every active pixel of a row gets the row's channels."""
         return RowSpreading(name=f"{name}_spread")(rows, self.table("rows"))
+
+    def to_images(self, x, name):
+        """The level's sites as images."""
+        finer_last = reversed(range(self.depth, self.config.network_depth))
+        children = [self.tables[f"children_{depth}"] for depth in finer_last]
+        return SitesToImages(self.deepest.height, self.deepest.width, name=f"{name}_images")(x, *children)
 
     def strided(self, x, filters, name):
         """A convolution of size and stride 2."""

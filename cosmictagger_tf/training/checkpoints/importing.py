@@ -87,6 +87,9 @@ def check_architecture(network: NetworkConfig):
             raise ConfigError(f"--{name}=convolutional: the reference's networks with it are not taken over yet")
     if network.conv_mode == "3D" and network.block_concat:
         raise ConfigError("--block_concat: the reference's 3D networks merge the planes with it too: leave it out")
+    for name in ("event_head", "vertex_head"):
+        if network.conv_mode == "3D" and getattr(network, name):
+            raise ConfigError(f"--{name}: of the reference's heads only those of its 2D networks are taken over yet")
     if network.row_exchange:
         raise ConfigError(f"--row_exchange={','.join(network.row_exchange)}: the reference's networks have none")
     if network.submanifold:

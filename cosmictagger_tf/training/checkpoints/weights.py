@@ -1,5 +1,6 @@
 """Files of weights, as Keras writes them: read layer by layer, by name."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,10 @@ import numpy as np
 
 from cosmictagger_tf.data.tables import BROKEN, open_for_reading
 from cosmictagger_tf.errors import UserError, raise_unreadable, read_errors
+from cosmictagger_tf.networks import heads
 from cosmictagger_tf.text import counted
+
+log = logging.getLogger(__name__)
 
 
 class CheckpointError(UserError):
@@ -25,7 +29,7 @@ def values_of(variable: keras.Variable) -> np.ndarray:
     return keras.ops.convert_to_numpy(variable.value)
 
 
-def load_weights(file: Path, network: keras.Model, new_layers: bool = False) -> list[str]:
+def load_weights(file: Path, network: keras.Model, new_layers: bool = False, heads_differ: bool = False) -> list[str]:
     """Loads a .weights.h5 file of Keras into a network, layer by layer, by their names.
 
     Keras's own loading goes by the kind and number of a layer, which change where one is added before it.
@@ -33,7 +37,9 @@ def load_weights(file: Path, network: keras.Model, new_layers: bool = False) -> 
     Args:
         file: its groups have the layers' names, as Keras 3 writes them.
         network: takes the weights.
-        new_layers: it may have layers that the file lacks or has in another shape; they stay as they are.
+        new_layers: it may have layers that the file lacks or has in another shape, which stay as they are, and the file
+            others, which are left out.
+        heads_differ: the same of the layers of heads (see networks/heads.py) alone.
 
     Returns:
         The names of those layers.
@@ -52,7 +58,8 @@ def load_weights(file: Path, network: keras.Model, new_layers: bool = False) -> 
             stored = _stored_layers(opened)
             new = [name for name, layer in layers.items() if _shapes(stored.get(name, [])) != _shapes(layer.weights)]
             left = [name for name in stored if name not in layers]
-            if len(new) == len(layers) or ((new or left) and not new_layers):
+            allowed = "" if new_layers else heads.LAYERS if heads_differ else ()
+            if len(new) == len(layers) or not all(name.startswith(allowed) for name in [*new, *left]):
                 what = f"{new[0]} is not in them, or has another shape" if new else f"it has no {left[0]}"
                 number = len(new) + len(left)
                 count = f"{counted(number, 'layer')} {'differs' if number == 1 else 'differ'}"
@@ -68,6 +75,8 @@ def load_weights(file: Path, network: keras.Model, new_layers: bool = False) -> 
         raise CheckpointError(f"weights {file}: those of {wrong[0]} are not finite")
     for name, values in arrays.items():
         layers[name].set_weights(values)
+    if left:
+        log.info(f"left out, as this network has none: {counted(len(left), 'layer')}: {', '.join(left)}")
     return new
 
 

@@ -6,6 +6,7 @@ from keras import ops
 from cosmictagger_tf.networks.segmentation import Segmenter
 from cosmictagger_tf.training.distributed.exchange import GradientExchange
 from cosmictagger_tf.training.distributed.ranks import Ranks
+from cosmictagger_tf.training.event_losses import HeadWeights
 from cosmictagger_tf.training.model import SegmentationModel
 
 
@@ -13,7 +14,7 @@ class RankedModel(SegmentationModel):
     """A SegmentationModel that trains together with those of other ranks; compile it without XLA.
 
     Args:
-        segmenter, scheme: see SegmentationModel.
+        segmenter, scheme, head_weights: see SegmentationModel.
         exchange: averages the gradients; its `install` is given the compiled model's optimizer.
         xla: compile what comes before the exchange.
 
@@ -21,8 +22,15 @@ class RankedModel(SegmentationModel):
         unsound: int32 [], 1 where this rank's own gradients were not finite in the step at which the guard stopped all.
     """
 
-    def __init__(self, segmenter: Segmenter, scheme: str, exchange: GradientExchange, xla: bool):
-        super().__init__(segmenter, scheme)
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        scheme: str,
+        exchange: GradientExchange,
+        xla: bool,
+        head_weights: HeadWeights | None = None,
+    ):
+        super().__init__(segmenter, scheme, head_weights)
         self.exchange = exchange
         self.unsound = tf.Variable(0, trainable=False)
         self._gradients_of = tf.function(self._gradients, jit_compile=xla, reduce_retracing=True)
@@ -58,7 +66,8 @@ class RankedModel(SegmentationModel):
 
     def collect_metrics(self):
         """Moves what the ranks have measured to rank 0."""
-        self.segmentation.add_ranks(self.exchange.ranks)
+        for metric in self.metrics:
+            metric.add_ranks(self.exchange.ranks)
 
     def is_to_blame(self) -> bool:
         """Whether this rank's gradients were not finite, or each rank's were, but not their average."""

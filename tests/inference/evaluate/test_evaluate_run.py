@@ -10,12 +10,10 @@ import h5py
 import numpy as np
 import pytest
 
-from cosmictagger_tf.config import DataConfig, EvaluateConfig
+from cosmictagger_tf.config import EvaluateConfig
 from cosmictagger_tf.data.batch import labels_at_pixels
-from cosmictagger_tf.data.dataset import open_reader
-from cosmictagger_tf.data.neutrino import Neutrino, read_neutrinos
+from cosmictagger_tf.data.neutrino import Neutrino
 from cosmictagger_tf.detector import NEUTRINO
-from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.figures import new_figure
 from cosmictagger_tf.inference.evaluate.breakdown import breakdowns
 from cosmictagger_tf.inference.evaluate.curves import Curve, ScoreHistogram
@@ -135,27 +133,6 @@ def test_events_without_pixels_warn_of_nothing():
     assert bootstrap_intervals(table, 50, 0)["neutrino_iou"] == (1, 1)
     for bins in breakdowns(table, [None] * 4, cut.passed).values():
         assert [b.events for b in bins] == [4]
-
-
-def test_the_samples_neutrinos_are_found(sample_file):
-    reader = open_reader(DataConfig(file=(str(sample_file),), first_entry=1))
-    neutrinos = read_neutrinos(reader, "sbndneutrino")
-    assert [n.flavour for n in neutrinos] == ["nu_e CC", "nu_mu CC"]
-    assert [n.energy for n in neutrinos] == pytest.approx([1.0023, 1.5037], abs=1e-4)
-    assert read_neutrinos(reader, "nothing") is None
-
-
-def test_a_neutrino_that_cannot_be_read_is_none_where_events_may_be_skipped(simulated_file, tmp_path, caplog):
-    damaged = tmp_path / "damaged.h5"
-    shutil.copy(simulated_file, damaged)
-    with h5py.File(damaged, "a") as file:
-        file["Data/particle_sbndneutrino_group/extents"][3, "first"] = 1 << 40
-    reader = open_reader(DataConfig(file=(str(damaged), str(simulated_file))))
-    with pytest.raises(DataError, match=r"damaged\.h5, entry 3: "):
-        read_neutrinos(reader, "sbndneutrino")
-    neutrinos = read_neutrinos(reader, "sbndneutrino", skip_broken=True)
-    assert [n is None for n in neutrinos] == [i == 3 for i in range(20)] and len(caplog.messages) == 1
-    assert neutrinos[:3] == neutrinos[10:13]
 
 
 def test_evaluate_writes_a_report_a_table_and_every_number(run, simulated_file, tmp_path):

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from cosmictagger_tf.config import NetworkConfig, OutputConfig
+from cosmictagger_tf.config import NetworkConfig, OutputConfig, with_changes
 from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.larcv_h5 import LarcvFile
 from cosmictagger_tf.data.transforms import downsample_event
@@ -269,6 +269,20 @@ def served(request):
     rng = np.random.default_rng(4)
     segmenter.network.set_weights([w + rng.normal(0, 0.1, w.shape) for w in segmenter.network.get_weights()])
     return ServedNetwork(segmenter, downsample)
+
+
+@pytest.mark.parametrize("kind", ["2D", "sparse"])
+def test_a_network_with_heads_has_the_scores_of_its_pixels(kind):
+    shape, options = ImageShape(3, 16, 24), {"event_filters": 2, "vertex_filters": 2, "vertex_depth": 1}
+    bare = build_segmenter(EXPORTED[kind], shape)
+    headed = build_segmenter(with_changes(EXPORTED[kind], event_head=True, vertex_head=True, **options), shape)
+    for layer in bare.network.layers:
+        if layer.weights:
+            headed.network.get_layer(layer.name).set_weights(layer.get_weights())
+    images, pixels = np.random.default_rng(1).normal(size=(2, 16, 24, 3)).astype(np.float32), pixels_of([(5, 6)])
+    expected, served = map(ServedNetwork, (bare, headed))
+    np.testing.assert_allclose(served.image_scores(images), expected.image_scores(images), atol=1e-6)
+    np.testing.assert_allclose(score_pixels(served, *pixels), score_pixels(expected, *pixels), atol=1e-6)
 
 
 def pixels_of(rows_and_columns, value=50.0):

@@ -26,6 +26,8 @@ ROWS_PER_TPC = SBND_TICKS // 2
 CM_PER_ROW = HALF_X / ROWS_PER_TPC
 # cm/us at 0.5 kV/cm and 87 K (arXiv:2008.09765, figure of drift velocity).
 DRIFT_VELOCITY = 0.16
+# Rows: what is called within a TPC's window is so in 32-bit numbers, too.
+WITHIN = 1e-3
 
 
 def drift_rows(x: np.ndarray) -> np.ndarray:
@@ -44,6 +46,25 @@ def columns(y: np.ndarray, z: np.ndarray, plane: int) -> np.ndarray:
         return FIRST_COLUMN[plane] + z / PITCH
     across = z * np.cos(WIRE_ANGLE) + (HALF_Y + SLANT[plane] * y) * np.sin(WIRE_ANGLE)
     return FIRST_COLUMN[plane] + across / PITCH
+
+
+def project(point: np.ndarray, time: float) -> np.ndarray:
+    """Where a point lies in the images of SBND's shape: its apparent place.
+
+    Args:
+        point: float64 [3], x, y, z in cm.
+        time: us after the readout's trigger. The charge of a late particle arrives late, and so seems to come from
+            nearer to the cathode. What would lie beyond the cathode is put on it, where its TPC's readout window ends.
+
+    Returns:
+        float64 [planes, 2], (row, column), whose whole parts are the pixel.
+    """
+    x, y, z = np.asarray(point, float)
+    drift = drift_rows(x) + time * DRIFT_VELOCITY / CM_PER_ROW
+    row = rows(np.clip(drift, 0.0, ROWS_PER_TPC - WITHIN), x > 0)
+    # Charge a little beyond the last wire goes to it.
+    ends = zip(FIRST_COLUMN, LAST_COLUMN, strict=True)
+    return np.array([(row, np.clip(columns(y, z, p), *bounds)) for p, bounds in enumerate(ends)])
 
 
 def inside(points: np.ndarray, margin: float = 0.0) -> np.ndarray:

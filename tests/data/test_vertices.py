@@ -1,0 +1,172 @@
+"""Vertices in the images: from boxes, from clusters, projected, and written as boxes."""
+
+import h5py
+import numpy as np
+import pytest
+
+from cosmictagger_tf.data.larcv_format import BBOX_DTYPE
+from cosmictagger_tf.data.neutrino import Neutrino
+from cosmictagger_tf.data.tables import Hdf5File
+from cosmictagger_tf.data.vertices import VertexProduct, boxes_at, projected
+from cosmictagger_tf.detector import ImageShape
+from cosmictagger_tf.errors import DataError
+from tests.data.sound_files import SHAPE
+from tests.data.truth_files import BOXES, CLUSTERS, CM, VERTICES, add_clusters, truth_file
+
+KINDS = {"bbox2d": BOXES, "cluster2d": CLUSTERS}
+
+
+@pytest.fixture
+def file(tmp_path):
+    return add_clusters(truth_file(tmp_path / "file.h5"))
+
+
+def vertices(path, group, entry, shape=SHAPE):
+    file = Hdf5File(str(path))
+    product = VertexProduct(file, group.removeprefix("/Data/").removesuffix("_group"), 3, shape)
+    try:
+        return product.read(entry)
+    finally:
+        file.close()
+
+
+def test_boxes_give_back_the_places_that_they_were_made_of(file):
+    first, second, third = (vertices(file, BOXES, entry) for entry in range(3))
+    np.testing.assert_allclose(first, VERTICES[0])
+    np.testing.assert_allclose(second[:, :2], VERTICES[1][:, :2])
+    assert np.isnan(second[:, 2]).all() and second.dtype == np.float64
+    assert third.shape == (0, 3, 2)
+
+
+def test_clusters_give_the_pixel_in_their_middle(file):
+    first, second, third = (vertices(file, CLUSTERS, entry) for entry in range(3))
+    np.testing.assert_array_equal(np.floor(first), np.floor(VERTICES[0]))
+    # Two thirds of it are there at an edge, and its middle is half a pixel off.
+    np.testing.assert_allclose(second[0, :2], VERTICES[1][0, :2] + [[-0.5, 0.5], [0.0, -0.5]])
+    assert third.shape == (0, 3, 2)
+
+
+def test_several_interactions_keep_their_order(tmp_path):
+    many = [np.concatenate([VERTICES[0] + shift for shift in (0.0, 5.0, 2.0)])] * 3
+    path = truth_file(tmp_path / "many.h5", vertices=many)
+    np.testing.assert_allclose(vertices(path, BOXES, 1)[:, 0, 0], [3.5, 8.5, 5.5])
+
+
+def test_planes_are_told_by_their_ids(file):
+    with h5py.File(file, "a") as opened:
+        rows = opened[f"{BOXES}/bbox_extents"][:]
+        rows["ID"][:3] = 2, 0, 1
+        opened[f"{BOXES}/bbox_extents"][:] = rows
+    np.testing.assert_allclose(vertices(file, BOXES, 0)[0, [2, 0, 1]], VERTICES[0][0])
+
+
+def test_boxes_are_one_pixel_in_the_units_of_image_meta():
+    boxes = boxes_at(np.array([[3.5, 4.25], [np.nan, np.nan]]), SHAPE, CM[0])
+    assert boxes.dtype == BBOX_DTYPE and len(boxes) == 1
+    np.testing.assert_allclose(boxes["centroid"][0], (-9.6 + 4.25 * 0.3, -18.1 + 3.5 * 0.3125))
+    np.testing.assert_allclose(boxes["half_length"][0], (0.15, 0.15625))
+    np.testing.assert_allclose(boxes_at(np.array([[3.5, 4.25]]), SHAPE)["centroid"], [(4.25, 3.5)])
+
+
+def test_projections_need_sbnds_images_and_a_vertex_in_the_detector():
+    neutrinos = [Neutrino(1.0, 14, 0, vertex=(x, 20.0, 30.0, 5.0)) for x in (-100.0, 230.0)]
+    places = projected(neutrinos, ImageShape())
+    assert places.shape == (2, 3, 2) and np.isnan(places[1]).all()
+    # The rows of 100 cm of drift, and of 5 us: 0.16 cm/us, 0.3125 cm a row.
+    assert places[0, :, 0] == pytest.approx(320 + 2.56)
+    assert projected((), ImageShape()).shape == projected((), SHAPE).shape == (0, 3, 2)
+    assert projected(neutrinos, SHAPE) is None
+    assert projected([Neutrino(1.0, 14, 0)], ImageShape()) is None
+
+
+def test_which_of_several_belong_together_must_be_told(file):
+    with h5py.File(file, "a") as opened:
+        planes = opened[f"{CLUSTERS}/projection_extents"][:]
+        planes["N"][1] = 2
+        opened[f"{CLUSTERS}/projection_extents"][:] = planes
+    assert vertices(file, CLUSTERS, 0) is None and vertices(file, CLUSTERS, 1) is not None
+
+
+def test_a_single_vertex_may_be_on_some_planes_alone(file):
+    with h5py.File(file, "a") as opened:
+        planes = opened[f"{BOXES}/bbox_extents"][:]
+        planes["N"][1] = 0
+        opened[f"{BOXES}/bbox_extents"][:] = planes
+    assert np.isnan(vertices(file, BOXES, 0)[0]).any(axis=-1).tolist() == [False, True, False]
+
+
+def test_an_entry_may_be_written_without_planes(file):
+    with h5py.File(file, "a") as opened:
+        extents = opened[f"{BOXES}/extents"][:]
+        extents["N"][1] = 0
+        opened[f"{BOXES}/extents"][:] = extents
+    assert vertices(file, BOXES, 1).shape == (0, 3, 2)
+
+
+def spoil(name, column, row, value):
+    def change(group):
+        rows = group[name][:]
+        rows[column][row] = value
+        group[name][:] = rows
+
+    return change
+
+
+def renamed(name):
+    def change(group):
+        group.move(name, "other")
+
+    return change
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_box_too_far_away_for_a_number_is_outside(file):
+    with h5py.File(file, "a") as opened:
+        spoil("bboxes", "centroid", 0, np.finfo(float).max)(opened[BOXES])
+    assert np.isnan(vertices(file, BOXES, 0)[0]).any(axis=-1).tolist() == [True, False, False]
+
+
+FAULTS = {
+    "boxes that are not there": (
+        "bbox2d",
+        spoil("extents", "first", 1, 99),
+        r", entry 1: bbox2d_.* beyond the 9",
+    ),
+    "more boxes than there are": ("bbox2d", spoil("bbox_extents", "N", 4, 99), ", entry 1: .* beyond the 6 rows"),
+    "a plane twice": (
+        "bbox2d",
+        spoil("bbox_extents", "ID", 4, 0),
+        r", entry 1: .*planes \[0, 0, 2\] instead",
+    ),
+    "a plane too many": ("bbox2d", spoil("bbox_extents", "ID", 5, 3), r", entry 1: .*planes \[0, 1, 3\] instead of"),
+    "a box nowhere": ("bbox2d", spoil("bboxes", "centroid", 3, np.nan), r", entry 1: .*boxes at \[\[nan, nan\]\]"),
+    "an image of no size": ("bbox2d", spoil("image_meta", "image_sizes", 3, 0), ", entry 1: .*of size .0.0, 0.0."),
+    "no image_meta": ("bbox2d", renamed("image_meta"), ": has no table .*image_meta"),
+    "no boxes": ("bbox2d", renamed("bboxes"), ": has no table .*/bboxes"),
+    "too few entries": (
+        "bbox2d",
+        lambda group: group["extents"].resize((2,)),
+        ": product bbox2d_bbox_neutrino has 2 entries, but the file 3 event ids",
+    ),
+    "a pixel outside": (
+        "cluster2d",
+        spoil("voxels", "id", 30, 2048),
+        ", entry 1: .*pixel's id lies outside of 3",
+    ),
+    "an image of another size": (
+        "cluster2d",
+        spoil("image_meta", "number_of_voxels", 4, (32, 32)),
+        ", entry 1: cluster2d_sbndneutrino: image_meta is not that of 3 planes of 32 rows x 64 columns",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_broken_product_is_one_line(file, kind):
+    product, change, reason = FAULTS[kind]
+    with h5py.File(file, "a") as opened:
+        change(opened[KINDS[product]])
+    with pytest.raises(DataError, match=f"file.h5{reason}") as raised:
+        for entry in range(3):
+            vertices(file, KINDS[product], entry)
+    assert "\n" not in str(raised.value)

@@ -11,7 +11,7 @@ The columns in use were measured on real files: 31 to 2016 on planes 0 and 1, 19
 
 import numpy as np
 
-from cosmictagger_tf.detector import SBND_TICKS, SBND_WIRES
+from cosmictagger_tf.detector import SBND_TICKS, SBND_WIRES, ImageShape
 
 HALF_X, HALF_Y, LENGTH_Z = 200.0, 200.0, 500.0
 LOWER = np.array([-HALF_X, -HALF_Y, 0.0])
@@ -28,6 +28,17 @@ CM_PER_ROW = HALF_X / ROWS_PER_TPC
 DRIFT_VELOCITY = 0.16
 # Rows: what is called within a TPC's window is so in 32-bit numbers, too.
 WITHIN = 1e-3
+
+
+def unknown(shape: ImageShape) -> str | None:
+    """Why images of a file say nothing about points in the detector; None where they do.
+
+    Args:
+        shape: of the file's images, not of downsampled ones.
+    """
+    if shape == ImageShape():
+        return None
+    return f"where {shape} lie in the detector is not known, as it is of SBND's {ImageShape()}"
 
 
 def drift_rows(x: np.ndarray) -> np.ndarray:
@@ -65,6 +76,25 @@ def project(point: np.ndarray, time: float) -> np.ndarray:
     # Charge a little beyond the last wire goes to it.
     ends = zip(FIRST_COLUMN, LAST_COLUMN, strict=True)
     return np.array([(row, np.clip(columns(y, z, p), *bounds)) for p, bounds in enumerate(ends)])
+
+
+def apparent(points: np.ndarray, times: np.ndarray | float) -> np.ndarray:
+    """Where points seem to be that light up late: nearer to the cathode, as far as it. See `project`.
+
+    The same with a negative time takes a mean time off again: towards the anode, as far as it.
+
+    Args:
+        points: float64 [..., 3], x, y, z in cm.
+        times: [...], us after the readout's trigger.
+
+    Returns:
+        float64 [..., 3], cm.
+    """
+    points = np.array(points, float)
+    x = points[..., 0]
+    distance = np.clip(np.abs(x) - np.asarray(times) * DRIFT_VELOCITY, 0.0, HALF_X)
+    points[..., 0] = np.where(x > 0, distance, -distance)
+    return points
 
 
 def inside(points: np.ndarray, margin: float = 0.0) -> np.ndarray:

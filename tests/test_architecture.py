@@ -19,7 +19,7 @@ LAYERS = [
     {"text"},
     {"errors", "detector", "backend", "__init__"},
     {"config", "geometry", "files", "launch", "environment", "clean_stop", "figures", "console", "progress"},
-    {"data", "networks", "execution"},
+    {"data", "networks", "execution", "vertex_fit"},
     {"runs", "simulation"},
     {"training"},
     {"inference", "benchmarking"},

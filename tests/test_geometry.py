@@ -5,7 +5,7 @@ import pytest
 
 from cosmictagger_tf import geometry
 from cosmictagger_tf.data.larcv_h5 import LarcvFile
-from cosmictagger_tf.detector import NEUTRINO
+from cosmictagger_tf.detector import NEUTRINO, ImageShape
 
 
 def test_planes_see_the_same_z():
@@ -44,6 +44,33 @@ def test_what_would_lie_beyond_the_cathode_or_the_last_wire_is_put_on_it():
         places = geometry.project(np.array([x, -199.99, 499.99]), 9.0).astype(np.float32)
         assert (np.floor(places[:, 0]) == row).all()
         assert np.floor(places[[0, 2], 1]).tolist() == [2016, 1856]
+
+
+def test_an_apparent_point_is_seen_where_the_late_one_is():
+    rng = np.random.default_rng(5)
+    points, times = rng.uniform(geometry.LOWER, geometry.UPPER, size=(50, 3)), rng.uniform(0, 9, 50)
+    # Two that seem to lie at the cathode, from either side.
+    points[:2, 0], times[:2] = (-0.1, 0.1), 9.0
+    apparent = geometry.apparent(points, times)
+    assert (np.abs(apparent[:2, 0]) == 0).all() and (np.abs(apparent[:, 0]) <= np.abs(points[:, 0])).all()
+    late = [geometry.project(point, time) for point, time in zip(points, times, strict=True)]
+    at_once = [geometry.project(point, 0.0) for point in apparent]
+    np.testing.assert_allclose(late[2:], at_once[2:])
+
+
+def test_a_mean_time_is_taken_off_again_as_far_as_the_anodes():
+    points = np.array([[-120.0, 1.0, 2.0], [120.0, 1.0, 2.0], [199.9, 1.0, 2.0]])
+    np.testing.assert_allclose(geometry.apparent(geometry.apparent(points, 5.0), -5.0), points)
+    assert geometry.apparent(points, -5.0)[:, 0].tolist() == [-120.8, 120.8, 200.0]
+
+
+def test_of_other_images_the_geometry_is_unknown_for_one_reason():
+    assert geometry.unknown(ImageShape()) is None
+    reason = geometry.unknown(ImageShape(height=1408))
+    assert reason == (
+        "where 3 planes of 1408 rows x 2048 columns lie in the detector is not known, "
+        "as it is of SBND's 3 planes of 1280 rows x 2048 columns"
+    )
 
 
 def test_real_vertices_land_on_their_neutrinos(sample_file):

@@ -137,7 +137,7 @@ def projected(neutrinos: Sequence[Neutrino], shape: ImageShape) -> np.ndarray | 
         but no vertices of them, or images of another shape.
     """
     points = [neutrino.vertex for neutrino in neutrinos if neutrino.vertex is not None]
-    if len(points) < len(neutrinos) or (points and shape != ImageShape()):
+    if len(points) < len(neutrinos) or (points and geometry.unknown(shape)):
         return None
     vertices = np.full((len(points), shape.planes, 2), np.nan)
     for places, (*point, time) in zip(vertices, points, strict=True):

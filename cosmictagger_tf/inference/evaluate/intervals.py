@@ -4,16 +4,13 @@ The events are drawn again with replacement, as many as there are; each drawing 
 is the middle 95 % of them (the percentile method: Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13).
 """
 
-from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
 
+from cosmictagger_tf.inference.evaluate.confidence import ENDS, drawn_events
 from cosmictagger_tf.training.evaluation import EventTable
 from cosmictagger_tf.training.metrics import metrics_from_counts, named_metrics
-
-LEVEL = 0.95
-DRAWINGS_AT_ONCE = 128
 
 
 def bootstrap_intervals(table: EventTable, drawings: int, seed: int) -> dict[str, tuple[float, float]]:
@@ -28,18 +25,11 @@ def bootstrap_intervals(table: EventTable, drawings: int, seed: int) -> dict[str
     if not drawings or len(table.entries) < 2:
         return {}
     drawn: dict[str, list[np.ndarray]] = {}
-    for weights in _drawn(len(table.entries), drawings, np.random.default_rng(seed)):
+    for weights in drawn_events(len(table.entries), drawings, seed):
         for name, values in _weighted_summary(table, weights).items():
             drawn.setdefault(name, []).append(values)
-    ends = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
-    quantiles = {name: np.quantile(np.concatenate(values), ends) for name, values in drawn.items()}
+    quantiles = {name: np.quantile(np.concatenate(values), ENDS) for name, values in drawn.items()}
     return {name: (float(low), float(high)) for name, (low, high) in quantiles.items()}
-
-
-def _drawn(events, drawings, rng) -> Iterator[np.ndarray]:
-    # int64 [some drawings, events]: how often each event was drawn.
-    for first in range(0, drawings, DRAWINGS_AT_ONCE):
-        yield rng.multinomial(events, np.full(events, 1 / events), size=min(DRAWINGS_AT_ONCE, drawings - first))
 
 
 def _weighted_summary(table, weights) -> dict[str, np.ndarray]:

@@ -1,11 +1,10 @@
 """What Keras's backends cannot do in a training: refused by name before it begins."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import fields
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from cosmictagger_tf.config.base import Config, flag_name
+from cosmictagger_tf.config.base import Config, option_values
 from cosmictagger_tf.errors import ConfigError
 
 CORES = "takes all cores that the process may use (taskset gives it fewer)"
@@ -59,7 +58,7 @@ def refuse_limits(backend: str, configs: Iterable[Config], launch: Any):
     """
     if backend not in NAMES:
         raise ConfigError(f"KERAS_BACKEND={backend}: trains with {', '.join(NAMES)}")
-    options = SimpleNamespace(**{flag_name(f.name): getattr(c, f.name) for c in configs for f in fields(c)})
+    options = SimpleNamespace(**option_values(configs))
     for limit in LIMITS:
         if backend in limit.backends.split() and limit.used(options):
             raise ConfigError(

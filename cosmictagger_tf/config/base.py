@@ -1,5 +1,6 @@
 """What every config is made of: options that know their help and bounds, and a dataclass that checks itself."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -31,6 +32,11 @@ def is_switch(f) -> bool:
 def flag_name(field_name: str) -> str:
     """The flag of a field: its name; a field called `from_`, because Python keeps `from` for itself, is --from."""
     return field_name.removesuffix("_")
+
+
+def option_values(configs: Iterable["Config"]) -> dict[str, Any]:
+    """The values of all options of configs, by the names of their flags."""
+    return {flag_name(f.name): getattr(config, f.name) for config in configs for f in fields(config)}
 
 
 @dataclass(frozen=True)

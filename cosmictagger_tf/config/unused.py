@@ -8,7 +8,7 @@ from dataclasses import fields
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from cosmictagger_tf.config.base import Config, flag_name
+from cosmictagger_tf.config.base import Config, flag_name, option_values
 from cosmictagger_tf.config.data import TruthConfig
 from cosmictagger_tf.config.execution import ExecutionConfig, OutputConfig
 from cosmictagger_tf.config.inference import WeightsConfig
@@ -216,8 +216,7 @@ def describe_unused(command: str, chosen: frozenset[str], configs: Iterable[Conf
         configs: all of the command.
         facts: backend; explicit (flags.Parsed.explicit), but of train start and total (steps), resumed, many_ranks.
     """
-    values = {flag_name(f.name): getattr(config, f.name) for config in configs for f in fields(config)}
-    options = SimpleNamespace(**values, **facts)
+    options = SimpleNamespace(**option_values(configs), **facts)
     reasons: dict[str, str] = {}
     for rule in RULES.get(command, ()):
         names = [name for name in rule.names.split() if name in chosen and name not in reasons]

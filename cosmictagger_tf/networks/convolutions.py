@@ -1,8 +1,10 @@
 """Keras's convolutions with a bias that is added to the channels whatever the sizes.
 
 Keras's TensorFlow backend takes a [1, channels, 1, 1] bias for one of the last axis where the width happens to equal
-the number of channels (ops.add of Keras 3.15), so that channels_first networks are silently wrong. The classes keep
-Keras's names, by which weights files address layers.
+the number of channels (ops.add of Keras 3.15), so that channels_first networks are silently wrong. Elsewhere ops.add
+is TensorFlow's BiasAdd, which its graph passes join with a convolution and a leaky ReLU after it; what oneDNN then
+computes is wrong by some percent (TensorFlow 2.21; tests/networks/test_uresnet.py). The classes keep Keras's names, by
+which weights files address layers.
 """
 
 import keras
@@ -13,10 +15,9 @@ def add_bias(layer, x):
     """x plus the layer's bias, if it has one."""
     if not layer.use_bias:
         return x
-    if layer.data_format == "channels_last":
-        # Of the last axis Keras is right, and TensorFlow adds within the convolution.
-        return ops.add(x, ops.reshape(layer.bias, [*[1] * (len(x.shape) - 1), -1]))
-    return x + ops.reshape(layer.bias, [1, -1, *[1] * (len(x.shape) - 2)])
+    shape = [1] * len(x.shape)
+    shape[-1 if layer.data_format == "channels_last" else 1] = -1
+    return x + ops.reshape(layer.bias, shape)
 
 
 @keras.saving.register_keras_serializable(package="cosmictagger_tf")

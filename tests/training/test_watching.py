@@ -151,7 +151,7 @@ def test_the_flagfile_of_a_run_gives_its_configs_back(tmp_path):
     assert parse([f"--flagfile={tmp_path}/run.flags"], GROUPS).configs == defaults
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="others leave out the gradient of the images")
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the count of TensorFlow's graph")
 def test_the_cost_of_a_step_is_that_of_its_convolutions():
     # Without normalisation all products are convolutions: of each place of the output with the whole kernel, forward;
     # backward as much for the kernel, and as much for the input, but for the first one's, which is the image.

@@ -39,6 +39,13 @@ class EventDetails:
         """The events at these places: int [events]."""
         return EventDetails(self.neutrino_pixels[order], self.mean_rows[order], self.spread_rows[order])
 
+    def quantities(self) -> dict[str, np.ndarray]:
+        """What a cut may look at (config/cuts.py), by name: float64 [events], NaN where there is no such number."""
+        return {
+            "pixels": self.neutrino_pixels.min(axis=1).astype(np.float64),
+            "rows": self.mean_rows.max(axis=1) - self.mean_rows.min(axis=1),
+        }
+
 
 class DetailedEvaluator(Evaluator):
     """An Evaluator that also gives "pixel_scores", float32 [batch, planes, P, classes] at the pixels of the lists."""

@@ -19,8 +19,9 @@ from cosmictagger_tf.inference.evaluate.breakdown import breakdowns
 from cosmictagger_tf.inference.evaluate.curves import Curve, ScoreHistogram
 from cosmictagger_tf.inference.evaluate.details import EventDetails, details_of
 from cosmictagger_tf.inference.evaluate.evaluation_files import write_events
-from cosmictagger_tf.inference.evaluate.event_cut import apply_cut, rate
+from cosmictagger_tf.inference.evaluate.event_cut import apply_cut
 from cosmictagger_tf.inference.evaluate.intervals import _weighted_summary, bootstrap_intervals
+from cosmictagger_tf.inference.evaluate.rates import rate
 from cosmictagger_tf.inference.evaluate.report import report_text
 from cosmictagger_tf.inference.evaluate.report_page import _metrics, _score
 from cosmictagger_tf.inference.evaluate.report_plots import curves

@@ -97,13 +97,7 @@ def describe_selections(results: SelectionResults) -> dict:
             name: [{"share": share} | _describe(one, results) for share, one in points]
             for name, points in results.points.items()
         },
-        "curves": {
-            name: [
-                {"threshold": one.cut.conditions[0].value, "kept": _rate(one.kept), "efficiency": _rate(one.efficiency)}
-                for _, one in curve
-            ]
-            for name, curve in results.curves.items()
-        },
+        "curves": {name: [_point(one) for _, one in curve] for name, curve in results.curves.items()},
         "event_class": None if results.class_counts is None else _describe_classes(results.class_counts),
     }
 
@@ -112,12 +106,23 @@ def _describe(one: Selection, results: SelectionResults) -> dict:
     return {
         "cut": str(one.cut),
         "cosmic_only": _rate(one.kept),
-        "efficiency": {
-            title: {name: _rate(rate) for name, rate in group.items()} for title, group in one.efficiencies.items()
-        },
+        "efficiency": {title: _rates(group) for title, group in one.efficiencies.items()},
         "purity": one.purity and one.purity._asdict(),
         "cosmic_only_made_of": results.made_of and results.made_of[str(one.cut)],
     }
+
+
+def _point(one: Selection) -> dict:
+    (condition,) = one.cut.conditions
+    return {
+        "threshold": condition.value,
+        "cosmic_only": _rate(one.kept),
+        "efficiency": {"kind": _rates(one.efficiencies["kind"])},
+    }
+
+
+def _rates(group) -> dict:
+    return {name: _rate(rate) for name, rate in group.items()}
 
 
 def _rate(rate: Rate | None) -> dict | None:

@@ -37,7 +37,7 @@ def _cut_lines(one: Selection, results) -> list[str]:
         lines.append(f"  no purity: {'nothing passes' if not one.passed.any() else 'the truth lacks a side of it'}")
     if results.made_of is not None and one.kept is not None and one.kept.rate:
         made = results.made_of[str(one.cut)]
-        lines.append("  most pixels of those kept: " + ", ".join(f"{name} {n}" for name, n in made.items() if n))
+        lines.append("  those kept are mostly of: " + ", ".join(f"{name} {n}" for name, n in made.items() if n))
     return lines
 
 

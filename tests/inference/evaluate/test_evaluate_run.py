@@ -176,6 +176,7 @@ def test_evaluate_writes_a_report_a_table_and_every_number(run, simulated_file, 
         "By neutrino energy",
         "By flavour",
         "Event cut",
+        "Selection of readouts",
         "Best, median",
     ):
         assert title in page

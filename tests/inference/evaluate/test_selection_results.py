@@ -1,6 +1,7 @@
 """The selections of an evaluation: in JSON, in the table, and as text."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,10 @@ from cosmictagger_tf.config.cuts import QUANTITIES, parse_cuts
 from cosmictagger_tf.data.neutrino import Neutrino
 from cosmictagger_tf.detector import EVENT_CLASS_NAMES
 from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.figures import new_figure
 from cosmictagger_tf.inference.evaluate.details import EventDetails, given_quantities
+from cosmictagger_tf.inference.evaluate.report_page import _selection
+from cosmictagger_tf.inference.evaluate.report_plots import selection
 from cosmictagger_tf.inference.evaluate.selection_results import (
     class_confusion,
     describe_selections,
@@ -62,7 +66,8 @@ def test_every_number_is_in_the_record(details):
     points = record["at_most_kept"]
     assert [one["cut"] for one in points["pixels"]] == ["pixels>30"] * 3
     assert [one["share"] for one in points["probability"]] == [0.01, 0.02, 0.04]
-    assert record["curves"]["pixels"][-1]["kept"]["rate"] == record["curves"]["pixels"][-1]["efficiency"]["rate"] == 1
+    last = record["curves"]["pixels"][-1]
+    assert last["cosmic_only"]["rate"] == last["efficiency"]["kind"]["nue CC"]["rate"] == 1
 
 
 def test_the_class_that_the_event_head_gives(details):
@@ -83,7 +88,7 @@ def test_what_is_printed(details):
         "1 readout of unknown class left out",
     ]
     assert "  cosmic rays only                 4    50.0%   15.0% to 85.0%" in lines
-    assert "  most pixels of those kept: shower 1, proton 1" in lines
+    assert "  those kept are mostly of: shower 1, proton 1" in lines
     assert "at most 1.0% of cosmic rays only (0.00%): pixels>30: with a neutrino 33.3%, nue CC 50.0%" in text
     assert "  purity at a prior of 0.1" in text
     assert "class by the event head: right 71.4%, at equal priors of the classes that there are 75.0%" in lines
@@ -151,3 +156,18 @@ def test_flags_of_evaluate_are_checked_before_anything_is_read():
             EvaluateConfig(**wrong)
         assert str(refused.value).startswith(line)
     assert EvaluateConfig().cuts == () and len(EvaluateConfig(cut="pixels>5;pixels>10").cuts) == 2
+
+
+def test_the_report_has_the_curve_of_each_kind_and_the_text(details):
+    page = _selection(selections(details, TRUTH, CUTS, 0.1))
+    assert page.count("<svg") == 1 and "pixels&gt;5,rows&lt;=50" in page and "nan" not in re.sub("<path.*?/>", "", page)
+    results = selections(details, TRUTH, CUTS, 0.1)
+    _, axes = new_figure(1, 2, (6, 3))
+    selection(axes[0], results.curves)
+    assert [axis.get_title() for axis in axes[0]] == ["probability", "pixels"]
+    kinds = ["with a neutrino", "nue CC", "NC with a pion"]
+    assert [[line.get_label() for line in axis.lines] for axis in axes[0]] == [kinds, kinds]
+    kept, efficient = axes[0, 1].lines[0].get_data()
+    assert list(kept) == sorted(kept) and list(efficient) == sorted(efficient) and efficient[-1] == 1
+    without = selections(details, TrueReadouts.of([(NUE,)] * 8, [90] * 8), CUTS, 0.1)
+    assert "<svg" not in _selection(without) and "the truth has none of" in _selection(without)

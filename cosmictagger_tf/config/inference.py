@@ -107,7 +107,7 @@ class EvaluateConfig(Config):
 
     @property
     def cuts(self) -> tuple[Cut, ...]:
-        """What --cut says."""
+        """Those of --cut."""
         return parse_cuts(self.cut)
 
 

@@ -27,6 +27,7 @@ evaluation.json (every number) and evaluation.csv (a line an event) into the run
 EXAMPLES = """
 python -m cosmictagger_tf.evaluate --run_id=first --file=test.h5
 python -m cosmictagger_tf.evaluate --run_id=first --file=test.h5 --checkpoint_step=2000 --report=reports/step2000.html
+python -m cosmictagger_tf.evaluate --run_id=first --file=both.h5 --cut='pixels>10; pixels>10,rows<5' --table=events.csv
 """
 GROUPS = (
     EvaluateConfig,
@@ -43,16 +44,22 @@ GROUPS = (
 
 def main(explicit, evaluate, output, weights, data, truth, skip, _, execution, distributed) -> None:
     from cosmictagger_tf.inference.evaluate.evaluate_run import evaluate_run
-    from cosmictagger_tf.inference.evaluate.evaluation_files import report_place, write_evaluation
+    from cosmictagger_tf.inference.evaluate.evaluation_files import event_columns, report_place, write_evaluation
     from cosmictagger_tf.inference.evaluate.report import report_text
+    from cosmictagger_tf.inference.table_file import table_place, write_table
 
     config = InferenceConfig(output, weights, data, execution, distributed, skip, explicit, truth)
     # Rank 0 alone writes.
-    place = report_place(evaluate, config) if launched().rank == 0 else None
+    writes = launched().rank == 0
+    place = report_place(evaluate, config) if writes else None
+    table = table_place(evaluate.table) if writes else None
     evaluation = evaluate_run(evaluate, config)
     if evaluation is None:
         return
     print(report_text(evaluation))
+    if table is not None:
+        write_table(event_columns(evaluation), table)
+        print(f"written: {table}")
     if place is None:
         print("nothing is written: these weights are of no run; --report=NAME.html names the file")
         return

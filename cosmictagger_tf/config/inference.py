@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from cosmictagger_tf.config.base import Config, option
+from cosmictagger_tf.config.cuts import QUANTITIES, Cut, parse_cuts
 from cosmictagger_tf.errors import ConfigError
 
 # Trained networks that come with the package (training/checkpoints/shipped.py).
@@ -78,10 +79,36 @@ class EvaluateConfig(Config):
     event_cut_rows: float = option(
         50.0, "event cut: mean drift times of the planes agree within so many full-resolution rows", minimum=0.0
     )
+    cut: str = option(
+        "",
+        "cuts whose selection is reported beside the event cut's: conditions joined by commas, cuts by semicolons, all "
+        f"in quotes, such as 'pixels>10; pixels>10,rows<5'; of {', '.join(QUANTITIES)}",
+    )
+    prior: float = option(
+        0.0,
+        "share of readouts with a neutrino in the experiment, for which the purity of selections is reported; 0 = none",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    table: str = option(
+        "", "a table with a line an event of what cuts look at; ends in .csv, or in .parquet with pyarrow", path=True
+    )
+    producer_cosmic_primary: str = option(
+        "sbnd_cosmic_primary",
+        "producer of the sparse2d product that tells what made a cosmic pixel, as simulate writes it",
+    )
 
     def check(self):
         if self.report and not self.report.endswith(".html"):
             raise ConfigError(f"--report={self.report}: must end in .html")
+        if self.table and not self.table.endswith((".csv", ".parquet")):
+            raise ConfigError(f"--table={self.table}: must end in .csv or .parquet")
+        parse_cuts(self.cut)
+
+    @property
+    def cuts(self) -> tuple[Cut, ...]:
+        """Those of --cut."""
+        return parse_cuts(self.cut)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The true neutrino of each event of a data set, for tables: without reading a pixel."""
+"""The true neutrino interactions of each event of a data set, for tables: without reading a pixel."""
 
 import logging
 
@@ -10,14 +10,18 @@ from cosmictagger_tf.errors import DataError, read_errors
 
 log = logging.getLogger(__name__)
 
+Interactions = tuple[Neutrino, ...]
 
-def read_neutrinos(reader: FilesReader, producer: str, skip_broken: bool = False) -> list[Neutrino | None] | None:
-    """The first neutrino of each event, None for an event without one, or in a file without the product.
+
+def read_interactions(
+    reader: FilesReader, producer: str, skip_broken: bool = False
+) -> list[Interactions | None] | None:
+    """The interactions of each event, None where its file has no such product.
 
     Args:
         reader: of the data set.
         producer: of the particle product.
-        skip_broken: an entry that cannot be read has none, which is logged, instead of raising an error.
+        skip_broken: those of an entry that cannot be read are None, which is logged, instead of raising an error.
 
     Returns:
         None where no file has the product.
@@ -25,7 +29,7 @@ def read_neutrinos(reader: FilesReader, producer: str, skip_broken: bool = False
     Raises:
         DataError: the product is broken.
     """
-    neutrinos: list[Neutrino | None] = []
+    interactions: list[Interactions | None] = []
     path, file, particles, told = "", None, None, False
     try:
         for entry in range(len(reader)):
@@ -38,14 +42,14 @@ def read_neutrinos(reader: FilesReader, producer: str, skip_broken: bool = False
                 told = told or particles is not None
             try:
                 with read_errors(path):
-                    those = particles.read(place) if particles else ()
+                    those = particles.read(place) if particles else None
             except DataError as error:
                 if not skip_broken:
                     raise
                 log.info(f"no true neutrino: {error}")
-                those = ()
-            neutrinos.append(those[0] if those else None)
+                those = None
+            interactions.append(those)
     finally:
         if file is not None:
             file.close()
-    return neutrinos if told else None
+    return interactions if told else None

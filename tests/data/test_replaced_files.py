@@ -9,9 +9,10 @@ import pytest
 
 from cosmictagger_tf.config import DataConfig
 from cosmictagger_tf.data import tables
+from cosmictagger_tf.data.cosmic_primaries import open_primaries
 from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.data.larcv_products import ProductFile, Products
-from cosmictagger_tf.data.true_neutrinos import read_neutrinos
+from cosmictagger_tf.data.true_neutrinos import read_interactions
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.inference.predict.scores_file import WorkFolder, copied_products, join_parts, plan_parts
 
@@ -46,7 +47,8 @@ def path(three_events, tmp_path):
 
 @pytest.mark.parametrize("change", [replace, write_to])
 def test_whatever_opens_the_file_again_notices(path, change):
-    reader = open_reader(DataConfig(file=(str(path),), producer_label=""))
+    config = DataConfig(file=(str(path),), producer_label="")
+    reader = open_reader(config)
     products = Products(reader)
     products.read(0)
     products.close()
@@ -54,7 +56,8 @@ def test_whatever_opens_the_file_again_notices(path, change):
     for again in (
         lambda: products.read(1),
         lambda: copied_products(reader, PRODUCERS),
-        lambda: read_neutrinos(reader, "sbndneutrino"),
+        lambda: read_interactions(reader, "sbndneutrino"),
+        lambda: open_primaries(reader, config, "sbnd_cosmic_primary"),
         lambda: ProductFile(str(path), same_as=reader.parts[0].identity),
     ):
         with pytest.raises(DataError, match=r"in\.h5: was replaced or written to"):

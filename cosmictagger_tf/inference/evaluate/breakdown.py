@@ -1,16 +1,15 @@
 """The metrics in bins of what the events are: neutrino energy, flavour, number of neutrino and of cosmic pixels."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
 from cosmictagger_tf.data.neutrino import Neutrino
 from cosmictagger_tf.detector import COSMIC, NEUTRINO
+from cosmictagger_tf.inference.evaluate.true_readouts import ENERGY_EDGES, between
 from cosmictagger_tf.training.evaluation import EventTable
 from cosmictagger_tf.training.metrics import metrics_from_counts
 
-ENERGY_EDGES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, np.inf)  # GeV
 # Of the pixel counts: quantiles, so that each bin has as many events.
 PIXEL_BINS = 6
 # The recall of the neutrino's pixels is what an analysis calls efficiency, the precision purity.
@@ -52,22 +51,16 @@ def breakdowns(table: EventTable, neutrinos: list[Neutrino | None] | None, passe
     breakdown = {}
     if neutrinos is not None and any(neutrinos):
         energy = np.array([n.energy if n else np.nan for n in neutrinos])
-        breakdown["neutrino energy (GeV)"] = bins(energy, _between(energy, ENERGY_EDGES))
+        breakdown["neutrino energy (GeV)"] = bins(energy, between(energy, ENERGY_EDGES))
         flavour = np.array([n.flavour if n else "none" for n in neutrinos])
         breakdown["flavour"] = bins(energy, [(name, flavour == name) for name in sorted(set(flavour))])
     for name, which in (("neutrino", NEUTRINO), ("cosmic", COSMIC)):
         pixels = table.counts[:, :, which].sum(axis=(1, 2)).astype(np.float64)
         edges = np.unique(np.quantile(pixels, np.linspace(0, 1, PIXEL_BINS + 1)))
         edges[-1] += 1
-        groups = _between(pixels, edges if len(edges) > 1 else [edges[0] - 1, edges[0]])
+        groups = between(pixels, edges if len(edges) > 1 else [edges[0] - 1, edges[0]])
         breakdown[f"{name} pixels, all planes"] = bins(pixels, groups)
     return breakdown
-
-
-def _between(quantity, edges):
-    for low, high in pairwise(edges):
-        name = f"{low:.4g} to {high:.4g}" if np.isfinite(high) else f"over {low:.4g}"
-        yield name, (quantity >= low) & (quantity < high)
 
 
 def _bin(name, chosen, quantity, values, passed) -> Bin:

@@ -7,16 +7,19 @@ import numpy as np
 
 from cosmictagger_tf import execution
 from cosmictagger_tf.config import DataConfig, EvaluateConfig
+from cosmictagger_tf.data.cosmic_primaries import open_primaries
 from cosmictagger_tf.data.dataset import FilesReader, Reader, open_labelled
 from cosmictagger_tf.data.neutrino import Neutrino
 from cosmictagger_tf.data.pipeline import evaluation_dataset
-from cosmictagger_tf.data.true_neutrinos import read_neutrinos
+from cosmictagger_tf.data.true_neutrinos import Interactions, read_interactions
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.inference.evaluate.breakdown import Bin, breakdowns
 from cosmictagger_tf.inference.evaluate.curves import ScoreHistogram
-from cosmictagger_tf.inference.evaluate.details import DetailedEvaluator, EventDetails, details_of
-from cosmictagger_tf.inference.evaluate.event_cut import EventCut, apply_cut
+from cosmictagger_tf.inference.evaluate.details import DetailedEvaluator, EventDetails, details_of, given_quantities
+from cosmictagger_tf.inference.evaluate.event_cut import EventCut, apply_cut, event_cut
 from cosmictagger_tf.inference.evaluate.intervals import bootstrap_intervals
+from cosmictagger_tf.inference.evaluate.selection_results import SelectionResults, selections
+from cosmictagger_tf.inference.evaluate.true_readouts import TrueReadouts
 from cosmictagger_tf.inference.inference_config import InferenceConfig
 from cosmictagger_tf.inference.model_loading import TrainedModel, agreed_model
 from cosmictagger_tf.progress import EventProgress
@@ -43,6 +46,7 @@ class Evaluation:
         neutrinos: the true neutrinos; None where the file has no such product.
         cut: which events pass the event cut.
         bins: the metrics by what the events are.
+        selection: what cuts keep of readouts with a neutrino, and of those without.
     """
 
     trained: TrainedModel
@@ -56,6 +60,7 @@ class Evaluation:
     neutrinos: list[Neutrino | None] | None
     cut: EventCut
     bins: dict[str, list[Bin]]
+    selection: SelectionResults
 
 
 def evaluate_run(evaluate: EvaluateConfig, config: InferenceConfig) -> Evaluation | None:
@@ -79,23 +84,35 @@ def evaluate_as(ranks: Ranks, evaluate: EvaluateConfig, config: InferenceConfig)
         check_options(ranks, evaluate, *compared, config.truth)
         ranks.part("minibatch_size", config.data.minibatch_size)
         trained = agreed_model(ranks, config)
+        for wanted in evaluate.cuts:
+            wanted.check_quantities(given_quantities(trained.network))
         reader = open_labelled(trained.data)
         check_data(ranks, "file", reader)
         log_devices(ranks)
-        neutrinos = None
-        if isinstance(reader, FilesReader) and ranks.rank == 0:
-            # The event may be sound, or one of the bad events that are skipped anyway.
-            neutrinos = read_neutrinos(reader, config.truth.producer_particle, skip_broken=most > 0)
+        interactions = primaries = None
+        if isinstance(reader, FilesReader):
+            primaries = open_primaries(reader, trained.data, evaluate.producer_cosmic_primary)
+            if ranks.rank == 0:
+                # The event may be sound, or one of the bad events that are skipped anyway.
+                interactions = read_interactions(reader, config.truth.producer_particle, skip_broken=most > 0)
         xla = execution.compiles(config.execution)
         evaluator = DetailedEvaluator(trained.segmenter(reader.shape, xla, ranks), trained.scheme, xla)
     histogram = ScoreHistogram(reader.shape.planes)
-    table, details = evaluate_events(evaluator, reader, trained.data, histogram, ranks, BadEvents(most, ranks))
+    bad = BadEvents(most, ranks)
+    table, details = evaluate_events(evaluator, reader, trained.data, histogram, ranks, bad, primaries)
+    if primaries is not None:
+        primaries.close()
     with ranks.agreed():
         reader.check_unchanged()
     if ranks.rank:
         return None
-    if neutrinos is not None:
-        neutrinos = [neutrinos[int(entry)] for entry in table.entries]
+    neutrinos = None
+    those: list[Interactions | None] = [None] * len(table.entries)
+    if interactions is not None:
+        those = [interactions[int(entry)] for entry in table.entries]
+        neutrinos = [event[0] if event else None for event in those]
+    truth = TrueReadouts.of(those, details.true_pixels.tolist())
+    cuts = (event_cut(evaluate.event_cut_pixels, evaluate.event_cut_rows), *evaluate.cuts)
     cut = apply_cut(details, evaluate.event_cut_pixels, evaluate.event_cut_rows)
     return Evaluation(
         trained,
@@ -109,6 +126,7 @@ def evaluate_as(ranks: Ranks, evaluate: EvaluateConfig, config: InferenceConfig)
         neutrinos,
         cut,
         breakdowns(table, neutrinos, cut.passed),
+        selections(details, truth, cuts, evaluate.prior),
     )
 
 
@@ -119,8 +137,11 @@ def evaluate_events(
     histogram: ScoreHistogram,
     ranks: Ranks,
     bad: BadEvents,
+    primaries: Reader | None = None,
 ) -> tuple[EventTable, EventDetails]:
     """One pass over the data set, shared by the ranks; fills the histogram on the way. The results are on all ranks.
+
+    `primaries`: see open_primaries.
 
     Raises:
         DataError: a bad event, more than may be skipped, or nothing else.
@@ -136,7 +157,7 @@ def evaluate_events(
         unscored += errors
         tables.append(evaluator.table_of(results, batch))
         bad.watch(stream.bad_events(len(tables)) + unscored)
-        details.append(details_of(batch, np.asarray(results["pixel_scores"]), data.downsample, histogram))
+        details.append(details_of(batch, results, data.downsample, histogram, primaries))
         # Rank 0 shows it for all: they advance at the same pace.
         if ranks.rank == 0:
             progress.advance(len(tables[-1].entries) * ranks.size)

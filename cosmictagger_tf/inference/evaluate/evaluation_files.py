@@ -15,6 +15,7 @@ from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import make_place, replaced_file, write_json
 from cosmictagger_tf.inference.evaluate.evaluate_run import Evaluation
 from cosmictagger_tf.inference.evaluate.event_cut import pass_rates
+from cosmictagger_tf.inference.evaluate.selection_results import describe_selections, selection_columns
 from cosmictagger_tf.inference.inference_config import InferenceConfig
 from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.training.metrics import METRICS, metrics_from_counts, plane_key
@@ -72,10 +73,18 @@ def describe(evaluation: Evaluation, evaluate: EvaluateConfig) -> dict:
             for name, c in curves.items()
         },
         "event_cut": pass_rates(evaluation.cut, evaluation.neutrinos),
+        "selection": describe_selections(evaluation.selection),
         "bins": {title: [asdict(bin) for bin in bins] for title, bins in evaluation.bins.items()},
         **execution.describe(),
     }
     return _without_nan(record)
+
+
+def event_columns(evaluation: Evaluation) -> dict[str, np.ndarray]:
+    """The columns of --table: of each event its ids, and see selection_columns."""
+    ids = np.array(evaluation.event_ids, np.int64).reshape(-1, 3)
+    columns = {"entry": evaluation.table.entries, "run": ids[:, 0], "subrun": ids[:, 1], "event": ids[:, 2]}
+    return columns | selection_columns(evaluation.selection, evaluation.details)
 
 
 def write_events(evaluation: Evaluation, path: Path):

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cosmictagger_tf.config.cuts import Condition, Cut
 from cosmictagger_tf.data.neutrino import Neutrino
-from cosmictagger_tf.inference.evaluate.confidence import wilson
 from cosmictagger_tf.inference.evaluate.details import EventDetails
+from cosmictagger_tf.inference.evaluate.rates import rate
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,16 @@ class EventCut:
         return self.enough & self.matched
 
 
-def apply_cut(details: EventDetails, pixels: int, rows: float) -> EventCut:
+def event_cut(pixels: int, rows: float) -> Cut:
     """The cut with more than `pixels` pixels in every plane and mean drift times within `rows` full-resolution rows."""
-    difference = details.mean_rows.max(axis=1) - details.mean_rows.min(axis=1)
-    return EventCut(
-        (details.neutrino_pixels > pixels).all(axis=1), difference, np.nan_to_num(difference, nan=np.inf) <= rows
-    )
+    return Cut((Condition("pixels", ">", float(pixels)), Condition("rows", "<=", rows)))
+
+
+def apply_cut(details: EventDetails, pixels: int, rows: float) -> EventCut:
+    """Which events pass `event_cut`, and each of its conditions."""
+    quantities = details.quantities()
+    enough, matched = (condition.holds(quantities) for condition in event_cut(pixels, rows).conditions)
+    return EventCut(enough, quantities["rows"], matched)
 
 
 def pass_rates(cut: EventCut, neutrinos: list[Neutrino | None] | None) -> dict[str, dict]:
@@ -61,13 +66,3 @@ def pass_rates(cut: EventCut, neutrinos: list[Neutrino | None] | None) -> dict[s
         value, low, high = rate(passed[chosen])
         result[name] = {"events": len(passed[chosen]), "rate": value, "low": low, "high": high}
     return result
-
-
-def rate(passed: np.ndarray) -> tuple[float, float, float]:
-    """The fraction that passes and its 95 % interval, see confidence.wilson.
-
-    Args:
-        passed: bool [events]; without any, all three are NaN.
-    """
-    share = float(np.mean(passed)) if len(passed) else float("nan")
-    return share, *wilson(share, len(passed))

@@ -2,13 +2,14 @@
 
 from cosmictagger_tf.inference.evaluate.evaluate_run import Evaluation
 from cosmictagger_tf.inference.evaluate.event_cut import pass_rates
+from cosmictagger_tf.inference.evaluate.selection_text import selection_lines
 from cosmictagger_tf.text import counted
 from cosmictagger_tf.training.evaluation import EventTable
 from cosmictagger_tf.training.metrics import HEADLINE_METRICS, plane_key
 
 
 def report_text(evaluation: Evaluation) -> str:
-    """What evaluate prints: the metrics, the neutrino score's curves, the event cut."""
+    """What evaluate prints: the metrics, the neutrino score's curves, the event cut, the selection of readouts."""
     curve = evaluation.histogram.curve()
     lines = [metrics_table(evaluation.table, evaluation.intervals), ""]
     areas = (
@@ -21,6 +22,7 @@ def report_text(evaluation: Evaluation) -> str:
         f"event cut: {evaluation.cut.passed.sum()} of {counted(rates['events'], 'event')} pass "
         f"({rates['rate']:.1%}, 95 % interval {rates['low']:.1%} to {rates['high']:.1%})"
     ]
+    lines += ["", *selection_lines(evaluation.selection)]
     return "\n".join(lines)
 
 

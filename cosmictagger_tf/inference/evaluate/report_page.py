@@ -13,6 +13,7 @@ from cosmictagger_tf.inference.evaluate import report_plots
 from cosmictagger_tf.inference.evaluate.curves import BINS, LIMIT
 from cosmictagger_tf.inference.evaluate.evaluate_run import Evaluation
 from cosmictagger_tf.inference.evaluate.event_cut import pass_rates
+from cosmictagger_tf.inference.evaluate.selection_text import selection_lines
 from cosmictagger_tf.inference.event_figure import draw_event
 from cosmictagger_tf.inference.event_picture import event_name, take_picture
 from cosmictagger_tf.networks.predictor import Predictor
@@ -39,6 +40,7 @@ def write_report(evaluation: Evaluation, evaluate: EvaluateConfig, path: Path):
         ("Events", _events(evaluation)),
         *((f"By {title}", _breakdown(title, bins)) for title, bins in evaluation.bins.items()),
         ("Event cut", _cut(evaluation, evaluate)),
+        ("Selection of readouts", _selection(evaluation.selection)),
         ("Best, median and worst events", _gallery(evaluation)),
     ]
     body = "\n".join(
@@ -165,6 +167,19 @@ def _cut(evaluation, evaluate):
         rows=evaluate.event_cut_rows,
     )
     return table + plot
+
+
+def _selection(results):
+    text = f"<pre>{html.escape(chr(10).join(selection_lines(results)))}</pre>"
+    curves = {name: curve for name, curve in results.curves.items() if curve and curve[0][1].efficiency is not None}
+    if not curves:
+        return text
+    plot = report_plots.svg(report_plots.selection, 5.5 * len(curves), 4.2, len(curves), curves=curves)
+    note = (
+        "<p class=note>For thresholds on each quantity: which share is kept of the readouts with cosmic rays only, and "
+        "which of those with a neutrino, by kind. At the left edge stands what is kept where none of the former is.</p>"
+    )
+    return plot + note + text
 
 
 def _gallery(evaluation):

@@ -11,6 +11,7 @@ from cosmictagger_tf.figures import drawing, new_figure
 from cosmictagger_tf.inference.evaluate.breakdown import SHOWN, Bin
 from cosmictagger_tf.inference.evaluate.curves import ScoreHistogram
 from cosmictagger_tf.inference.evaluate.event_cut import EventCut
+from cosmictagger_tf.inference.evaluate.selection import CURVE_SHARES, Selection
 from cosmictagger_tf.inference.event_picture import DRAWN_COLORS
 from cosmictagger_tf.text import counted
 from cosmictagger_tf.training.evaluation import EventTable
@@ -155,3 +156,19 @@ def cut_plane(axes, neutrino_pixels: np.ndarray, cut: EventCut, pixels: int, row
     )
     axes[0].set_title(f"not shown, for an empty plane: {counted((~seen).sum(), 'event')}", fontsize=9)
     axes[0].legend(frameon=False, fontsize=9)
+
+
+def selection(axes, curves: dict[str, list[tuple[float, Selection]]]):
+    """The efficiency of each kind against the share of cosmic-only readouts kept, for thresholds on each quantity."""
+    for axis, (quantity, curve) in zip(axes, curves.items(), strict=True):
+        selections = [one for _, one in curve]
+        kept = [max(one.kept.rate, CURVE_SHARES[0]) for one in selections if one.kept is not None]
+        for name, rate in selections[0].efficiencies["kind"].items():
+            if rate is not None:
+                values = [one.efficiencies["kind"][name] for one in selections]
+                axis.plot(
+                    kept, [value.rate for value in values if value is not None], label=name, drawstyle="steps-post"
+                )
+        axis.set_xscale("log")
+        axis.set(xlabel="cosmic rays only: kept", ylabel="with a neutrino: kept", ylim=(0, 1.02), title=quantity)
+        axis.legend(frameon=False, fontsize=9)

@@ -19,11 +19,14 @@ from cosmictagger_tf.inference.evaluate.breakdown import breakdowns
 from cosmictagger_tf.inference.evaluate.curves import Curve, ScoreHistogram
 from cosmictagger_tf.inference.evaluate.details import EventDetails, details_of
 from cosmictagger_tf.inference.evaluate.evaluation_files import write_events
-from cosmictagger_tf.inference.evaluate.event_cut import apply_cut, rate
+from cosmictagger_tf.inference.evaluate.event_cut import apply_cut, event_cut
 from cosmictagger_tf.inference.evaluate.intervals import _weighted_summary, bootstrap_intervals
+from cosmictagger_tf.inference.evaluate.rates import rate
 from cosmictagger_tf.inference.evaluate.report import report_text
 from cosmictagger_tf.inference.evaluate.report_page import _metrics, _score
 from cosmictagger_tf.inference.evaluate.report_plots import curves
+from cosmictagger_tf.inference.evaluate.selection_results import selections
+from cosmictagger_tf.inference.evaluate.true_readouts import TrueReadouts
 from cosmictagger_tf.training.evaluation import EventTable
 from tests.commands import refusal, run_module
 
@@ -88,15 +91,17 @@ def test_details_are_in_full_resolution_rows():
     batch = batch_of([(0, 5, 7.0), (2, 2, 9.0), (3, 3, 1.0)], [(0, 5, 1), (2, 2, 2), (3, 3, 2)])
     scores = np.float32([[[[0.1, 0.8, 0.1], [0.1, 0.1, 0.8], [0.2, 0.2, 0.6], [0, 0, 1]]]])
     histogram = ScoreHistogram(1)
-    details = details_of(batch, scores, 2, histogram)
+    details = details_of(batch, {"pixel_scores": scores}, 2, histogram)
     assert details.neutrino_pixels.tolist() == [[2]]
+    assert details.true_pixels.tolist() == [2]
+    assert (details.primaries, details.class_scores, details.vertex_rows) == (None, None, None)
     assert details.mean_rows.tolist() == [[11.5]]  # rows 8 to 11 and 12 to 15
     assert histogram.counts.sum(axis=(0, 1)).tolist() == [0, 1, 2]
 
 
 def test_the_event_cut_wants_pixels_in_every_plane_and_one_time():
     rows = np.array([[100.0, 110, 105], [100, 110, 190], [100, 110, np.nan], [1, 2, 3]])
-    details = EventDetails(np.array([[6, 9, 6], [9, 9, 9], [9, 9, 0], [5, 9, 9]]), rows, rows)
+    details = EventDetails(np.array([[6, 9, 6], [9, 9, 9], [9, 9, 0], [5, 9, 9]]), rows, rows, np.zeros(4))
     assert apply_cut(details, 5, 50.0).passed.tolist() == [True, False, False, False]
     assert apply_cut(details, 5, 90.0).passed.tolist() == [True, True, False, False]
     assert rate(np.array([True] * 8 + [False] * 2)) == pytest.approx((0.8, 0.4902, 0.9433), abs=1e-4)
@@ -125,7 +130,7 @@ def test_events_without_pixels_warn_of_nothing():
     batch = batch_of([], [])
     batch = {name: np.repeat(array, 3, axis=1) if array.ndim > 1 else array for name, array in batch.items()}
     scores = np.zeros((1, 3, batch["image_coordinates"].shape[2], 3), np.float32)
-    details = EventDetails.join([details_of(batch, scores, 1, histogram)] * 4)
+    details = EventDetails.join([details_of(batch, {"pixel_scores": scores}, 1, histogram)] * 4)
     cut = apply_cut(details, 5, 50.0)
     assert not cut.passed.any() and np.isnan(cut.difference).all() and rate(cut.passed)[0] == 0
     assert histogram.counts.sum() == 0 and np.isnan(histogram.curve().average_precision)
@@ -137,7 +142,9 @@ def test_events_without_pixels_warn_of_nothing():
 
 def test_evaluate_writes_a_report_a_table_and_every_number(run, simulated_file, tmp_path):
     report = tmp_path / "reports" / "here.html"
-    done = run_module("evaluate", *run, f"--file={simulated_file}", f"--report={report}", "--bootstrap=50")
+    table = tmp_path / "tables" / "events.csv"
+    options = [f"--report={report}", "--bootstrap=50", f"--table={table}", "--cut=pixels>=0;pixels>9,rows<5"]
+    done = run_module("evaluate", *run, f"--file={simulated_file}", *options)
     assert "95 % interval" in done.stdout and "event cut: " in done.stdout and f"written: {report}" in done.stdout
     numbers = json.loads(report.with_suffix(".json").read_text())
     with open(report.with_suffix(".csv"), newline="") as file:
@@ -150,6 +157,18 @@ def test_evaluate_writes_a_report_a_table_and_every_number(run, simulated_file, 
     assert counts == numbers["confusion"][1][2][1]
     low, high = numbers["intervals_95"]["cosmic_iou/plane2"]
     assert low <= numbers["metrics"]["cosmic_iou/plane2"] <= high
+    assert f"written: {table}" in done.stdout
+    selection = numbers["selection"]
+    assert [one["cut"] for one in selection["cuts"]] == ["pixels>5,rows<=50", "pixels>=0", "pixels>9,rows<5"]
+    assert selection["absent_in_truth"][-1] == "cosmic rays only" and "cosmic rays only" not in selection["readouts"]
+    everything = selection["cuts"][1]["efficiency"]["kind"]["with a neutrino"]
+    assert everything["events"] == sum(selection["readouts"].values()) == 10 and everything["rate"] == 1
+    with open(table, newline="") as file:
+        readouts = list(csv.DictReader(file))
+    for line, readout in zip(lines, readouts, strict=True):
+        assert line["passes_cut"] == readout["passes pixels>5,rows<=50"] and readout["passes pixels>=0"] == "1"
+        assert line["predicted_neutrino_pixels/plane2"] == readout["predicted_neutrino_pixels/plane2"]
+        assert float(line["neutrino_energy_gev"]) == pytest.approx(float(readout["true_neutrino_energy_gev"]))
     page = report.read_text()
     for title in (
         "Confusion matrices",
@@ -157,6 +176,7 @@ def test_evaluate_writes_a_report_a_table_and_every_number(run, simulated_file, 
         "By neutrino energy",
         "By flavour",
         "Event cut",
+        "Selection of readouts",
         "Best, median",
     ):
         assert title in page
@@ -168,6 +188,7 @@ def test_evaluate_writes_a_report_a_table_and_every_number(run, simulated_file, 
 def test_evaluate_refuses_what_it_cannot_do(run, unlabelled_file, tmp_path):
     assert "no label product" in refusal("evaluate", *run, f"--file={unlabelled_file}")
     assert "must end in .html" in refusal("evaluate", *run, f"--report={tmp_path}/x.pdf")
+    assert "this network gives no probability" in refusal("evaluate", *run, "--cut=probability>0.5")
     (tmp_path / "run.json").touch()
     assert "the run's own files" in refusal("evaluate", *run, f"--report={tmp_path}/run.html")
     assert "the run's own files" in refusal("evaluate", *run, f"--report={tmp_path}/history.html")
@@ -196,12 +217,14 @@ def test_a_class_that_the_truth_lacks_is_named_and_has_no_number(tmp_path):
     table.counts[:, :, NEUTRINO] = 0
     histogram = ScoreHistogram(3)
     histogram.fill(0, np.float32([0.1, 0.7]), np.array([0, 1]))
+    details = EventDetails(*(np.zeros((4, 3)) for _ in range(3)), np.zeros(4, np.int64))
     evaluation = SimpleNamespace(
         table=table,
         histogram=histogram,
         intervals=bootstrap_intervals(table, 20, 0),
-        cut=apply_cut(EventDetails(*(np.zeros((4, 3)) for _ in range(3))), 5, 50.0),
-        details=EventDetails(*(np.zeros((4, 3)) for _ in range(3))),
+        cut=apply_cut(details, 5, 50.0),
+        details=details,
+        selection=selections(details, TrueReadouts.of([None] * 4, [0] * 4), (event_cut(5, 50.0),), 0.0),
         event_ids=[(0, 0, i) for i in range(4)],
         neutrinos=None,
     )

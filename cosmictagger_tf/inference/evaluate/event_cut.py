@@ -11,6 +11,7 @@ import numpy as np
 
 from cosmictagger_tf.data.neutrino import Neutrino
 from cosmictagger_tf.inference.evaluate.details import EventDetails
+from cosmictagger_tf.inference.evaluate.intervals import wilson_interval
 
 
 @dataclass(frozen=True)
@@ -63,15 +64,12 @@ def pass_rates(cut: EventCut, neutrinos: list[Neutrino | None] | None) -> dict[s
 
 
 def rate(passed: np.ndarray) -> tuple[float, float, float]:
-    """The fraction that passes and its 95 % interval (Wilson's: J. Am. Stat. Assoc. 22 (1927) 209).
+    """The fraction that passes and its 95 % interval, Wilson's.
 
     Args:
         passed: bool [events]; without any, all three are NaN.
     """
-    n, z = len(passed), 1.959964
-    if not n:
+    if not len(passed):
         return (float("nan"),) * 3
-    p = float(np.mean(passed))
-    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    return p, float(max(middle - half, 0.0)), float(min(middle + half, 1.0))
+    share = float(np.mean(passed))
+    return share, *wilson_interval(share, len(passed))

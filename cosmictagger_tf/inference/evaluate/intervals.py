@@ -1,7 +1,8 @@
-"""Bootstrap confidence intervals over events.
+"""Confidence intervals: Wilson's of a share, and the bootstrap's over events.
 
-The events are drawn again with replacement, as many as there are; each drawing gives its metrics, and an interval
-is the middle 95 % of them (the percentile method: Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13).
+For the latter the events are drawn again with replacement, as many as there are; each drawing gives its metrics, and an
+interval is the middle 95 % of them (the percentile method: Efron and Tibshirani, An Introduction to the Bootstrap,
+chapter 13).
 """
 
 from collections.abc import Iterator
@@ -27,17 +28,26 @@ def bootstrap_intervals(table: EventTable, drawings: int, seed: int) -> dict[str
     # One event drawn again is the same: its intervals would have no width.
     if not drawings or len(table.entries) < 2:
         return {}
-    drawn: dict[str, list[np.ndarray]] = {}
-    for weights in _drawn(len(table.entries), drawings, np.random.default_rng(seed)):
+    parts: dict[str, list[np.ndarray]] = {}
+    for weights in drawn(len(table.entries), drawings, np.random.default_rng(seed)):
         for name, values in _weighted_summary(table, weights).items():
-            drawn.setdefault(name, []).append(values)
+            parts.setdefault(name, []).append(values)
     ends = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
-    quantiles = {name: np.quantile(np.concatenate(values), ends) for name, values in drawn.items()}
+    quantiles = {name: np.quantile(np.concatenate(values), ends) for name, values in parts.items()}
     return {name: (float(low), float(high)) for name, (low, high) in quantiles.items()}
 
 
-def _drawn(events, drawings, rng) -> Iterator[np.ndarray]:
-    # int64 [some drawings, events]: how often each event was drawn.
+def wilson_interval(share: float, trials: int) -> tuple[float, float]:
+    """The 95 % interval of a share, of one trial or more (E. B. Wilson, J. Am. Stat. Assoc. 22 (1927) 209)."""
+    z = 1.959964
+    middle = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    half = z / (1 + z**2 / trials) * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
+    # At 0 and 1 it ends there, but for rounding.
+    return min(max(float(middle - half), 0.0), share), max(min(float(middle + half), 1.0), share)
+
+
+def drawn(events: int, drawings: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """How often each event was drawn, int64 [some drawings, events], until there are as many drawings as asked for."""
     for first in range(0, drawings, DRAWINGS_AT_ONCE):
         yield rng.multinomial(events, np.full(events, 1 / events), size=min(DRAWINGS_AT_ONCE, drawings - first))
 

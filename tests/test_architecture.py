@@ -20,7 +20,7 @@ LAYERS = [
     {"errors", "detector", "backend", "__init__"},
     {"config", "geometry", "files", "launch", "environment", "clean_stop", "figures", "console", "progress"},
     {"data", "networks", "execution", "vertex_fit"},
-    {"runs", "simulation"},
+    {"runs", "simulation", "calibration"},
     {"training"},
     {"inference", "benchmarking"},
     {"cli"},

@@ -140,7 +140,7 @@ def find_model(config: InferenceConfig) -> TrainedModel:
     data = replace(config.data, **{n: getattr(run_data, n) for n in INHERITED_DATA if n not in explicit})
     scheme = source.config(OptimizerConfig).loss_balance_scheme
     if shipped:
-        shift = explicit.get("background_shift", shipped.background_shift)
+        shift = explicit.get("background_shift", shipped.calibration.pixels.background_shift)
         return TrainedModel(network, data, scheme, shipped.path, shipped.step, shift, shipped.record["sha256"])
     if weights.weights_location:
         return TrainedModel(network, data, scheme, location, None, shift)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cosmictagger_tf import evaluate
+from cosmictagger_tf.calibration.working_points import Calibration, WorkingPoint
 from cosmictagger_tf.config import (
     SHIPPED_WEIGHTS,
     EvaluateConfig,
@@ -72,6 +73,16 @@ def test_their_working_point_is_theirs_unless_another_is_given(tmp_path, monkeyp
     assert shift(background_shift=-1.0) == -1.0
 
 
+def test_a_calibration_of_a_newer_version_is_refused(tmp_path, monkeypatch):
+    for file in shipped.FOLDER.glob("sparse_small.*"):
+        shutil.copy(file, tmp_path)
+    record = json.loads((tmp_path / "sparse_small.json").read_text())
+    (tmp_path / "sparse_small.json").write_text(json.dumps(record | {"calibration": {"charge": 1.0}}))
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    with pytest.raises(CheckpointError, match=r"--weights=sparse_small: .*sparse_small.json: .*no charge.*newer"):
+        shipped.ShippedModel("sparse_small")
+
+
 def test_how_a_network_computes_is_not_what_it_was_trained_with():
     explicit, weights = {"remat": True, "weight_decay": 0.5}, WeightsConfig(weights="sparse_small")
     network = find_model(InferenceConfig(weights=weights, explicit=explicit)).network
@@ -111,12 +122,15 @@ def test_a_run_is_shipped_and_used(tmp_path, monkeypatch):
     flags = [*TINY, f"--file={tmp_path}/a.h5", f"--output_dir={tmp_path}", "--run_id=tiny", "--noxla"]
     run_module("train", *flags, "--iterations=2")
     folder = RunFolder(OutputConfig(output_dir=str(tmp_path), run_id="tiny"))
-    shipped.ship(folder, 2, "sparse_small", -0.5, tmp_path / "weights")
+    calibration = Calibration(1.5, 0.8, 0.7, WorkingPoint(-0.5), WorkingPoint(-0.1, -1.0, 0.9))
+    shipped.ship(folder, 2, "sparse_small", calibration, tmp_path / "weights")
     monkeypatch.setattr(shipped, "FOLDER", tmp_path / "weights")
     model = shipped.ShippedModel("sparse_small")
     assert model.step == 2 and model.config(NetworkConfig) == folder.config(NetworkConfig)
     assert model.record["config"]["data"]["file"] == ["a.h5"] and model.record["events"] == 4
-    assert model.background_shift == -0.5
+    assert model.calibration == calibration
+    loaded = find_model(InferenceConfig(weights=WeightsConfig(weights="sparse_small")))
+    assert loaded.background_shift == calibration.pixels.background_shift == -0.5
 
 
 @pytest.mark.slow

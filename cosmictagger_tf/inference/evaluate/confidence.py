@@ -24,4 +24,5 @@ def wilson(share: float, trials: int) -> tuple[float, float]:
         return float("nan"), float("nan")
     middle = (share + Z**2 / (2 * trials)) / (1 + Z**2 / trials)
     half = Z / (1 + Z**2 / trials) * np.sqrt(share * (1 - share) / trials + Z**2 / (4 * trials**2))
-    return float(max(middle - half, 0.0)), float(min(middle + half, 1.0))
+    # At 0 and 1 it ends there, but for rounding.
+    return min(max(float(middle - half), 0.0), share), max(min(float(middle + half), 1.0), share)

@@ -11,6 +11,7 @@ from cosmictagger_tf.figures import drawing, new_figure
 from cosmictagger_tf.inference.evaluate.breakdown import SHOWN, Bin
 from cosmictagger_tf.inference.evaluate.curves import ScoreHistogram
 from cosmictagger_tf.inference.evaluate.event_cut import EventCut
+from cosmictagger_tf.inference.evaluate.reliability import BINS, Reliability
 from cosmictagger_tf.inference.evaluate.selection import CURVE_SHARES, Selection
 from cosmictagger_tf.inference.event_picture import DRAWN_COLORS
 from cosmictagger_tf.text import counted
@@ -96,6 +97,31 @@ def scores(axes, histogram: ScoreHistogram):
         axes[0].stairs(heights, bins, color=DRAWN_COLORS[index], label=name, linewidth=1.8)
     axes[0].set(yscale="log", xlabel="neutrino score", ylabel="stored pixels", title="scores by true class")
     axes[0].legend(frameon=False)
+
+
+def reliability(axes, sets: dict[str, Reliability]):
+    """The share that is true of what was given each probability, with 95 % intervals, and how many; a set a column."""
+    for axis, (name, result) in zip(axes, sets.items(), strict=True):
+        axis.plot((0, 1), (0, 1), color="0.5", linewidth=0.8, linestyle="--")
+        axis.set(xlabel="predicted probability", ylabel="share that is true", xlim=(0, 1), ylim=(-0.02, 1.02))
+        axis.grid(alpha=0.25)
+        title = f"{name}: {result.lacks}" if result.lacks else name
+        if result.bins:
+            title += f"\ncalibration error {result.error:.3f}"
+            title += " ({:.3f} to {:.3f})".format(*result.interval) if result.interval else ""
+            _reliability_bins(axis, result.bins)
+        axis.set_title(title, fontsize=10)
+
+
+def _reliability_bins(axis, bins):
+    # The points on the axis, and how many each stands for on one of its own.
+    true = np.array([b.true for b in bins])
+    intervals = true - [b.low for b in bins], [b.high for b in bins] - true
+    style = {"color": "#0072b2", "marker": "o", "markersize": 4, "capsize": 2}
+    axis.errorbar([b.predicted for b in bins], true, intervals, **style)
+    numbers = axis.twinx()
+    numbers.bar([b.first for b in bins], [b.number for b in bins], 1 / BINS, align="edge", color="0.5", alpha=0.2)
+    numbers.set(yscale="log", ylabel="number", ylim=(0.5, None))
 
 
 def event_spread(axes, table: EventTable):

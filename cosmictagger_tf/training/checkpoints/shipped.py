@@ -6,6 +6,8 @@ How each was trained, on what, and what it reaches: docs/model_card.md. `scripts
 import shutil
 from pathlib import Path
 
+from cosmictagger_tf.calibration.probabilities import CalibrationError
+from cosmictagger_tf.calibration.working_points import Calibration
 from cosmictagger_tf.config import SHIPPED_WEIGHTS
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.files import read_json, replaced_file, sha256, write_json
@@ -22,10 +24,10 @@ class ShippedModel:
     Attributes:
         path: the file of weights.
         step: how many steps they were trained.
-        background_shift: what inference adds to the background's logit by default.
+        calibration: how their logits are used by default.
 
     Raises:
-        CheckpointError: a file is missing or damaged.
+        CheckpointError: a file is missing or damaged, or its calibration is of a newer version.
     """
 
     def __init__(self, name: str):
@@ -39,7 +41,10 @@ class ShippedModel:
         if not whole:
             raise CheckpointError(f"--weights={name}: {self.path} is missing or damaged: install the package again")
         self.step = int(self.record["step"])
-        self.background_shift = float(self.record["background_shift"])
+        try:
+            self.calibration = Calibration.of_weights(self.record)
+        except CalibrationError as error:
+            raise CheckpointError(f"--weights={name}: {FOLDER / name}.json: {error}") from None
 
     @property
     def image_shape(self) -> ImageShape | None:
@@ -51,14 +56,14 @@ class ShippedModel:
         return kind.from_dict(self.record["config"][SECTIONS[kind]])
 
 
-def ship(folder: RunFolder, step: int, name: str, background_shift: float = 0.0, into: Path = FOLDER):
+def ship(folder: RunFolder, step: int, name: str, calibration: Calibration, into: Path = FOLDER):
     """Copies a checkpoint of a run to the weights that come with the package.
 
     Args:
         folder: the run's.
         step: of an intact checkpoint.
         name: what it will be called.
-        background_shift: its working point, see WeightsConfig; the weights stay as they are.
+        calibration: stored beside the weights, which stay as they are.
         into: the folder of both files.
 
     Raises:
@@ -76,7 +81,7 @@ def ship(folder: RunFolder, step: int, name: str, background_shift: float = 0.0,
     content = {
         "config": config,
         "step": step,
-        "background_shift": background_shift,
+        "calibration": calibration.to_dict(),
         "events": record.get("events"),
         "image_shape": record.get("image_shape"),
         "git_commit": record.get("git_commit"),

@@ -21,6 +21,7 @@ from cosmictagger_tf.calibration.probabilities import (
 )
 from cosmictagger_tf.calibration.temperature import HIGHEST, LOWEST
 from cosmictagger_tf.detector import BACKGROUND, N_CLASSES, NEUTRINO
+from cosmictagger_tf.vertex_fit import VertexErrors
 
 EQUAL_PRIOR = 0.5
 
@@ -77,6 +78,8 @@ class Calibration:
         training_prior: share of the training's readouts that have a neutrino; None where it is not known.
         pixels: the working point for what each pixel is.
         selection: the working point for whether a readout has a neutrino.
+        vertex_errors: how precise the vertex head's places are (vertex_fit.fit_errors), in pixels of the file; None
+            where no one fitted them.
 
     Raises:
         CalibrationError: a number is impossible, or readouts are to be cut on a probability whose prior is not known.
@@ -87,6 +90,7 @@ class Calibration:
     training_prior: float | None = None
     pixels: WorkingPoint = WorkingPoint()
     selection: WorkingPoint = WorkingPoint()
+    vertex_errors: VertexErrors | None = None
 
     def __post_init__(self):
         for name in ("event_temperature", "pixel_temperature"):
@@ -163,6 +167,8 @@ class Calibration:
         for name in ("pixels", "selection"):
             if name in record:
                 record[name] = WorkingPoint(**_known(WorkingPoint, record[name]))
+        if record.get("vertex_errors") is not None:
+            record["vertex_errors"] = _vertex_errors(_known(VertexErrors, record["vertex_errors"]))
         return cls(**record)
 
     @classmethod
@@ -175,6 +181,14 @@ class Calibration:
             return cls.from_dict(record["calibration"])
         point = WorkingPoint(background_shift=record.get("background_shift", 0.0))
         return cls(pixels=point, selection=point)
+
+
+def _vertex_errors(record) -> VertexErrors:
+    # From lists of numbers, as JSON has them.
+    try:
+        return VertexErrors(**{name: tuple(map(float, values)) for name, values in record.items()})
+    except (TypeError, ValueError) as error:
+        raise CalibrationError(f"vertex_errors {record!r}: {error}") from None
 
 
 def _known(kind: type, record: Any) -> Mapping[str, Any]:

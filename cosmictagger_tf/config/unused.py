@@ -145,6 +145,12 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule("bootstrap_seed", "--bootstrap=0", lambda o: not o.bootstrap),
         Rule("producer_vertex producer_vertex_cluster", "vertices are not evaluated"),
     ),
+    "calibrate": (
+        SYNTHETIC,
+        *TRAINED,
+        XLA,
+        Rule("background_shift working_point", "the working points are what is chosen"),
+    ),
     "predict": (*TRAINED, XLA, Rule("producer_label", "labels are not read")),
     "display": (
         SYNTHETIC,

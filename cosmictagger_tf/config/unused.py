@@ -145,7 +145,12 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule("bootstrap_seed", "--bootstrap=0", lambda o: not o.bootstrap),
         Rule("producer_vertex producer_vertex_cluster", "vertices are not evaluated"),
     ),
-    "predict": (*TRAINED, XLA, Rule("producer_label", "labels are not read")),
+    "predict": (
+        *TRAINED,
+        XLA,
+        Rule("producer_label", "labels are not read"),
+        Rule("clean_fringe producer_cleaned_image", "there is no --clean", lambda o: o.clean == "none"),
+    ),
     "display": (
         SYNTHETIC,
         Rule(

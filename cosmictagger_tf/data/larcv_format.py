@@ -30,7 +30,7 @@ IMAGE_META_DTYPE = np.dtype(
 )
 TENSOR_META_DTYPE = np.dtype(
     {
-        "names": IMAGE_META_DTYPE.names,
+        "names": ["valid", "projection_id", "image_sizes", "number_of_voxels", "origin"],
         "formats": ["u1", "<u8", ("<f8", (1,)), ("<u8", (1,)), ("<f8", (1,))],
         "offsets": [0, 8, 16, 24, 32],
         "itemsize": 48,

@@ -87,7 +87,7 @@ class ServedNetwork:
             size, out = 2**self.downsample, self.output
             images = ops.reshape(images, (-1, out.planes, out.height, size, out.width, size))
             images = ops.mean(images, axis=(3, 5))
-        scores = scores_of(self.segmenter.image_logits(images))
+        scores = scores_of(self.segmenter.image_outputs(images)[0])
         return ops.where(finite, ops.transpose(scores, (0, 2, 3, 1, 4)), float("nan"))
 
     def _pixel_scores(self, coordinates, values):
@@ -101,7 +101,7 @@ class ServedNetwork:
             coordinates = ops.floor_divide(coordinates, 2**self.downsample)
             # The pixels of a block add up in the scatter; absent ones count 0.
             images = self.scatter(coordinates, values / 4**self.downsample)
-            scores = at_pixels(scores_of(self.segmenter.image_logits(images)), coordinates)
+            scores = at_pixels(scores_of(self.segmenter.image_outputs(images)[0]), coordinates)
         else:
             batch = {"image_coordinates": coordinates, "image_values": values}
             scores = scores_of(self.segmenter.pixel_logits(batch))

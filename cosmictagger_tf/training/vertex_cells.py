@@ -72,11 +72,11 @@ def near_vertices(vertices, rows: int, columns: int, cell: float) -> NearVertice
     offset_rows = (places[..., 0:1] - down)[..., None]
     offset_columns = (places[..., 1:2] - along)[..., None, :]
     squares = ops.square(offset_rows - 0.5) + ops.square(offset_columns - 0.5)
-    nearest = ops.argmin(squares, axis=1)[:, None]
     square = ops.min(squares, axis=1)
-    numbers = ops.reshape(ops.arange(vertices.shape[1]), (1, -1, 1, 1, 1))
-    chosen = ops.cast(ops.cast(nearest, "int32") == ops.cast(numbers, "int32"), "float32")
-    offsets = [ops.sum(chosen * each, axis=1) for each in (offset_rows, offset_columns)]
+    nearest = ops.cast(squares <= square[:, None], "float32")
+    # Two that are equally near: the place between them.
+    nearest = nearest / ops.sum(nearest, axis=1, keepdims=True)
+    offsets = [ops.sum(nearest * each, axis=1) for each in (offset_rows, offset_columns)]
     return NearVertices(ops.where(square <= NEAR**2, ops.exp(-square / 2), 0.0), ops.stack(offsets, axis=-1))
 
 

@@ -146,7 +146,7 @@ def test_every_entry_is_read_back_by_both_readers(tmp_path, case, reader_name):
             reader.close()
     truth = TruthConfig(producer_vertex="vertex_prediction")
     with contextlib.closing(open_reader(DataConfig(file=files, producer_label=""), truth)) as reader:
-        for entry, event in enumerate(events):
+        for entry in range(len(events)):
             vertices = reader.read(entry).truth.vertices
             if has_planes(paths[entry // 4], entry % 4):
                 np.testing.assert_allclose(vertices, readout(entry).vertices)

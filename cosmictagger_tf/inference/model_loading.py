@@ -1,12 +1,13 @@
 """Model loading: a trained network's architecture and weights, from its run's folder or where the options name them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import keras
 import numpy as np
 from keras import ops
 
+from cosmictagger_tf.calibration.working_points import Calibration
 from cosmictagger_tf.config import DataConfig, NetworkConfig, OptimizerConfig, check_image_shape
 from cosmictagger_tf.detector import BACKGROUND, N_CLASSES, ImageShape
 from cosmictagger_tf.errors import ConfigError
@@ -37,6 +38,7 @@ class TrainedModel:
         step: the checkpoint's step, None where the weights came from elsewhere.
         background_shift: what is added to the background's logit.
         checksum: SHA-256 that the file has, where it is known.
+        calibration: what turns its logits into probabilities; as they come where none is stored beside the weights.
     """
 
     network: NetworkConfig
@@ -46,6 +48,7 @@ class TrainedModel:
     step: int | None
     background_shift: float = 0.0
     checksum: str | None = None
+    calibration: Calibration = field(default_factory=Calibration)
 
     @property
     def image_shape(self) -> ImageShape | None:
@@ -141,7 +144,8 @@ def find_model(config: InferenceConfig) -> TrainedModel:
     scheme = source.config(OptimizerConfig).loss_balance_scheme
     if shipped:
         shift = explicit.get("background_shift", shipped.calibration.pixels.background_shift)
-        return TrainedModel(network, data, scheme, shipped.path, shipped.step, shift, shipped.record["sha256"])
+        checksum, calibration = shipped.record["sha256"], shipped.calibration
+        return TrainedModel(network, data, scheme, shipped.path, shipped.step, shift, checksum, calibration)
     if weights.weights_location:
         return TrainedModel(network, data, scheme, location, None, shift)
     store = CheckpointStore(folder.checkpoints, architecture=architecture(trained))

@@ -28,12 +28,17 @@ class DenseSegmenter:
     def _outputs(self, batch, training):
         return self.network(self.scatter(batch["image_coordinates"], batch["image_values"]), training=training)
 
-    def image_logits(self, images):
-        return pixels_of(self.network(images, training=False))
+    def image_outputs(self, images):
+        outputs = self.network(images, training=False)
+        return pixels_of(outputs), heads_of(outputs)
+
+    def pixel_outputs(self, batch, training: bool = False):
+        outputs = self._outputs(batch, training)
+        return at_pixels(pixels_of(outputs), batch["image_coordinates"]), heads_of(outputs)
 
     def pixel_logits(self, batch, training: bool = False):
         """float32 [batch, planes, P, classes] of a Batch, at the pixels of its lists."""
-        return at_pixels(self.logits(batch, training), batch["image_coordinates"])
+        return self.pixel_outputs(batch, training)[0]
 
     def at_listed_pixels(self, segmentation: Segmentation, batch):
         """float32 [batch, planes, P, classes], the logits at the pixels of the image's lists."""

@@ -161,8 +161,9 @@ class ExportConfig(Config):
     )
     export_default: str = option(
         "dense",
-        "signature that serving_default is, which most programs call; LArSoft reads flat and per_view_flat",
-        choices=("dense", "flat", "per_view", "per_view_flat", "pixels"),
+        "signature that serving_default is, which most programs call; LArSoft reads flat and per_view_flat; events is "
+        "that of networks with heads",
+        choices=("dense", "flat", "per_view", "per_view_flat", "pixels", "events"),
     )
     export_preprocessing: bool = option(
         False, "the exported model takes images at the file's resolution and downsamples them itself"

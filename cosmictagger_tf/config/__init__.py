@@ -17,6 +17,7 @@ from cosmictagger_tf.config.inference import (
     EvaluateConfig,
     ExportConfig,
     PredictConfig,
+    ReadoutsConfig,
     WeightsConfig,
 )
 from cosmictagger_tf.config.network import NetworkConfig, check_image_shape
@@ -55,6 +56,7 @@ __all__ = [
     "OutputConfig",
     "PredictConfig",
     "RanksConfig",
+    "ReadoutsConfig",
     "ScalingConfig",
     "SimulateConfig",
     "SkipConfig",

@@ -53,9 +53,19 @@ ARCHITECTURE = (
     Rule("norm_statistics", "is for --normalization=batch", lambda o: o.normalization != "batch"),
     Rule("event_filters event_blocks event_detach", "there is no --event_head", lambda o: not o.event_head),
     Rule(
-        "vertex_filters vertex_blocks vertex_depth vertex_detach",
+        "vertex_filters vertex_blocks vertex_detach",
         "there is no --vertex_head",
         lambda o: not o.vertex_head,
+    ),
+    Rule(
+        "vertex_depth",
+        "there is no --vertex_head",
+        lambda o: not o.vertex_head and not (o.event_head and o.head_design == "sites"),
+    ),
+    Rule(
+        "head_design",
+        "there is neither --event_head nor --vertex_head",
+        lambda o: not o.event_head and not o.vertex_head,
     ),
 )
 HEAD_LOSSES = (
@@ -151,7 +161,12 @@ RULES: dict[str, tuple[Rule, ...]] = {
         XLA,
         Rule("background_shift working_point", "the working points are what is chosen"),
     ),
-    "predict": (*TRAINED, XLA, Rule("producer_label", "labels are not read")),
+    "predict": (
+        *TRAINED,
+        XLA,
+        Rule("producer_label", "labels are not read"),
+        Rule("clean_fringe producer_cleaned_image", "there is no --clean", lambda o: o.clean == "none"),
+    ),
     "display": (
         SYNTHETIC,
         Rule(
@@ -166,6 +181,11 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "export": (
         *TRAINED,
         Rule("precision xla deterministic", "a model is exported in float32, and computes elsewhere"),
+        Rule(
+            "background_shift working_point",
+            "--export_format=keras holds the network alone",
+            lambda o: o.export_format == "keras",
+        ),
         Rule("synthetic first_entry max_entries minibatch_size", "no event is read"),
         Rule("reader producer_image producer_label", "there is no --file", lambda o: not o.file),
     ),

@@ -16,19 +16,20 @@ class CalibratedSegmenter:
         segmenter: the trained network, weights loaded.
         calibration: of the weights.
         point: the working point.
+        joined: whether the network has multiplied its pixels' probabilities by the event's already.
     """
 
-    def __init__(self, segmenter: Segmenter, calibration: Calibration, point: WorkingPoint):
+    def __init__(self, segmenter: Segmenter, calibration: Calibration, point: WorkingPoint, joined: bool = False):
         self.segmenter, self.calibration, self.point = segmenter, calibration, point
-        self.network, self.shape = segmenter.network, segmenter.shape
+        self.joins = calibration.training_prior is not None and not joined
+        self.network, self.shape, self.head_design = segmenter.network, segmenter.shape, segmenter.head_design
 
     @property
     def prepare(self):
         return self.segmenter.prepare
 
     def _at_point(self, logits, heads):
-        joined = EVENT in heads and self.calibration.training_prior is not None
-        return self.calibration.at_point(self.point, logits, heads[EVENT] if joined else None, ops)
+        return self.calibration.at_point(self.point, logits, heads.get(EVENT) if self.joins else None, ops)
 
     def outputs(self, batch, training: bool = False):
         logits, heads = self.segmenter.outputs(batch, training)

@@ -81,7 +81,8 @@ class TrainedModel:
             ConfigError: the images do not fit the architecture.
             CheckpointError: the weights do not fit it, or are others by now.
         """
-        return CalibratedSegmenter(self.bare_segmenter(shape, static, ranks), self.calibration, self.point)
+        bare = self.bare_segmenter(shape, static, ranks)
+        return CalibratedSegmenter(bare, self.calibration, self.point, self.network.event_joins_pixels)
 
     def bare_segmenter(self, shape: ImageShape, static: bool = False, ranks: Ranks | None = None) -> Segmenter:
         """The same, with the network's own logits."""

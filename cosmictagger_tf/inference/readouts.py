@@ -5,8 +5,8 @@ places are in pixels of the file's images, whose pixel 5 reaches from 5.0 to 6.0
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -40,6 +40,15 @@ class Readouts:
     points: np.ndarray
     covariances: np.ndarray
     agreement: np.ndarray
+
+    @classmethod
+    def join(cls, parts: Sequence["Readouts"]) -> "Readouts":
+        """All of several, one after the other; they are of one network and images of one shape."""
+        return cls(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)))
+
+    def some(self, which: slice | np.ndarray) -> "Readouts":
+        """Some of them, by their places or by what is true of them."""
+        return Readouts(*(getattr(self, f.name)[which] for f in fields(self)))
 
     @property
     def classes(self) -> np.ndarray:

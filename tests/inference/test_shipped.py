@@ -15,6 +15,7 @@ from cosmictagger_tf.config import (
     EvaluateConfig,
     NetworkConfig,
     OutputConfig,
+    ReadoutsConfig,
     WeightsConfig,
 )
 from cosmictagger_tf.errors import ConfigError
@@ -165,6 +166,8 @@ def test_weights_outside_a_run_are_of_the_run_that_is_named_or_of_what_the_flags
 def test_evaluate_says_that_nothing_is_written(monkeypatch, capsys):
     monkeypatch.setattr("cosmictagger_tf.inference.evaluate.evaluate_run.evaluate_run", lambda *_: object())
     monkeypatch.setattr("cosmictagger_tf.inference.evaluate.report.report_text", lambda evaluation: "the tables")
-    evaluate.main({}, EvaluateConfig(), OutputConfig(), WeightsConfig(weights="sparse_small"), *6 * [None])
+    evaluate.main(
+        {}, EvaluateConfig(), ReadoutsConfig(), OutputConfig(), WeightsConfig(weights="sparse_small"), *6 * [None]
+    )
     tables, note = capsys.readouterr().out.splitlines()
     assert tables == "the tables" and note.startswith("nothing is written: ") and "--report=NAME.html" in note

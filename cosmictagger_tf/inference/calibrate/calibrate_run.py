@@ -157,7 +157,9 @@ def collect(
     stream = evaluation_dataset(reader, trained.data, ranks.rank, ranks.size, prepare=prepare, skip=bad.most)
     progress, parts = EventProgress(len(reader), "read out"), []
     for number, batch in enumerate(stream.generate(), start=1):
-        parts.append(samples_of(batch, evaluator.predict_on_batch(batch), reader, trained.data.downsample))
+        outputs = evaluator.predict_on_batch(batch)
+        joined = trained.network.event_joins_pixels
+        parts.append(samples_of(batch, outputs, reader, trained.data.downsample, joined))
         bad.watch(stream.bad_events(number))
         if ranks.rank == 0:
             progress.advance(len(parts[-1].entries) * ranks.size)

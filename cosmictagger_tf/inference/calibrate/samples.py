@@ -18,7 +18,7 @@ from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.inference.readouts import read_out
 from cosmictagger_tf.networks.predictor import Predictor
 from cosmictagger_tf.networks.segmentation import EVENT, PIXELS, VERTEX
-from cosmictagger_tf.training.evaluation import not_finite
+from cosmictagger_tf.training.evaluation import head_not_finite, not_finite
 
 # Pixels for the temperature, over all readouts, and the most of one readout.
 SAMPLE, MOST_OF_ONE = 1_000_000, 3000
@@ -69,6 +69,7 @@ class Samples:
             file; NaN where a readout has not exactly one. None where the network has no vertex head.
         sample: for the temperature; of readouts that have a neutrino.
         candidates: for the working points.
+        joined: whether the network has multiplied its pixels' probabilities by the event's already.
     """
 
     entries: np.ndarray
@@ -78,6 +79,7 @@ class Samples:
     vertices: np.ndarray | None
     sample: Pixels
     candidates: Pixels
+    joined: bool
 
     @property
     def cosmic_only(self) -> np.ndarray:
@@ -103,7 +105,7 @@ class Samples:
             name: None if getattr(parts[0], name) is None else np.concatenate([getattr(p, name) for p in parts])[order]
             for name in ("entries", "classes", "event_logits", "true_pixels", "vertices")
         }
-        return cls(**columns, sample=pixels("sample"), candidates=pixels("candidates"))
+        return cls(**columns, sample=pixels("sample"), candidates=pixels("candidates"), joined=parts[0].joined)
 
 
 class OutputsEvaluator(Predictor):
@@ -115,7 +117,7 @@ class OutputsEvaluator(Predictor):
         return {PIXELS: logits, **heads}
 
 
-def samples_of(batch: dict, outputs: dict, reader: Reader, downsample: int) -> Samples:
+def samples_of(batch: dict, outputs: dict, reader: Reader, downsample: int, joined: bool) -> Samples:
     """What is kept of a Batch with truth, without its fillers.
 
     Args:
@@ -123,6 +125,7 @@ def samples_of(batch: dict, outputs: dict, reader: Reader, downsample: int) -> S
         outputs: what an OutputsEvaluator gives of it.
         reader: of the data set.
         downsample: of the batch's coordinates.
+        joined: see Samples.
 
     Raises:
         DataError: a logit is not finite.
@@ -149,7 +152,8 @@ def samples_of(batch: dict, outputs: dict, reader: Reader, downsample: int) -> S
         sample.append(_sampled(whole, budget if classes[i] != COSMIC_ONLY else 0, rng))
         candidates += [_candidates(whole, plane, rng) for plane in range(listed.shape[1])]
     true_pixels = (np.asarray(batch["label_values"])[events] == NEUTRINO).sum(axis=2)
-    return Samples(entries, classes, event_logits, true_pixels, vertices, Pixels.join(sample), Pixels.join(candidates))
+    kept = Pixels.join(sample), Pixels.join(candidates)
+    return Samples(entries, classes, event_logits, true_pixels, vertices, *kept, joined)
 
 
 def only_vertices(vertices: np.ndarray) -> np.ndarray:
@@ -170,7 +174,7 @@ def _check_finite(entries, pixels, listed, event_logits, reader):
     if event_logits is not None and not np.isfinite(event_logits).all():
         event = int(np.argmin(np.isfinite(event_logits).all(axis=1)))
         file, place = reader.place(int(entries[event]))
-        raise DataError(file, "the scores of the event are not finite: look at its charge, and at the weights", place)
+        raise DataError(file, head_not_finite(EVENT), place)
 
 
 def _no_pixels() -> Pixels:

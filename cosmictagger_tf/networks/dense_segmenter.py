@@ -24,17 +24,26 @@ class DenseSegmenter:
 
     def logits(self, batch, training: bool = False):
         """float32 [batch, planes, height, width, classes] of a Batch (see data/batch.py)."""
-        return pixels_of(self._outputs(batch, training))
+        return self.outputs(batch, training)[0]
+
+    def outputs(self, batch, training: bool = False):
+        outputs = self._outputs(batch, training)
+        return pixels_of(outputs), heads_of(outputs)
 
     def _outputs(self, batch, training):
         return self.network(self.scatter(batch["image_coordinates"], batch["image_values"]), training=training)
 
-    def image_logits(self, images):
-        return pixels_of(self.network(images, training=False))
+    def image_outputs(self, images):
+        outputs = self.network(images, training=False)
+        return pixels_of(outputs), heads_of(outputs)
+
+    def pixel_outputs(self, batch, training: bool = False):
+        logits, heads = self.outputs(batch, training)
+        return at_pixels(logits, batch["image_coordinates"]), heads
 
     def pixel_logits(self, batch, training: bool = False):
         """float32 [batch, planes, P, classes] of a Batch, at the pixels of its lists."""
-        return at_pixels(self.logits(batch, training), batch["image_coordinates"])
+        return self.pixel_outputs(batch, training)[0]
 
     def at_listed_pixels(self, segmentation: Segmentation, batch):
         """float32 [batch, planes, P, classes], the logits at the pixels of the image's lists."""
@@ -42,5 +51,5 @@ class DenseSegmenter:
 
     def __call__(self, batch, training: bool = False) -> Segmentation:
         labels = self.scatter(batch["label_coordinates"], batch["label_values"])
-        outputs = self._outputs(batch, training)
-        return Segmentation(labels, pixels_of(outputs), heads=heads_of(outputs))
+        logits, heads = self.outputs(batch, training)
+        return Segmentation(labels, logits, heads=heads)

@@ -82,11 +82,21 @@ class Segmenter(Protocol):
     def logits(self, batch, training: bool = False):
         """float32 [batch, planes, height, width, classes] of a Batch, all pixels."""
 
+    def outputs(self, batch, training: bool = False):
+        """The same, and the dict of what the network's heads give (see heads.with_heads)."""
+
     def pixel_logits(self, batch, training: bool = False):
         """float32 [batch, planes, P, classes] of a Batch, at the pixels of its lists; of no use where padded."""
 
-    def image_logits(self, images):
-        """float32 [batch, planes, height, width, classes] of images [batch, planes, height, width], for inference."""
+    def pixel_outputs(self, batch, training: bool = False):
+        """The same, and the dict of what the network's heads give (see heads.with_heads)."""
+
+    def image_outputs(self, images):
+        """Of images [batch, planes, height, width], for inference.
+
+        Returns:
+            float32 [batch, planes, height, width, classes], the logits, and the dict of what the network's heads give.
+        """
 
     def __call__(self, batch, training: bool = False) -> Segmentation:
         """The labels and logits of a Batch."""

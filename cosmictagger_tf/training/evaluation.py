@@ -75,7 +75,15 @@ def without_unscored(values: dict, batch: dict, reader: Reader) -> tuple[dict, l
 
 def not_finite(pixels: int) -> str:
     """Why an event is not used whose scores on so many pixels of a plane, or whose loss (0 pixels), are no numbers."""
-    what = f"the scores of {counted(pixels, 'pixel')} are" if pixels else "the loss is"
+    return _not_finite(f"the scores of {counted(pixels, 'pixel')} are" if pixels else "the loss is")
+
+
+def head_not_finite(name: str) -> str:
+    """Why an event is not used of which a head, "event" or "vertex", gives what is no number."""
+    return _not_finite(f"what the {name} head gives is")
+
+
+def _not_finite(what) -> str:
     half = keras.config.dtype_policy().compute_dtype != "float32"
     return f"{what} not finite: {'use --precision=float32' if half else 'look at its charge, and at the weights'}"
 

@@ -154,7 +154,7 @@ def test_a_line_that_is_no_flag_is_refused(tmp_path):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "flags").rglob("*.flags")), ids=lambda path: path.name)
 @pytest.mark.parametrize(
-    "command", ["train", "evaluate", "predict", "display", "export", "iotest", "benchmark", "scaling"]
+    "command", ["train", "evaluate", "calibrate", "predict", "display", "export", "iotest", "benchmark", "scaling"]
 )
 def test_every_flagfile_here_serves_every_command(command, path):
     groups = importlib.import_module(f"cosmictagger_tf.{command}").GROUPS

@@ -60,7 +60,7 @@ def test_pixels_are_one_of_several_outputs(mode, remat, tmp_path):
     prepared = {name: tf.constant(array) for name, array in prepared.items()}
     for ask in (
         lambda segmenter: segmenter.pixel_logits(prepared),
-        lambda segmenter: segmenter.image_logits(images),
+        lambda segmenter: segmenter.image_outputs(images)[0],
         lambda segmenter: segmenter(prepared, training=True).logits,
     ):
         expected, *others = map(ask, segmenters)

@@ -81,7 +81,7 @@ def evaluate_as(ranks: Ranks, evaluate: EvaluateConfig, config: InferenceConfig)
     most = config.skip.skip_bad_events
     with ranks.agreed():
         compared = (config.output, config.weights, config.data, config.network, config.execution, config.skip)
-        check_options(ranks, evaluate, *compared, config.truth)
+        check_options(ranks, evaluate, *compared, config.truth, config.readouts)
         ranks.part("minibatch_size", config.data.minibatch_size)
         trained = agreed_model(ranks, config)
         for wanted in evaluate.cuts:
@@ -126,7 +126,7 @@ def evaluate_as(ranks: Ranks, evaluate: EvaluateConfig, config: InferenceConfig)
         neutrinos,
         cut,
         breakdowns(table, neutrinos, cut.passed),
-        selections(details, truth, cuts, evaluate.prior),
+        selections(details, truth, cuts, config.readouts.prior),
     )
 
 

@@ -13,7 +13,8 @@ from cosmictagger_tf.data.augmentation import knows_cathode
 from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import make_folder, replaced_file, tidy
-from cosmictagger_tf.inference.export.saved_model import GEOMETRY, ServedNetwork, export_saved_model
+from cosmictagger_tf.inference.export.saved_model import EVENTS, GEOMETRY, export_saved_model
+from cosmictagger_tf.inference.export.served_network import ServedNetwork
 from cosmictagger_tf.inference.inference_config import InferenceConfig
 from cosmictagger_tf.inference.model_loading import find_model
 from cosmictagger_tf.runs import RunFolder
@@ -36,6 +37,11 @@ def export_run(export: ExportConfig, config: InferenceConfig) -> Path:
     path = Path(export.export_dir) if export.export_dir else default
     check_place(path, export.export_format)
     trained = find_model(config)
+    if export.export_default == EVENTS and not trained.network.has_heads:
+        raise ConfigError(
+            f"--export_default={EVENTS}: {trained.weights} is a network without --event_head and --vertex_head: "
+            "choose another signature"
+        )
     shape = open_reader(trained.data).shape if config.data.file or config.data.synthetic else trained.image_shape
     if shape is None:
         raise ConfigError(f"--file: give a file of the images that the model is for: {trained.weights} has no size")
@@ -48,12 +54,15 @@ def export_run(export: ExportConfig, config: InferenceConfig) -> Path:
             segmenter.network.save(beside)
         return path
     downsample = trained.data.downsample
-    served = ServedNetwork(segmenter, downsample if export.export_preprocessing else 0, export.export_default)
+    inside = downsample if export.export_preprocessing else 0
+    calibration = trained.calibration
+    served = ServedNetwork(segmenter, inside, export.export_default, calibration.event_temperature)
     record = {
         "network": trained.network.to_dict(),
         "downsample": downsample,
         "step": trained.step,
         "background_shift": trained.background_shift,
+        "calibration": calibration.to_dict(),
     }
     if knows_cathode(shape):
         record["geometry"] = GEOMETRY

@@ -97,23 +97,32 @@ class SparseSegmenter:
         self.prepare = SparsePreparation(network, config, shape, static)
 
     def pixel_logits(self, batch: dict, training: bool = False):
-        """float32 [batch, planes, P, classes] of a Batch, prepared or not, at the pixels of its lists.
+        """float32 [batch, planes, P, classes] of a Batch, prepared or not, at the pixels of its lists."""
+        return self.pixel_outputs(batch, training)[0]
 
-        One that is not gets its rulebook in the graph, as the Batches of an exported model do.
+    def pixel_outputs(self, batch: dict, training: bool = False):
+        """The same, and the dict of what the network's heads give.
+
+        A Batch that is not prepared gets its rulebook in the graph, as those of an exported model do.
         """
         if "pixel_sites" not in batch:
             batch = build_rulebook(batch["image_coordinates"], batch["image_values"], self.config, self.shape)
-        return run_network(self.network, batch, training)[0]
+        return run_network(self.network, batch, training)
 
     def logits(self, batch: dict, training: bool = False):
         """float32 [batch, planes, height, width, classes] of a Batch, prepared or not."""
+        return self.outputs(batch, training)[0]
+
+    def outputs(self, batch: dict, training: bool = False):
+        """The same, and the dict of what the network's heads give."""
         keys = pixel_keys(batch["image_coordinates"], self.shape)
-        return self._scattered(self.pixel_logits(batch, training), keys, ops.shape(keys)[0])
+        logits, heads = self.pixel_outputs(batch, training)
+        return self._scattered(logits, keys, ops.shape(keys)[0]), heads
 
-    def image_logits(self, images):
-        """float32 [batch, planes, height, width, classes] of images [batch, planes, height, width], without XLA.
+    def image_outputs(self, images):
+        """Logits [batch, planes, height, width, classes] and what heads give of images [batch, planes, height, width].
 
-        A pixel is active where it is not 0.
+        A pixel is active where it is not 0. Not for XLA.
         """
         batch, grid = ops.shape(images)[0], grids(self.config, self.shape)[0]
         images = in_typical_charge(images) if self.config.normalise_charge else images
@@ -121,7 +130,8 @@ class SparseSegmenter:
         keys = grid.key(event * grid.planes + plane, row, column)
         values = ops.take(ops.reshape(images, (-1,)), self._places(keys))
         book = rulebook_of_keys(keys, values, batch, self.config, self.shape)
-        return self._scattered(run_network(self.network, book)[0], keys, batch)
+        logits, heads = run_network(self.network, book)
+        return self._scattered(logits, keys, batch), heads
 
     def _places(self, keys):
         """Where in all the pixels of a batch the pixel of each key is; -1 for NOWHERE."""

@@ -11,26 +11,16 @@ import keras
 import numpy as np
 import pytest
 
-from cosmictagger_tf.config import NetworkConfig, OutputConfig, with_changes
+from cosmictagger_tf.config import OutputConfig
 from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.larcv_h5 import LarcvFile
 from cosmictagger_tf.data.transforms import downsample_event
-from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.inference.export.export_run import check_place
-from cosmictagger_tf.inference.export.saved_model import ServedNetwork, keep_others
-from cosmictagger_tf.networks.build import build_segmenter
+from cosmictagger_tf.inference.export.saved_model import keep_others
 from tests.commands import refusal, run_module
 
 SERVE = Path(__file__).parent / "serve.c"
-SIZES = {
-    "n_initial_filters": 2,
-    "network_depth": 2,
-    "blocks_per_layer": 1,
-    "blocks_deepest_layer": 1,
-    "blocks_final": 1,
-    "bottleneck_deepest": 4,
-}
 
 
 @pytest.fixture(scope="module")
@@ -251,109 +241,3 @@ def test_a_model_goes_where_tensorflow_can_write_it(tmp_path):
     with pytest.raises(ConfigError, match="needs a name in UTF-8"):
         check_place(place, "saved_model")
     check_place(place.with_suffix(".keras"), "keras")
-
-
-EXPORTED = {
-    "2D": NetworkConfig(conv_mode="2D", **SIZES),
-    "submanifold": NetworkConfig(conv_mode="3D", submanifold=True, **SIZES),
-    "sparse": NetworkConfig(conv_mode="sparse", **SIZES),
-}
-
-
-@pytest.fixture(scope="module", params=[(kind, d) for kind in EXPORTED for d in (0, 1)], ids=lambda p: f"{p[0]}_{p[1]}")
-def served(request):
-    """A small network with random weights as the signatures see it, without and with preprocessing."""
-    kind, downsample = request.param
-    keras.config.set_dtype_policy("float32")
-    segmenter = build_segmenter(EXPORTED[kind], ImageShape(3, 16, 24))
-    rng = np.random.default_rng(4)
-    segmenter.network.set_weights([w + rng.normal(0, 0.1, w.shape) for w in segmenter.network.get_weights()])
-    return ServedNetwork(segmenter, downsample)
-
-
-@pytest.mark.parametrize("kind", ["2D", "sparse"])
-def test_a_network_with_heads_has_the_scores_of_its_pixels(kind):
-    shape, options = ImageShape(3, 16, 24), {"event_filters": 2, "vertex_filters": 2, "vertex_depth": 1}
-    bare = build_segmenter(EXPORTED[kind], shape)
-    headed = build_segmenter(with_changes(EXPORTED[kind], event_head=True, vertex_head=True, **options), shape)
-    for layer in bare.network.layers:
-        if layer.weights:
-            headed.network.get_layer(layer.name).set_weights(layer.get_weights())
-    images, pixels = np.random.default_rng(1).normal(size=(2, 16, 24, 3)).astype(np.float32), pixels_of([(5, 6)])
-    expected, served = map(ServedNetwork, (bare, headed))
-    np.testing.assert_allclose(served.image_scores(images), expected.image_scores(images), atol=1e-6)
-    np.testing.assert_allclose(score_pixels(served, *pixels), score_pixels(expected, *pixels), atol=1e-6)
-
-
-def pixels_of(rows_and_columns, value=50.0):
-    """Inputs of one sample whose plane 1 has these pixels; one pixel (2, 3) is on each plane."""
-    coordinates = np.full((1, 3, 1 + len(rows_and_columns), 2), -1, np.int32)
-    values = np.zeros(coordinates.shape[:3], np.float32)
-    coordinates[0, :, 0], values[0, :, 0] = (2, 3), 20
-    for i, place in enumerate(rows_and_columns, start=1):
-        coordinates[0, 1, i], values[0, 1, i] = place, value
-    return coordinates, values
-
-
-def score_pixels(served, coordinates, values):
-    return np.asarray(served.pixel_scores(keras.ops.array(coordinates), keras.ops.array(values)))
-
-
-def outside(shape):
-    """Places outside an image: just beyond each edge, and as far as int32 goes."""
-    near = [(10, shape.width), (shape.height, 0), (10, shape.width + 5), (-2, 3), (3, -2), (-1, 3), (3, -1)]
-    return [*near, (2**31 - 1, 0), (0, 2**31 - 1), (-(2**31), 0), (0, -(2**31))]
-
-
-def test_pixels_outside_the_image_score_as_padding_and_change_nothing(served):
-    alone = score_pixels(served, *pixels_of([]))
-    np.testing.assert_allclose(alone.sum(axis=-1), 1, rtol=1e-5)
-    for value in (50.0, np.nan):
-        scores = score_pixels(served, *pixels_of(outside(served.input), value))
-        np.testing.assert_array_equal(scores[:, 1, 1:], 0)
-        np.testing.assert_allclose(scores[:, :, :1], alone, atol=1e-6)
-
-
-def test_compiled_with_xla_pixels_outside_are_padding_too():
-    import tensorflow as tf
-
-    served = ServedNetwork(build_segmenter(EXPORTED["2D"], ImageShape(3, 16, 24)))
-    inputs = pixels_of(outside(served.input))
-    scores = tf.function(served.pixel_scores, jit_compile=True)(*map(tf.constant, inputs)).numpy()
-    np.testing.assert_allclose(scores, score_pixels(served, *inputs), atol=1e-6)
-    np.testing.assert_array_equal(scores[:, 1, 1:], 0)
-
-
-def test_a_pixel_listed_twice_has_the_sum(served):
-    twice = score_pixels(served, *pixels_of([(5, 7), (5, 7)], 25.0))
-    once = score_pixels(served, *pixels_of([(5, 7)], 50.0))
-    np.testing.assert_allclose(twice[0, 1, [1, 2]], once[0, 1, [1, 1]], atol=1e-6)
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_sample_with_a_value_that_is_not_finite_has_no_scores(served, bad):
-    sound, broken = pixels_of([(5, 7)]), pixels_of([(5, 7)], bad)
-    scores = score_pixels(served, *(np.concatenate(parts) for parts in zip(broken, sound, strict=True)))
-    assert np.isnan(scores[0, :, 0]).all() and np.isnan(scores[0, 1]).all()
-    np.testing.assert_allclose(scores[1], score_pixels(served, *sound)[0], atol=1e-6)
-    images = np.zeros((2, served.input.height, served.input.width, 3), np.float32)
-    images[:, 2, 3] = 20
-    images[0, 5, 7, 1] = bad
-    scores = np.asarray(served.image_scores(keras.ops.array(images)))
-    assert np.isnan(scores[0]).all() and np.isfinite(scores[1]).all()
-
-
-def test_no_pixels_give_no_scores(served):
-    coordinates, values = pixels_of([])
-    assert score_pixels(served, coordinates[:, :, :0], values[:, :, :0]).shape == (1, 3, 0, 3)
-
-
-def test_no_samples_give_no_scores(served):
-    convolved = keras.ops.conv(keras.ops.zeros((0, 2, 2, 1)), keras.ops.zeros((1, 1, 1, 3)))
-    if convolved.shape[-1] != 3:
-        pytest.skip("oneDNN's convolutions give no images the channels that went in (TensorFlow 2.21)")
-    images = np.zeros((0, served.input.height, served.input.width, 3), np.float32)
-    size = (0, served.output.height, served.output.width, 3, 3)
-    assert served.image_scores(keras.ops.array(images)).shape == size
-    coordinates, values = pixels_of([])
-    assert score_pixels(served, coordinates[:0], values[:0]).shape == (0, 3, 1, 3)

@@ -38,7 +38,7 @@ def test_dense_logits_are_those_of_the_pixels_and_background_elsewhere(segmenter
 
 
 def test_images_give_what_lists_give(segmenter, batch):
-    logits = segmenter.image_logits(ops.convert_to_tensor(dense_images(batch)))
+    logits = segmenter.image_outputs(ops.convert_to_tensor(dense_images(batch)))[0]
     np.testing.assert_allclose(logits, segmenter.logits(batch), atol=1e-5)
 
 

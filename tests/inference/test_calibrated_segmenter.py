@@ -56,7 +56,10 @@ def test_without_a_calibration_pixels_are_joined_as_the_network_was_trained(conv
     )
     copy_weights(joined.network, apart.network)
     batch = prepared(joined)
-    given = CalibratedSegmenter(apart, Calibration(), WorkingPoint(), joins=True).pixel_logits(batch)
-    expected = ops.softmax(joined.pixel_logits(batch))
-    np.testing.assert_allclose(ops.softmax(given), expected, atol=1e-6)
-    assert np.abs(expected - ops.softmax(apart.pixel_logits(batch))).max() > 0.01
+    calibrated = CalibratedSegmenter(apart, Calibration(), WorkingPoint(), joins=True)
+    listed = batch["image_coordinates"][..., 0] >= 0
+    given, expected, other = (
+        np.asarray(ops.softmax(s.pixel_logits(batch)))[listed] for s in (calibrated, joined, apart)
+    )
+    np.testing.assert_allclose(given, expected, atol=1e-6)
+    assert np.abs(expected - other).max() > 0.01

@@ -10,18 +10,18 @@ class CalibratedSegmenter:
     """A Segmenter whose logits of pixels are the logarithms of calibrated probabilities, and a working point's shifts.
 
     So their softmax is the score, and the greatest the class, see Calibration.at_point. What the heads give stays as it
-    comes. Where weights are not calibrated the event's class does not change the pixels.
+    comes.
 
     Args:
         segmenter: the trained network, weights loaded.
         calibration: of the weights.
         point: the working point.
-        joined: whether the network has multiplied its pixels' probabilities by the event's already.
+        joins: whether the pixels' probabilities are multiplied by the event's, which the network itself did not do.
     """
 
-    def __init__(self, segmenter: Segmenter, calibration: Calibration, point: WorkingPoint, joined: bool = False):
+    def __init__(self, segmenter: Segmenter, calibration: Calibration, point: WorkingPoint, joins: bool = False):
         self.segmenter, self.calibration, self.point = segmenter, calibration, point
-        self.joins = calibration.training_prior is not None and not joined
+        self.joins = joins
         self.network, self.shape, self.head_design = segmenter.network, segmenter.shape, segmenter.head_design
 
     @property

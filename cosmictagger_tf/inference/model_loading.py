@@ -85,11 +85,12 @@ class TrainedModel:
         return CalibratedSegmenter(bare, self.calibration, self.point, self.network.event_joins_pixels)
 
     def bare_segmenter(self, shape: ImageShape, static: bool = False, ranks: Ranks | None = None) -> Segmenter:
-        """The same, with the network's own logits."""
+        """The same, with the network's own logits, those of pixels as they are where the readout has a neutrino."""
         from cosmictagger_tf.networks.build import build_segmenter
 
         check_image_shape(shape, self.data.downsample, self.network.network_depth)
-        segmenter = build_segmenter(self.network, shape.downsampled(self.data.downsample), static)
+        network = replace(self.network, event_joins_pixels=False)
+        segmenter = build_segmenter(network, shape.downsampled(self.data.downsample), static)
         if ranks is None or ranks.rank == 0:
             with misfits_explained(self.weights, self.network, shape):
                 self.load(segmenter.network)

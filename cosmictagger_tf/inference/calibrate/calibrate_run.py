@@ -158,8 +158,8 @@ def collect(
     progress, parts = EventProgress(len(reader), "read out"), []
     for number, batch in enumerate(stream.generate(), start=1):
         outputs = evaluator.predict_on_batch(batch)
-        joined = trained.network.event_joins_pixels
-        parts.append(samples_of(batch, outputs, reader, trained.data.downsample, joined))
+        joins = trained.network.event_joins_pixels
+        parts.append(samples_of(batch, outputs, reader, trained.data.downsample, joins))
         bad.watch(stream.bad_events(number))
         if ranks.rank == 0:
             progress.advance(len(parts[-1].entries) * ranks.size)

@@ -44,7 +44,7 @@ class LogProbabilities:
     def of(cls, samples: Samples, calibration: Calibration, readouts: np.ndarray) -> "LogProbabilities":
         """Those of some readouts, bool [readouts]; the others are not counted."""
         pixels: Pixels = samples.candidates.of(readouts)
-        events = None if samples.event_logits is None or samples.joined else samples.event_logits[pixels.readouts]
+        events = samples.event_logits[pixels.readouts] if samples.joins and samples.event_logits is not None else None
         logs = calibration.at_point(WorkingPoint(), pixels.logits, events)
         numbers, planes = np.cumsum(readouts) - 1, samples.true_pixels.shape[1]
         images = numbers[pixels.readouts] * planes + pixels.planes

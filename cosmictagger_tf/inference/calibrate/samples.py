@@ -69,7 +69,7 @@ class Samples:
             file; NaN where a readout has not exactly one. None where the network has no vertex head.
         sample: for the temperature; of readouts that have a neutrino.
         candidates: for the working points.
-        joined: whether the network has multiplied its pixels' probabilities by the event's already.
+        joins: whether the pixels' probabilities are multiplied by the event's.
     """
 
     entries: np.ndarray
@@ -79,7 +79,7 @@ class Samples:
     vertices: np.ndarray | None
     sample: Pixels
     candidates: Pixels
-    joined: bool
+    joins: bool
 
     @property
     def cosmic_only(self) -> np.ndarray:
@@ -105,7 +105,7 @@ class Samples:
             name: None if getattr(parts[0], name) is None else np.concatenate([getattr(p, name) for p in parts])[order]
             for name in ("entries", "classes", "event_logits", "true_pixels", "vertices")
         }
-        return cls(**columns, sample=pixels("sample"), candidates=pixels("candidates"), joined=parts[0].joined)
+        return cls(**columns, sample=pixels("sample"), candidates=pixels("candidates"), joins=parts[0].joins)
 
 
 class OutputsEvaluator(Predictor):
@@ -117,7 +117,7 @@ class OutputsEvaluator(Predictor):
         return {PIXELS: logits, **heads}
 
 
-def samples_of(batch: dict, outputs: dict, reader: Reader, downsample: int, joined: bool) -> Samples:
+def samples_of(batch: dict, outputs: dict, reader: Reader, downsample: int, joins: bool) -> Samples:
     """What is kept of a Batch with truth, without its fillers.
 
     Args:
@@ -125,7 +125,7 @@ def samples_of(batch: dict, outputs: dict, reader: Reader, downsample: int, join
         outputs: what an OutputsEvaluator gives of it.
         reader: of the data set.
         downsample: of the batch's coordinates.
-        joined: see Samples.
+        joins: see Samples.
 
     Raises:
         DataError: a logit is not finite.
@@ -153,7 +153,7 @@ def samples_of(batch: dict, outputs: dict, reader: Reader, downsample: int, join
         candidates += [_candidates(whole, plane, rng) for plane in range(listed.shape[1])]
     true_pixels = (np.asarray(batch["label_values"])[events] == NEUTRINO).sum(axis=2)
     kept = Pixels.join(sample), Pixels.join(candidates)
-    return Samples(entries, classes, event_logits, true_pixels, vertices, *kept, joined)
+    return Samples(entries, classes, event_logits, true_pixels, vertices, *kept, joins)
 
 
 def only_vertices(vertices: np.ndarray) -> np.ndarray:

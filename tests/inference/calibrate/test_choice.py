@@ -19,7 +19,7 @@ READOUTS, PLANES = 60, 3
 FITTED = Calibration(1.2, 0.9, 0.6)
 
 
-def made(seed=0, pixels=300, event_head=True, joined=False, lifted=0.0) -> Samples:
+def made(seed=0, pixels=300, event_head=True, joins=True, lifted=0.0) -> Samples:
     """Readouts, half of them with cosmic rays only, whose neutrino logits are `lifted`."""
     rng = np.random.default_rng(seed)
     classes = np.where(np.arange(READOUTS) % 2, COSMIC_ONLY, NUMU_CC)
@@ -36,19 +36,17 @@ def made(seed=0, pixels=300, event_head=True, joined=False, lifted=0.0) -> Sampl
     np.add.at(true, (readouts[labels == 2], planes[labels == 2]), 1)
     listed = Pixels(logits, labels.astype(np.int8), np.ones(number, np.float32), readouts, planes.astype(np.int8))
     entries = np.arange(READOUTS)
-    return Samples(entries, classes, events if event_head else None, true, None, listed, listed, joined)
+    return Samples(entries, classes, events if event_head else None, true, None, listed, listed, joins)
 
 
 def called(samples, calibration, point):
     """By Calibration.called, readout by readout: the pixels' classes."""
     pixels = samples.candidates
-    events = None if samples.event_logits is None or samples.joined else samples.event_logits[pixels.readouts]
+    events = samples.event_logits[pixels.readouts] if samples.joins and samples.event_logits is not None else None
     return calibration.called(point, pixels.logits, events)
 
 
-@pytest.mark.parametrize(
-    "samples", [made(), made(event_head=False), made(joined=True)], ids=("event", "bare", "joined")
-)
+@pytest.mark.parametrize("samples", [made(), made(event_head=False), made(joins=False)], ids=("event", "bare", "apart"))
 def test_margins_are_what_the_working_point_calls(samples):
     everything = np.ones(READOUTS, bool)
     pixels = LogProbabilities.of(samples, FITTED, everything)

@@ -153,7 +153,6 @@ RULES: dict[str, tuple[Rule, ...]] = {
         *TRAINED,
         XLA,
         Rule("bootstrap_seed", "--bootstrap=0", lambda o: not o.bootstrap),
-        Rule("producer_vertex producer_vertex_cluster", "vertices are not evaluated"),
     ),
     "calibrate": (
         SYNTHETIC,

@@ -8,13 +8,13 @@ import numpy as np
 from cosmictagger_tf import execution
 from cosmictagger_tf.calibration.probabilities import neutrino_probability
 from cosmictagger_tf.calibration.working_points import Calibration
-from cosmictagger_tf.config import DataConfig, EvaluateConfig
+from cosmictagger_tf.config import DataConfig, EvaluateConfig, NetworkConfig, TruthConfig
 from cosmictagger_tf.data.cosmic_primaries import open_primaries
 from cosmictagger_tf.data.dataset import FilesReader, Reader, open_labelled
 from cosmictagger_tf.data.neutrino import Neutrino
 from cosmictagger_tf.data.pipeline import evaluation_dataset
 from cosmictagger_tf.data.true_neutrinos import Interactions, read_interactions
-from cosmictagger_tf.errors import DataError
+from cosmictagger_tf.errors import ConfigError, DataError
 from cosmictagger_tf.inference.evaluate.breakdown import Bin, breakdowns
 from cosmictagger_tf.inference.evaluate.curves import ScoreHistogram
 from cosmictagger_tf.inference.evaluate.details import DetailedEvaluator, EventDetails, details_of, given_quantities
@@ -96,8 +96,7 @@ def evaluate_as(ranks: Ranks, evaluate: EvaluateConfig, config: InferenceConfig)
         check_options(ranks, evaluate, *compared, config.truth, config.readouts)
         ranks.part("minibatch_size", config.data.minibatch_size)
         trained = agreed_model(ranks, config)
-        for wanted in evaluate.cuts:
-            wanted.check_quantities(given_quantities(trained.network))
+        check_heads(trained.network, evaluate, config)
         reader = open_labelled(trained.data, config.truth if trained.network.vertex_head else None)
         check_data(ranks, "file", reader)
         log_devices(ranks)
@@ -146,6 +145,16 @@ def evaluate_as(ranks: Ranks, evaluate: EvaluateConfig, config: InferenceConfig)
         points,
         vertex_results(details, points, kept, *drawings),
     )
+
+
+def check_heads(network: NetworkConfig, evaluate: EvaluateConfig, config: InferenceConfig):
+    """Raises ConfigError where an option is for a head that the network has not."""
+    for wanted in evaluate.cuts:
+        wanted.check_quantities(given_quantities(network))
+    for name in ("producer_vertex", "producer_vertex_cluster"):
+        # A run's flagfile has them too, as they are by default.
+        if not network.vertex_head and getattr(config.truth, name) != getattr(TruthConfig(), name):
+            raise ConfigError(f"--{name}: this network has no --vertex_head, whose vertices it could be compared with")
 
 
 def kept_readouts(details: EventDetails, calibration: Calibration) -> np.ndarray | None:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,6 @@ from cosmictagger_tf.config import DataConfig, ExecutionConfig, PredictConfig, w
 from cosmictagger_tf.data.dataset import FilesReader, expand, open_reader
 from cosmictagger_tf.data.pipeline import BatchStream
 from cosmictagger_tf.data.sampling import FILLER
-from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import check_output, make_folder, sha256
 from cosmictagger_tf.inference.inference_config import InferenceConfig
@@ -118,7 +117,8 @@ def begin(ranks: Ranks, predict: PredictConfig, config: InferenceConfig, work: W
         log_devices(ranks)
         predicted = PredictedProducts(predict, trained.network, trained.data)
         copied = copied_products(reader, predicted.names)
-        usage = usage_of(trained, reader.shape, predict, config)
+        point = trained.calibration.pixels if predict.clean else None
+        usage = Usage(reader.shape, trained.data.downsample, trained.calibration, config.readouts.prior or None, point)
         segmenter = trained.segmenter(reader.shape, xla, ranks)
         if ranks.rank == 0:
             make_folder(work.output.parent, "output")
@@ -126,17 +126,6 @@ def begin(ranks: Ranks, predict: PredictConfig, config: InferenceConfig, work: W
             work.begin(describe_work(reader, trained, config.execution, usage))
     held.enter_context(signs_of_life(work, ranks))
     return Prediction(reader, copied, predicted, PixelPredictor(segmenter, xla), usage)
-
-
-def usage_of(trained: TrainedModel, shape: ImageShape, predict: PredictConfig, config: InferenceConfig) -> Usage:
-    """How the outputs of a network are used, as the options ask."""
-    point = None
-    if predict.clean != "none":
-        point = getattr(trained.calibration, predict.clean)
-        if "background_shift" in config.explicit:
-            point = replace(point, background_shift=trained.background_shift)
-    prior = config.readouts.prior or None
-    return Usage(shape, trained.data.downsample, trained.calibration, trained.background_shift, prior, point)
 
 
 def check_heads(trained: TrainedModel, config: InferenceConfig):

@@ -9,6 +9,8 @@ from cosmictagger_tf.errors import ConfigError
 
 # Trained networks that come with the package (training/checkpoints/shipped.py).
 SHIPPED_WEIGHTS = ("sparse_small",)
+# Those that a calibration has (calibration/working_points.py).
+WORKING_POINTS = ("pixels", "selection")
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,16 @@ class WeightsConfig(Config):
         "--downsample give, or, without a network flag, of the run that --run_id names",
         path=True,
     )
+    working_point: str = option(
+        "pixels",
+        "at which of the calibration's working points pixels are called: pixels = what each pixel is; selection = few "
+        "neutrino pixels where there are cosmic rays only",
+        choices=WORKING_POINTS,
+    )
     background_shift: float = option(
         0.0,
-        "added to the background's logit: the working point. Below 0 more pixels are called cosmic or neutrino, and "
-        "fewer of the true ones are missed. Weights that come with the package have their own, unless this is given",
+        "added to the background's logit. Below 0 more pixels are called cosmic or neutrino, and fewer of the true "
+        "ones are missed. Calibrated weights and those that come with the package have their own, unless this is given",
         minimum=-100.0,
         maximum=100.0,
     )

@@ -155,6 +155,12 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule("bootstrap_seed", "--bootstrap=0", lambda o: not o.bootstrap),
         Rule("producer_vertex producer_vertex_cluster", "vertices are not evaluated"),
     ),
+    "calibrate": (
+        SYNTHETIC,
+        *TRAINED,
+        XLA,
+        Rule("background_shift working_point", "the working points are what is chosen"),
+    ),
     "predict": (
         *TRAINED,
         XLA,
@@ -175,6 +181,11 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "export": (
         *TRAINED,
         Rule("precision xla deterministic", "a model is exported in float32, and computes elsewhere"),
+        Rule(
+            "background_shift working_point",
+            "--export_format=keras holds the network alone",
+            lambda o: o.export_format == "keras",
+        ),
         Rule("synthetic first_entry max_entries minibatch_size", "no event is read"),
         Rule("reader producer_image producer_label", "there is no --file", lambda o: not o.file),
     ),

@@ -10,7 +10,7 @@ from cosmictagger_tf.config import RUN, flag_name
 from cosmictagger_tf.config.unused import RULES, describe_unused
 
 COMMANDS = ("train", "evaluate", "predict", "display", "export", "simulate", "iotest", "benchmark", "scaling")
-COMMANDS += ("import_weights",)
+COMMANDS += ("calibrate", "import_weights")
 FACTS = {"start": 0, "total": 3, "resumed": False, "many_ranks": False, "backend": "tensorflow"}
 
 
@@ -67,6 +67,7 @@ def test_defaults_are_nobodys_choice(command):
         ("evaluate", "--weights_location=a --checkpoint_step=3", "checkpoint_step"),
         ("evaluate", "--weights_location=a --run_id=b --preset=a21", "run_id"),
         ("evaluate", "--bootstrap=0 --bootstrap_seed=3", "bootstrap_seed"),
+        ("calibrate", "--background_shift=1 --working_point=selection", "background_shift working_point"),
         ("predict", "--producer_label=other", "producer_label"),
         ("display", "--nopredict --run_id=first --preset=a21 --noxla", "run_id preset xla"),
         ("display", "--minibatch_size=4", "minibatch_size"),

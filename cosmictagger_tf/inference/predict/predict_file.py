@@ -117,7 +117,7 @@ def begin(ranks: Ranks, predict: PredictConfig, config: InferenceConfig, work: W
         log_devices(ranks)
         predicted = PredictedProducts(predict, trained.network, trained.data)
         copied = copied_products(reader, predicted.names)
-        point = trained.calibration.pixels if predict.clean else None
+        point = trained.point if predict.clean else None
         usage = Usage(reader.shape, trained.data.downsample, trained.calibration, config.readouts.prior or None, point)
         segmenter = trained.segmenter(reader.shape, xla, ranks)
         if ranks.rank == 0:
@@ -142,7 +142,7 @@ def check_heads(trained: TrainedModel, config: InferenceConfig):
     if prior and trained.calibration.training_prior is None:
         raise ConfigError(
             f"--prior={prior:g}: cannot be put in, because what share of the training's readouts had a neutrino is not "
-            f"recorded with {trained.weights}: leave it out, or take weights with a calibration"
+            f"recorded with {trained.weights}: leave it out, or calibrate the weights first"
         )
 
 
@@ -165,10 +165,10 @@ def describe_work(reader: FilesReader, trained: TrainedModel, config: ExecutionC
         "data": trained.data.to_dict(),
         "network": trained.network.to_dict(),
         "weights": trained.checksum or sha256(trained.weights),
-        "background_shift": trained.background_shift,
         "calibration": usage.calibration.to_dict(),
+        "working point": asdict(trained.point),
         "prior": usage.prior,
-        "working point": usage.cleaned_at and asdict(usage.cleaned_at),
+        "cleaned image": usage.cleaned_at is not None,
         "execution": {"precision": config.precision, "xla": execution.compiles(config)},
         "versions": execution.describe()["versions"],
     }

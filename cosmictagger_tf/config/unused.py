@@ -164,7 +164,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         *TRAINED,
         XLA,
         Rule("producer_label", "labels are not read"),
-        Rule("clean_fringe producer_cleaned_image", "there is no --clean", lambda o: o.clean == "none"),
+        Rule("clean_fringe producer_cleaned_image", "there is no --clean", lambda o: not o.clean),
     ),
     "display": (
         SYNTHETIC,

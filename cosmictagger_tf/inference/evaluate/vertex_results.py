@@ -6,6 +6,7 @@ from dataclasses import asdict
 import numpy as np
 
 from cosmictagger_tf.data.neutrino import Neutrino
+from cosmictagger_tf.data.truth import FEWEST_NEUTRINO_PIXELS
 from cosmictagger_tf.inference.evaluate.details import EventDetails
 from cosmictagger_tf.inference.evaluate.vertex_distances import NEAR, DistanceSummary, distances, summary, true_points
 from cosmictagger_tf.text import counted
@@ -18,11 +19,13 @@ ALL_READOUTS, SELECTED = "readouts with a vertex", "of them those kept at the wo
 def point_distances(details: EventDetails, interactions: Sequence[Sequence[Neutrino] | None]) -> np.ndarray | None:
     """How far predicted points are from the true apparent ones, cm: float64 [events]; see vertex_distances.distances.
 
-    None without a vertex head.
+    A readout of cosmic rays only has none, whatever its interactions. None without a vertex head.
     """
     if details.points is None:
         return None
-    return distances(details.points, [true_points(those) for those in interactions])
+    seen = details.true_pixels >= FEWEST_NEUTRINO_PIXELS
+    true = [true_points(those if there else ()) for those, there in zip(interactions, seen, strict=True)]
+    return distances(details.points, true)
 
 
 def vertex_results(

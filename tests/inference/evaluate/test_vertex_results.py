@@ -25,7 +25,7 @@ def details(pixels, points, cm=True):
     pixels = np.array(pixels, float)
     empty = np.zeros((len(pixels), 3))
     columns = {"vertex_pixels": pixels, "vertex_cm": 0.3 * pixels if cm else None, "points": np.array(points, float)}
-    return EventDetails(empty, empty, empty, np.zeros(len(pixels)), **columns)
+    return EventDetails(empty, empty, empty, np.full(len(pixels), 90), **columns)
 
 
 def test_distances_by_plane_and_of_the_point():
@@ -43,6 +43,12 @@ def test_distances_by_plane_and_of_the_point():
     assert described[SELECTED]["all planes, pixels"]["median"] == 2
     columns = vertex_columns(given, points)
     assert columns["vertex_distance_cm/plane1"][0] == 0.6 and columns["vertex_distance_cm"][1] == 8
+
+
+def test_a_readout_of_cosmic_rays_only_has_no_point_whatever_its_interactions():
+    given = details([[1, 2, 3]], [POINT])
+    given.true_pixels[:] = 9
+    assert np.isnan(point_distances(given, [(THERE,)])).all()
 
 
 def test_what_the_truth_lacks_is_named():

@@ -8,6 +8,7 @@ import logging
 from dataclasses import dataclass, fields
 
 import numpy as np
+from keras import ops
 
 from cosmictagger_tf.calibration.working_points import WorkingPoint
 from cosmictagger_tf.config import NetworkConfig
@@ -112,7 +113,8 @@ class DetailedEvaluator(Evaluator):
     def call(self, batch):
         segmentation = self.segmenter(batch, training=False)
         logits = self.segmenter.at_listed_pixels(segmentation, batch)
-        probabilities = scores_of(logits - self.point.shifts.astype("float32"))[..., NEUTRINO]
+        shifts = ops.convert_to_tensor(self.point.shifts, "float32")
+        probabilities = scores_of(logits - shifts)[..., NEUTRINO]
         values = {**measures(segmentation, self.scheme), **segmentation.heads}
         values |= {"pixel_scores": scores_of(logits), "pixel_probabilities": probabilities}
         if VERTEX in segmentation.heads:

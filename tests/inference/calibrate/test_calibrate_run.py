@@ -1,7 +1,6 @@
 """calibrate: the record, what the other commands make of it, and what is refused."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from cosmictagger_tf.inference.calibrate.calibration_text import calibration_tex
 from cosmictagger_tf.inference.calibrate.training_prior import recorded_prior
 from cosmictagger_tf.inference.inference_config import InferenceConfig
 from cosmictagger_tf.inference.model_loading import find_model
-from tests.commands import refusal, run_module
+from tests.commands import run_module
 from tests.inference.calibrate.test_choice import READOUTS, made
 from tests.inference.calibrate.test_samples import FourEvents
 
@@ -106,13 +105,21 @@ def test_a_run_is_calibrated_and_every_command_takes_its_record(headed_run, mixe
     other = WeightsConfig(background_shift=-0.7, working_point="selection")
     shifted = find_model(InferenceConfig(where, other, explicit=explicit)).point
     assert shifted == WorkingPoint(-0.7, calibration.selection.neutrino_shift, calibration.selection.event_probability)
-    assert "exists already" in refusal("calibrate", *data, *share)
+    with pytest.raises(ConfigError, match="exists already; remove it, or give --overwrite"):
+        place_of(CalibrateConfig(), InferenceConfig(where), trained)
     record.write_text("{}")
-    assert "is no record of a calibration" in refusal("evaluate", *data)
+    with pytest.raises(CalibrationError, match="is no record of a calibration"):
+        find_model(InferenceConfig(where))
     run_module("calibrate", *data, *share, "--overwrite", "--minibatch_size=1")
     again = Calibration.from_dict(json.loads(record.read_text())["calibration"])
     assert again.event_temperature == pytest.approx(calibration.event_temperature, rel=1e-3)
-    shutil.copy(record, tmp_path / "kept.json")
-    run_module("evaluate", *data, "--nohtml", f"--report={tmp_path}/a.html", "--bootstrap=0")
-    assert json.loads((tmp_path / "a.json").read_text())["calibration"] == again.to_dict()
+    done = run_module(
+        "evaluate", *data, f"--report={tmp_path}/a.html", "--bootstrap=20", f"--table={tmp_path}/table.csv"
+    )
+    evaluation = json.loads((tmp_path / "a.json").read_text())
+    assert evaluation["calibration"] == again.to_dict()
+    assert set(evaluation["reliability"]) == {"events", "pixels"} and "calibration error of events" in done.stdout
+    assert "in the detector, cm" in evaluation["vertex"]["readouts with a vertex"]
+    assert "neutrino_iou_where_present" in evaluation["intervals_95"]
+    assert "Probabilities are at equal priors" in (tmp_path / "a.html").read_text()
     record.unlink()

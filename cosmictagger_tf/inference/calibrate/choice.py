@@ -4,6 +4,7 @@ A pixel is called neutrino where ln P(neutrino) + neutrino_shift is above ln P(b
 ln P(cosmic): see WorkingPoint.called.
 """
 
+import logging
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +14,8 @@ from cosmictagger_tf.calibration.working_points import EQUAL_PRIOR, Calibration,
 from cosmictagger_tf.detector import BACKGROUND, COSMIC, NEUTRINO
 from cosmictagger_tf.inference.calibrate.samples import MARGIN, Pixels, Samples
 from cosmictagger_tf.inference.evaluate.selection import threshold_for
+
+log = logging.getLogger(__name__)
 
 # The shifts that are tried: in steps that move an IoU by less than a training moves it.
 STEP, LOWEST_NEUTRINO, HIGHEST_NEUTRINO, MOST_BACKGROUND = 0.25, -4.0, 2.0, 2.0
@@ -110,6 +113,8 @@ def best_pixels(samples: Samples, calibration: Calibration) -> tuple[WorkingPoin
         value = pixels.neutrino_iou(pixels.margins(background) > -neutrino)
         if value > best:
             point, best = WorkingPoint(background, neutrino), value
+    if abs(point.background_shift) == MOST_BACKGROUND or point.neutrino_shift in (LOWEST_NEUTRINO, HIGHEST_NEUTRINO):
+        log.info("working point pixels: the best shifts are the outermost that are tried: better ones may lie beyond")
     return point, best, unshifted
 
 

@@ -85,6 +85,15 @@ def test_the_best_shifts_undo_what_the_training_did():
     assert pixels.neutrino_iou(pixels.margins(point.background_shift) > -point.neutrino_shift) == best
 
 
+def test_shifts_at_the_edge_of_what_is_tried_are_named(caplog):
+    point, *_ = best_pixels(made(event_head=False, lifted=7.0), Calibration())
+    assert point.neutrino_shift == -4 or abs(point.background_shift) == 2
+    assert "the outermost that are tried" in caplog.messages[-1]
+    caplog.clear()
+    best_pixels(made(event_head=False), Calibration())
+    assert not caplog.messages
+
+
 def test_shifts_stay_where_all_pixels_that_count_are_kept():
     assert grid(1.0)[0] == (0.0, 0.0)
     assert all(n + max(-b, 0) <= MARGIN / 4 for b, n in grid(4.0)) and len(grid(4.0)) < len(grid(1.0))

@@ -29,7 +29,7 @@ work.
 EXAMPLES = """
 python -m cosmictagger_tf.predict --run_id=first --file=test.h5 --output=scored.h5
 python -m cosmictagger_tf.predict --run_id=first --file='set_*.h5' --output=scored.h5 --minibatch_size=8 --overwrite
-python -m cosmictagger_tf.predict --run_id=first --file=test.h5 --output=scored.h5 --table=readouts.csv --clean=pixels
+python -m cosmictagger_tf.predict --run_id=first --file=test.h5 --output=scored.h5 --table=readouts.csv --clean
 horovodrun -np 4 python -m cosmictagger_tf.predict --run_id=first --file=test.h5 --output=scored.h5
 """
 GROUPS = (

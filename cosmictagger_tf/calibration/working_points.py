@@ -174,7 +174,7 @@ class Calibration:
             has = log_has_neutrino(event_logits, self.event_temperature, offsets, backend)
             has = tuple(backend.reshape(each, (-1, *[1] * (len(logits.shape) - 2))) for each in has)
         logs = log_pixel_probabilities(logits, self.pixel_temperature, has, backend)
-        return logs + (point.shifts if backend is np else point.shifts.astype("float32"))
+        return logs + (point.shifts if backend is np else backend.convert_to_tensor(point.shifts, "float32"))
 
     @property
     def _points_prior(self) -> float | None:

@@ -7,10 +7,10 @@ from cosmictagger_tf.config.base import Config, option
 from cosmictagger_tf.config.cuts import QUANTITIES, Cut, parse_cuts
 from cosmictagger_tf.errors import ConfigError
 
-# Named thresholds of weights (calibration/working_points.py).
-WORKING_POINTS = ("pixels", "selection")
 # Trained networks that come with the package (training/checkpoints/shipped.py).
 SHIPPED_WEIGHTS = ("sparse_small",)
+# Those that a calibration has (calibration/working_points.py).
+WORKING_POINTS = ("pixels", "selection")
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,7 @@ class PredictConfig(Config):
         "vertex_prediction",
         "producer of the bbox2d, particle and tensor1d products of each readout's vertex; with --vertex_head",
     )
-    clean: str = option(
-        "none",
-        "write the image without the pixels that are called cosmic or background, too, at one of the weights' working "
-        "points",
-        choices=("none", *WORKING_POINTS),
-    )
+    clean: bool = option(False, "write the image without the pixels that are called cosmic or background, too")
     clean_fringe: bool = option(
         False, "leave in it the neutrino's fringe: pixels called background that are near to a pixel called neutrino"
     )

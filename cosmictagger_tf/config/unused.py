@@ -153,7 +153,6 @@ RULES: dict[str, tuple[Rule, ...]] = {
         *TRAINED,
         XLA,
         Rule("bootstrap_seed", "--bootstrap=0", lambda o: not o.bootstrap),
-        Rule("producer_vertex producer_vertex_cluster", "vertices are not evaluated"),
     ),
     "calibrate": (
         SYNTHETIC,
@@ -165,7 +164,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         *TRAINED,
         XLA,
         Rule("producer_label", "labels are not read"),
-        Rule("clean_fringe producer_cleaned_image", "there is no --clean", lambda o: o.clean == "none"),
+        Rule("clean_fringe producer_cleaned_image", "there is no --clean", lambda o: not o.clean),
     ),
     "display": (
         SYNTHETIC,

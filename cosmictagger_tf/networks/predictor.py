@@ -48,3 +48,16 @@ class PixelPredictor(Predictor):
         """The same of a Batch, prepared by the segmenter where it asks for it."""
         logits, heads = self.segmenter.pixel_outputs(batch)
         return {PIXELS: scores_of(logits), **heads}
+
+
+class ImagePredictor(Predictor):
+    """Gives each class's score at all pixels, and what the network's heads give.
+
+    predict_on_batch(batch) returns a dict: PIXELS float32 [batch, planes, height, width, classes], and see
+    heads.with_heads.
+    """
+
+    def call(self, batch):
+        """The same of a Batch, prepared by the segmenter where it asks for it."""
+        logits, heads = self.segmenter.outputs(batch)
+        return {PIXELS: scores_of(logits), **heads}

@@ -12,7 +12,7 @@ from cosmictagger_tf.data.truth import FEWEST_NEUTRINO_PIXELS
 from cosmictagger_tf.detector import CLASS_NAMES, NEUTRINO
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.networks.predictor import Predictor
-from cosmictagger_tf.networks.segmentation import EVENT, Segmenter, scores_of
+from cosmictagger_tf.networks.segmentation import EVENT, VERTEX, Segmenter, scores_of
 from cosmictagger_tf.text import counted
 from cosmictagger_tf.training.bad_events import BadEvents
 from cosmictagger_tf.training.distributed.ranks import Ranks
@@ -104,18 +104,26 @@ def without_unscored(values: dict, batch: dict, reader: Reader) -> tuple[dict, l
     """A Batch with fillers in the places of the events for which no metric can be given, and what is wrong with those.
 
     Args:
-        values: the measures of the Batch.
+        values: the measures of the Batch, and what heads give of it, as far as it is used.
         batch: its entries are those of `reader`.
     """
     entries, pixels = np.asarray(batch["entries"]), np.asarray(values["not_finite"])
-    wrong = (entries >= 0) & (pixels.any(axis=1) | ~np.isfinite(np.asarray(values["losses"])))
+    wrong = {"pixels": pixels.any(axis=1) | ~np.isfinite(np.asarray(values["losses"]))}
+    for name in (EVENT, VERTEX):
+        if name in values:
+            wrong[name] = ~np.isfinite(np.asarray(values[name])).reshape(len(entries), -1).all(axis=1)
+    unscored = (entries >= 0) & np.any(list(wrong.values()), axis=0)
     errors = []
-    for event in np.flatnonzero(wrong):
-        plane = int(np.argmax(pixels[event]))
+    for event in np.flatnonzero(unscored):
         file, place = reader.place(int(entries[event]))
-        count = int(pixels[event, plane])
-        errors.append(DataError(file, not_finite(count), place, plane if count else None))
-    return {**batch, "entries": np.where(wrong, FILLER, entries)}, errors
+        if wrong["pixels"][event]:
+            plane = int(np.argmax(pixels[event]))
+            count = int(pixels[event, plane])
+            errors.append(DataError(file, not_finite(count), place, plane if count else None))
+        else:
+            head = next(name for name, those in wrong.items() if those[event])
+            errors.append(DataError(file, head_not_finite(head), place))
+    return {**batch, "entries": np.where(unscored, FILLER, entries)}, errors
 
 
 def not_finite(pixels: int) -> str:

@@ -81,7 +81,6 @@ def test_defaults_are_nobodys_choice(command):
         ("iotest", "--compare_readers --downsample=2", "downsample"),
         ("iotest", "--compare_readers --truth", "truth"),
         ("iotest", "--producer_vertex=a", "producer_vertex"),
-        ("evaluate", "--producer_vertex=a --producer_vertex_cluster=b", "producer_vertex producer_vertex_cluster"),
         ("simulate", "--neutrinos=0 --cosmic_only=0.5", "cosmic_only"),
         ("benchmark", "--lr_schedule=one_cycle --lr_floor=0 --minibatch_size=4", "lr_schedule lr_floor minibatch_size"),
         ("benchmark", "--dense_downsample=1 --most_trained_sites=1", "dense_downsample most_trained_sites"),

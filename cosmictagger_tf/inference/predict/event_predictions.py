@@ -1,7 +1,7 @@
 """What is kept of each event of a prediction, out of what a network gives of a batch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -30,15 +30,14 @@ class Usage:
         shape: of the file's images, at full resolution.
         downsample: of the network.
         calibration: of the weights.
-        scored_at: the working point whose shifts are in the scores.
         prior: the experiment's share of readouts with a neutrino; None: the training's.
-        cleaned_at: the working point at which pixels are called for a cleaned image; None: they are not.
+        cleaned_at: the working point that tells of which readouts something is left in a cleaned image; None: there is
+            no such image.
     """
 
     shape: ImageShape
     downsample: int
     calibration: Calibration
-    scored_at: WorkingPoint = field(default_factory=WorkingPoint)
     prior: float | None = None
     cleaned_at: WorkingPoint | None = None
 
@@ -51,7 +50,7 @@ class EventPrediction:
         scores: of each plane float32 [pixels, SCORED].
         neutrino_pixels: int64 [planes], those whose greatest score is the neutrino's.
         mean_rows: float64 [planes], their mean drift time in full-resolution rows; NaN where there are none.
-        called: of each plane int8 [pixels], the class at the working point of the cleaned image; None without one.
+        called: of each plane int8 [pixels], the class for the cleaned image; None without one.
         readout: what the heads tell of this one readout; None where the network has none.
     """
 
@@ -83,7 +82,7 @@ def predictions_of(batch: Mapping, outputs: Mapping, usage: Usage, reader: Reade
     check_finite(scores, listed, heads, reader, entries[real].tolist())
     called: list = [None] * len(real)
     if usage.cleaned_at is not None:
-        called = _pixels(called_classes(scores, heads.get(EVENT), usage, usage.cleaned_at), listed)
+        called = _pixels(called_classes(scores, heads.get(EVENT), usage.calibration, usage.cleaned_at), listed)
     told: list = [None] * len(real)
     if heads:
         readouts = read_out(heads, usage.shape, len(real), usage.calibration, usage.prior)
@@ -124,20 +123,20 @@ def check_finite(scores: np.ndarray, listed: np.ndarray, heads: Mapping, reader:
                 raise DataError(file, head_not_finite(name), place)
 
 
-def called_classes(scores: np.ndarray, event_logits: np.ndarray | None, usage: Usage, point: WorkingPoint):
-    """The class of each pixel at a working point, int8 [events, ...]; readouts that it does not keep are background.
+def called_classes(
+    scores: np.ndarray, event_logits: np.ndarray | None, calibration: Calibration, point: WorkingPoint
+) -> np.ndarray:
+    """The class of each pixel, int8 [events, ...]: that of its greatest score; all background where nothing is left.
 
     Args:
-        scores: float32 [events, ..., classes of a pixel], finite but where padded.
+        scores: float32 [events, ..., classes of a pixel].
         event_logits: float [events, classes of a readout]; None without an event head.
-        usage: has the calibration, and the shifts in the scores.
-        point: the working point.
+        calibration: of the weights.
+        point: the working point, which keeps some of the readouts.
     """
-    # One that is 0 in float32 is far from being called.
-    logs = np.log(np.clip(np.nan_to_num(scores), np.finfo(np.float32).tiny, None), dtype=np.float64)
-    called = np.argmax(logs - usage.scored_at.shifts + point.shifts, axis=-1).astype(np.int8)
+    called = np.argmax(scores, axis=-1).astype(np.int8)
     if event_logits is not None:
-        called[~usage.calibration.kept(point, event_logits)] = BACKGROUND
+        called[~calibration.kept(point, event_logits)] = BACKGROUND
     return called
 
 

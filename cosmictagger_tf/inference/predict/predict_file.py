@@ -16,7 +16,6 @@ from cosmictagger_tf.config import DataConfig, ExecutionConfig, PredictConfig, w
 from cosmictagger_tf.data.dataset import FilesReader, expand, open_reader
 from cosmictagger_tf.data.pipeline import BatchStream
 from cosmictagger_tf.data.sampling import FILLER
-from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import check_output, make_folder, sha256
 from cosmictagger_tf.inference.inference_config import InferenceConfig
@@ -118,7 +117,8 @@ def begin(ranks: Ranks, predict: PredictConfig, config: InferenceConfig, work: W
         log_devices(ranks)
         predicted = PredictedProducts(predict, trained.network, trained.data)
         copied = copied_products(reader, predicted.names)
-        usage = usage_of(trained, reader.shape, predict, config)
+        point = trained.point if predict.clean else None
+        usage = Usage(reader.shape, trained.data.downsample, trained.calibration, config.readouts.prior or None, point)
         segmenter = trained.segmenter(reader.shape, xla, ranks)
         if ranks.rank == 0:
             make_folder(work.output.parent, "output")
@@ -126,15 +126,6 @@ def begin(ranks: Ranks, predict: PredictConfig, config: InferenceConfig, work: W
             work.begin(describe_work(reader, trained, config.execution, usage))
     held.enter_context(signs_of_life(work, ranks))
     return Prediction(reader, copied, predicted, PixelPredictor(segmenter, xla), usage)
-
-
-def usage_of(trained: TrainedModel, shape: ImageShape, predict: PredictConfig, config: InferenceConfig) -> Usage:
-    """How the outputs of a network are used, as the options ask."""
-    point = None
-    if predict.clean != "none":
-        point = getattr(trained.calibration, predict.clean)
-    prior = config.readouts.prior or None
-    return Usage(shape, trained.data.downsample, trained.calibration, trained.point, prior, point)
 
 
 def check_heads(trained: TrainedModel, config: InferenceConfig):
@@ -151,7 +142,7 @@ def check_heads(trained: TrainedModel, config: InferenceConfig):
     if prior and trained.calibration.training_prior is None:
         raise ConfigError(
             f"--prior={prior:g}: cannot be put in, because what share of the training's readouts had a neutrino is not "
-            f"recorded with {trained.weights}: leave it out, or take weights with a calibration"
+            f"recorded with {trained.weights}: leave it out, or calibrate the weights first"
         )
 
 
@@ -175,9 +166,9 @@ def describe_work(reader: FilesReader, trained: TrainedModel, config: ExecutionC
         "network": trained.network.to_dict(),
         "weights": trained.checksum or sha256(trained.weights),
         "calibration": usage.calibration.to_dict(),
-        "scored at": asdict(usage.scored_at),
+        "working point": asdict(trained.point),
         "prior": usage.prior,
-        "working point": usage.cleaned_at and asdict(usage.cleaned_at),
+        "cleaned image": usage.cleaned_at is not None,
         "execution": {"precision": config.precision, "xla": execution.compiles(config)},
         "versions": execution.describe()["versions"],
     }

@@ -48,7 +48,7 @@ class PredictedProducts:
     def names(self) -> list[str]:
         """Of all products, with their kinds."""
         predict, names = self.predict, [f"sparse2d_{producer}" for producer in self.scores]
-        if predict.clean != "none":
+        if predict.clean:
             names.append(f"sparse2d_{predict.producer_cleaned_image}")
         if self.network.event_head:
             names.append(f"tensor1d_{predict.producer_event_prediction}")

@@ -44,7 +44,9 @@ def details() -> EventDetails:
     primaries[4] = (0, 3, 20, 0)
     primaries[5] = (0, 0, 1, 9)
     vertex_rows = np.array([1.0, 2, 3, 4, 5, np.nan, 7, np.nan])
-    return EventDetails(pixels, rows, rows, np.array([90] * 4 + [0] * 4), primaries, scores, vertex_rows)
+    return EventDetails(
+        pixels, rows, rows, np.array([90] * 4 + [0] * 4), primaries, scores, vertex_rows, vertex_rows / 9
+    )
 
 
 def test_every_number_is_in_the_record(details):

@@ -79,34 +79,19 @@ def test_a_part_comes_back_from_its_arrays(batch, outputs):
             from_arrays(arrays | {"scores": arrays["scores"][1:]})
 
 
-def classes(batch, outputs, **usage):
-    predictions = predictions_of(batch, outputs, Usage(SHAPE, 1, **usage), READER)
-    return np.concatenate([plane for event in predictions for plane in event.called])
-
-
-def test_pixels_are_called_at_the_working_point(batch, outputs):
-    pixels = {PIXELS: outputs[PIXELS]}
-    listed = batch["image_coordinates"][:3, ..., 0] >= 0
-    scores = outputs[PIXELS][:3][listed]
-    plain = classes(batch, pixels, calibration=Calibration(), cleaned_at=WorkingPoint())
-    np.testing.assert_array_equal(plain, np.argmax(scores, axis=-1))
-    point = WorkingPoint(background_shift=-0.7, neutrino_shift=0.4)
-    shifted = classes(batch, pixels, calibration=Calibration(), cleaned_at=point)
-    np.testing.assert_array_equal(shifted, np.argmax(np.log(scores) + [-0.7, 0, 0.4], axis=-1))
-    assert (shifted != plain).any()
-    # What the scores were shifted by already does not count twice.
-    raised = scores * np.exp([-0.7, 0, 0])
-    pixels[PIXELS][:3][listed] = raised / raised.sum(axis=-1, keepdims=True)
-    again = classes(batch, pixels, calibration=Calibration(), scored_at=WorkingPoint(-0.7), cleaned_at=point)
-    np.testing.assert_array_equal(again, shifted)
-
-
 def test_nothing_is_left_of_a_readout_that_the_working_point_does_not_keep(batch, outputs):
     outputs[EVENT][:3] = [[9, 0, 0, 0], [0, 0, 0, 9], [0, 0, 0, 9]]
-    outputs[PIXELS][:] = (0.0, 0.0, 1.0)
-    calibration = Calibration(training_prior=0.5, selection=WorkingPoint(event_probability=0.9))
-    called = classes(batch, outputs, calibration=calibration, cleaned_at=calibration.selection)
-    assert called.tolist() == [NEUTRINO] * 5 + [BACKGROUND] * 5
+    point = WorkingPoint(event_probability=0.9)
+    calibration = Calibration(training_prior=0.5, selection=point)
+    usage = Usage(SHAPE, 1, calibration, cleaned_at=point)
+    for given, some in ((outputs, slice(1)), ({PIXELS: outputs[PIXELS]}, slice(3))):
+        predictions = predictions_of(batch, given, usage, READER)
+        for number, event in enumerate(predictions):
+            for plane, length in enumerate(LENGTHS[number]):
+                expected = np.argmax(outputs[PIXELS][number, plane, :length], axis=-1)
+                if number not in range(3)[some]:
+                    expected[:] = BACKGROUND
+                np.testing.assert_array_equal(event.called[plane], expected)
 
 
 @pytest.mark.parametrize(

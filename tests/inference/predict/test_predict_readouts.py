@@ -241,6 +241,10 @@ def test_what_a_network_cannot_tell_is_refused(run, network, simulated_file, tmp
     assert "--prior=0.1: cannot be put in" in line and "leave it out" in line
     assert "must differ" in refusal("predict", *run, *flags, "--producer_cleaned_image=cosmic_prediction")
     assert "--table" in refusal("predict", *network, *flags, "--table=/proc/no/out.csv")
+    line = refusal(
+        "predict", *run, f"--file={simulated_file}", *(f"--{n}={tmp_path}/a.csv" for n in ("output", "table"))
+    )
+    assert "--table=" in line and "is the --output, too" in line
     assert not [*tmp_path.iterdir()]
 
 

@@ -5,6 +5,9 @@ import functools
 import keras
 from keras import ops
 
+# JAX has no 64 bits unless told to.
+WIDEST_FLOAT = "float32" if keras.backend.backend() == "jax" else "float64"
+
 
 def take_rows(x, rows):
     """The rows of x [n, ...] that `rows`, an integer array with none below 0, names; as ops.take(x, rows, axis=0).

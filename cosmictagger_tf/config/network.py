@@ -70,15 +70,33 @@ class NetworkConfig(Config):
         "there: twice as fast",
         minimum=0.0,
     )
+    normalise_charge: bool = option(
+        False,
+        "each readout's pixels are given in units of its own typical charge (47 ADC in the simulation), so that "
+        "neither results nor --descend_charge depend on the scale of the charge",
+    )
     data_format: str = option(
         "channels_last", "memory layout of the dense convolutions", choices=("channels_last", "channels_first")
     )
     remat: bool = option(False, "recompute activations in the backward pass: less memory, more time")
+    head_design: str = option(
+        "reference",
+        "of both heads; sites = for sparse networks: what is at a level's pixels, weighted by attention, tells the "
+        "event, and each cell near a vertex points to it",
+        choices=("reference", "sites"),
+    )
     event_head: bool = option(
         False, "a second output, the class of the whole readout: nue CC, numu CC, NC or cosmic rays alone"
     )
     event_filters: int = option(128, "filters of the event head (the reference's n_filters)", minimum=1)
-    event_blocks: int = option(4, "blocks of the event head (the reference's n_layers)", minimum=0)
+    event_blocks: int = option(
+        4, "blocks of the event head (the reference's n_layers); with head_design=sites its dense layers", minimum=0
+    )
+    event_joins_pixels: bool = option(
+        False,
+        "a pixel is of a neutrino only as far as the readout has one: its probability is multiplied by the event "
+        "head's, so that one decision holds for both",
+    )
     event_detach: bool = option(True, "no gradient of the event head enters the network below it")
     vertex_head: bool = option(
         False, "another output, where the neutrino interacted: for each cell of an image, whether and where in it"
@@ -88,7 +106,7 @@ class NetworkConfig(Config):
     vertex_depth: int = option(
         2,
         "the vertex head's level, counted from the deepest, on the way up; its cells have "
-        "2^(network_depth - vertex_depth) pixels a side",
+        "2^(network_depth - vertex_depth) pixels a side. With head_design=sites the event head's as well",
         minimum=0,
     )
     vertex_detach: bool = option(True, "no gradient of the vertex head enters the network below it")
@@ -107,11 +125,16 @@ class NetworkConfig(Config):
                 f"--row_exchange={','.join(self.row_exchange)}: must be levels from 0 to {self.network_depth - 1}, one "
                 f"less than --network_depth={self.network_depth}"
             )
-        if self.vertex_head and self.vertex_depth >= self.network_depth:
+        level_is_used = self.vertex_head or (self.event_head and self.head_design == "sites")
+        if level_is_used and self.vertex_depth >= self.network_depth:
             raise ConfigError(
                 f"--vertex_depth={self.vertex_depth}: must be less than --network_depth={self.network_depth}, so that "
                 "a cell has more than one pixel"
             )
+        if self.head_design == "sites" and self.has_heads and not self.is_sparse_3d:
+            raise ConfigError("--head_design=sites: is for --conv_mode=sparse, or --conv_mode=3D with --submanifold")
+        if self.event_joins_pixels and not self.event_head:
+            raise ConfigError("--event_joins_pixels: there is no --event_head whose probability it could take")
         if self.conv_mode == "sparse" and self.data_format != "channels_last":
             raise ConfigError("--data_format: is for the dense networks; --conv_mode=sparse has lists, not images")
         if self.submanifold and self.conv_mode == "sparse":

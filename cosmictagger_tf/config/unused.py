@@ -53,9 +53,19 @@ ARCHITECTURE = (
     Rule("norm_statistics", "is for --normalization=batch", lambda o: o.normalization != "batch"),
     Rule("event_filters event_blocks event_detach", "there is no --event_head", lambda o: not o.event_head),
     Rule(
-        "vertex_filters vertex_blocks vertex_depth vertex_detach",
+        "vertex_filters vertex_blocks vertex_detach",
         "there is no --vertex_head",
         lambda o: not o.vertex_head,
+    ),
+    Rule(
+        "vertex_depth",
+        "there is no --vertex_head",
+        lambda o: not o.vertex_head and not (o.event_head and o.head_design == "sites"),
+    ),
+    Rule(
+        "head_design",
+        "there is neither --event_head nor --vertex_head",
+        lambda o: not o.event_head and not o.vertex_head,
     ),
 )
 HEAD_LOSSES = (

@@ -16,6 +16,7 @@ from cosmictagger_tf.detector import N_CLASSES
 from cosmictagger_tf.networks.convolutions import Conv2D, Conv2DTranspose, add_bias
 from cosmictagger_tf.networks.interpolation import Doubling
 from cosmictagger_tf.networks.normalization import PlaneBatchNormalization
+from cosmictagger_tf.networks.pooling import BELOW_ALL, ImageAttention, ImageTotals, JoinedLogits
 from cosmictagger_tf.networks.segments import RecomputingModel, SegmentedModel
 
 # Sizes of the kernels of the first convolution and of a block's.
@@ -24,8 +25,6 @@ FIRST_KERNEL, BLOCK_KERNEL = 5, 3
 ROW_KERNEL = 5
 # Where empty pixels are background with certainty: in float32 a softmax of these is exactly (1, 0, 0) to rounding.
 EMPTY_LOGITS = (30.0, 0.0, 0.0)
-# Below every feature; finite in half precision too.
-BELOW_ALL = -60000.0
 
 
 class Wiring(NamedTuple):
@@ -332,12 +331,40 @@ class Parts:
 
     def last_conv(self, x, filters, name):
         """The convolution before an output, which is never in half precision."""
-        dtype = keras.backend.result_type(keras.config.dtype_policy().compute_dtype, "float32")
-        return self.conv(x, filters, 1, name, dtype=dtype)
+        return self.conv(x, filters, 1, name, dtype=self.output_dtype)
+
+    @property
+    def output_dtype(self) -> str:
+        """That of the network's outputs."""
+        return keras.backend.result_type(keras.config.dtype_policy().compute_dtype, "float32")
+
+    def channel(self, x, i: int):
+        """One of the channels, as an axis of size 1."""
+        return x[..., i : i + 1] if self.channels == -1 else x[:, i : i + 1]
 
     def to_images(self, x, name):
         """Features of the level as images, 0 where there are none: [batch * planes, height, width, channels]."""
         return self.channels_last(self.only_active(x, name))
+
+    def attend(self, x, scores, name):
+        """The mean over an image's pixels, weighted by the softmax of each of H scores: [images, H * channels]."""
+        return ImageAttention(name=name)(*map(self.channels_last, (x, scores, self.everywhere(x))))
+
+    def totals(self, x, name):
+        """Of an image how many pixels there are, and sum and maximum of x >= 0, of one channel: [images, 3]."""
+        return ImageTotals(name=name)(*map(self.channels_last, (x, self.everywhere(x))))
+
+    def everywhere(self, x):
+        """The mask of the pixels that take part, as an image of one channel."""
+        if self.active is not None:
+            return self.active
+        return ops.ones_like(x[..., :1] if self.channels == -1 else x[:, :1])
+
+    def joined(self, logits, event):
+        """Logits of pixels as far as their readout has a neutrino, by its class's logits [batch, classes]."""
+        event = ops.repeat(event, self.planes, axis=0)[:, None, None]
+        joined = JoinedLogits(name="joined")(self.channels_last(logits), event)
+        return joined if self.channels == -1 else ops.transpose(joined, (0, 3, 1, 2))
 
     def model(self, inputs, outputs, name) -> keras.Model:
         """The functional model of a network made of these parts; with --remat it recomputes activations."""

@@ -37,4 +37,4 @@ def build_segmenter(config: NetworkConfig, shape: ImageShape, static: bool = Fal
     if config.conv_mode == "sparse":
         leave_out_graph_passes()
         return SparseSegmenter(network, config, shape, static)
-    return DenseSegmenter(network, shape)
+    return DenseSegmenter(network, shape, config.head_design)

@@ -14,10 +14,11 @@ class DenseSegmenter:
         network: images [batch, planes, height, width] -> logits [batch, planes, height, width, classes], among others
             or alone.
         shape: the images' shape, as the network takes them (after downsampling).
+        head_design: of the network's heads.
     """
 
-    def __init__(self, network: keras.Model, shape: ImageShape):
-        self.network, self.shape = network, shape
+    def __init__(self, network: keras.Model, shape: ImageShape, head_design: str = "reference"):
+        self.network, self.shape, self.head_design = network, shape, head_design
         self.prepare: None = None
         self.scatter = ScatterPixels(shape.height, shape.width)
 

@@ -68,10 +68,12 @@ class Segmenter(Protocol):
     Attributes:
         network: what has the weights; its outputs as pixels_of takes them.
         shape: the images' shape, as the network takes them (after downsampling).
+        head_design: of the network's heads, where it has some.
     """
 
     network: keras.Model
     shape: ImageShape
+    head_design: str
 
     @property
     def prepare(self) -> Preparation | None:

@@ -10,7 +10,8 @@ import keras
 from keras import layers, ops
 
 from cosmictagger_tf.config import NetworkConfig
-from cosmictagger_tf.networks.blocks import BELOW_ALL, BLOCK_KERNEL, EMPTY_LOGITS, Parts
+from cosmictagger_tf.networks.blocks import BLOCK_KERNEL, EMPTY_LOGITS, Parts
+from cosmictagger_tf.networks.pooling import BELOW_ALL
 
 
 @keras.saving.register_keras_serializable(package="cosmictagger_tf")
@@ -130,7 +131,14 @@ class SubmanifoldParts(Parts):
 
     def logits(self, x):
         """Those of certain background at empty pixels."""
-        return BackgroundElsewhere(self.channels, name="background_elsewhere")(super().logits(x), self.active)
+        return self._elsewhere(super().logits(x), "background_elsewhere")
+
+    def joined(self, logits, event):
+        """Those of certain background at empty pixels, as before."""
+        return self._elsewhere(super().joined(logits, event), "joined_elsewhere")
+
+    def _elsewhere(self, logits, name):
+        return BackgroundElsewhere(self.channels, name=name)(logits, self.active)
 
 
 def submanifold_parts(config: NetworkConfig, planes: int, images) -> Parts:

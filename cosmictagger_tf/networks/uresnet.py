@@ -6,6 +6,7 @@ from keras import ops
 from cosmictagger_tf.config import NetworkConfig, check_image_shape
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.networks.blocks import BLOCK_KERNEL, FIRST_KERNEL, Parts, fold, unfold
+from cosmictagger_tf.networks.charge import in_typical_charge
 from cosmictagger_tf.networks.convolutions import Conv3D
 from cosmictagger_tf.networks.heads import with_heads
 from cosmictagger_tf.networks.submanifold import submanifold_parts
@@ -32,7 +33,7 @@ def build_uresnet(config: NetworkConfig, shape: ImageShape) -> keras.Model:
     """
     check_image_shape(shape, 0, config.network_depth)
     images = keras.Input((shape.planes, shape.height, shape.width), dtype="float32", name="images")
-    x = fold(images)
+    x = fold(in_typical_charge(images) if config.normalise_charge else images)
     if config.submanifold:
         parts: Parts = submanifold_parts(config, shape.planes, x)
     else:
@@ -40,7 +41,8 @@ def build_uresnet(config: NetworkConfig, shape: ImageShape) -> keras.Model:
         for _ in range(config.network_depth):
             parts = Parts(config, shape.planes, coarser=parts)
     x = pixels_to_logits(parts, ops.expand_dims(x, parts.channels))
-    return parts.model(images, with_heads(parts, unfold(parts.channels_last(x), shape.planes)), "uresnet")
+    outputs = with_heads(config, parts, x, lambda pixels: unfold(parts.channels_last(pixels), shape.planes))
+    return parts.model(images, outputs, "uresnet")
 
 
 def pixels_to_logits(parts: Parts, x):

@@ -11,12 +11,14 @@ from keras import ops
 
 from cosmictagger_tf.config import OptimizerConfig
 from cosmictagger_tf.training.losses import FOCAL_POWER
-from cosmictagger_tf.training.vertex_cells import VertexTargets, at_cells
+from cosmictagger_tf.training.vertex_cells import NearVertices, VertexTargets, at_cells
 
 # Probabilities are kept so far from 0 and 1: the least by which float32 can be below 1, and a little more.
 SMALLEST = 1e-7
 # The reference's number of planes, by which it multiplies a mean, and the sum of squared distances too.
 REFERENCE_PLANES = 3
+# Distances are squared up to here, a pixel of a cell of 8, and count as they are beyond.
+HUBER = 0.125
 
 
 class HeadWeights(NamedTuple):
@@ -76,6 +78,45 @@ def detection_losses(vertex, targets: VertexTargets, known):
     losses = -((1 - right) ** FOCAL_POWER) * ops.log(right)
     losses = ops.where(wanted & (given == 0), 0.0, losses)
     return ops.where(known, ops.sum(losses, axis=(1, 2, 3)), 0.0)
+
+
+def heatmap_losses(vertex, near: NearVertices, known):
+    """Of the vertex head of sites: (heat - p)^2 times the cross-entropy of each cell, summed, a plane's share of it.
+
+    The quality focal loss of X. Li et al., arXiv:2006.04388. A cell without a pixel, which is 0, is left out: so a
+    vertex that no pixel is near asks for nothing.
+
+    Args:
+        vertex: float32 [batch, planes, rows, columns, 3], see heads.with_heads.
+        near: of the same cells.
+        known: bool [batch], whether it is known which vertices an event has; where not, its loss is 0.
+
+    Returns:
+        float32 [batch].
+    """
+    given = vertex[..., 0]
+    probability = ops.clip(given, SMALLEST, 1 - SMALLEST)
+    losses = -near.heat * ops.log(probability) - (1 - near.heat) * ops.log(1 - probability)
+    losses = ops.where(given > 0, losses * ops.square(near.heat - probability), 0.0)
+    return ops.where(known, ops.sum(losses, axis=(1, 2, 3)) / vertex.shape[1], 0.0)
+
+
+def near_offset_losses(vertex, near: NearVertices):
+    """Of the vertex head of sites: how far the places are off that the cells near a vertex point to.
+
+    Huber's loss of both distances, in cells, weighted by the heat: a mean over a plane's cells, summed over its planes.
+
+    Args:
+        vertex, near: see heatmap_losses.
+
+    Returns:
+        float32 [batch].
+    """
+    weights = ops.where(vertex[..., 0] > 0, near.heat, 0.0)
+    away = ops.abs(vertex[..., 1:] - near.offsets)
+    losses = ops.sum(ops.where(away < HUBER, ops.square(away) / (2 * HUBER), away - HUBER / 2), axis=-1)
+    summed, heat = (ops.sum(each, axis=(2, 3)) for each in (ops.where(weights > 0, losses, 0.0) * weights, weights))
+    return ops.sum(ops.where(heat > 0, summed / ops.maximum(heat, 1e-3), 0.0), axis=1)
 
 
 def offset_losses(vertex, targets: VertexTargets):

@@ -19,9 +19,15 @@ from keras import ops
 from cosmictagger_tf.detector import EVENT_CLASS_NAMES, N_EVENT_CLASSES, ImageShape
 from cosmictagger_tf.networks.segmentation import EVENT, VERTEX
 from cosmictagger_tf.training import exact_sums
-from cosmictagger_tf.training.event_losses import class_losses, detection_losses, offset_losses
+from cosmictagger_tf.training.event_losses import (
+    class_losses,
+    detection_losses,
+    heatmap_losses,
+    near_offset_losses,
+    offset_losses,
+)
 from cosmictagger_tf.training.metrics import plane_key
-from cosmictagger_tf.training.vertex_cells import greatest_cells, predicted_vertices, vertex_targets
+from cosmictagger_tf.training.vertex_cells import greatest_cells, near_vertices, predicted_vertices, vertex_targets
 
 
 def class_counts(event_classes, logits):
@@ -67,13 +73,14 @@ def vertex_measures(vertex, vertices, cell: float, pixel_size=(1.0, 1.0)) -> dic
     }
 
 
-def head_measures(heads: Mapping[str, Any], batch: dict, shape: ImageShape) -> dict:
+def head_measures(heads: Mapping[str, Any], batch: dict, shape: ImageShape, design: str = "reference") -> dict:
     """Of each event the losses of the heads, not weighted yet, and what EventMetrics takes.
 
     Args:
         heads: what they give, by name; see heads.with_heads.
         batch: a Batch with truth: event_classes, vertices and vertices_known.
         shape: of the images.
+        design: of the heads, see NetworkConfig.head_design.
 
     Returns:
         {"class_losses": float32 [batch], "class_counts": see class_counts} where there is a head for the event, and
@@ -88,9 +95,15 @@ def head_measures(heads: Mapping[str, Any], batch: dict, shape: ImageShape) -> d
         vertex, vertices = heads[VERTEX], batch["vertices"]
         rows, columns = vertex.shape[2:4]
         cell = shape.height / rows
-        targets = vertex_targets(vertices, rows, columns, cell)
-        measured["detection_losses"] = detection_losses(vertex, targets, batch["vertices_known"] > 0)
-        measured["offset_losses"] = offset_losses(vertex, targets)
+        known = batch["vertices_known"] > 0
+        if design == "sites":
+            near = near_vertices(vertices, rows, columns, cell)
+            measured["detection_losses"] = heatmap_losses(vertex, near, known)
+            measured["offset_losses"] = near_offset_losses(vertex, near)
+        else:
+            targets = vertex_targets(vertices, rows, columns, cell)
+            measured["detection_losses"] = detection_losses(vertex, targets, known)
+            measured["offset_losses"] = offset_losses(vertex, targets)
         measured |= vertex_measures(vertex, vertices, cell)
     return measured
 

@@ -4,9 +4,10 @@ JAX has no 64-bit integers unless told to, and float32 forgets units above 2^24.
 digit i, counted from 0, stands for multiples of 2^(14 i - 42). The highest may have 31 bits: sums are exact up to 2^59.
 """
 
-import keras
 import numpy as np
 from keras import ops
+
+from cosmictagger_tf.backend import WIDEST_FLOAT
 
 BITS, DIGITS = 14, 6
 BASE = 1 << BITS
@@ -14,8 +15,6 @@ BASE = 1 << BITS
 UNITS = 3
 # Where floats end that are numbers here; beyond are losses of networks that have long diverged.
 LARGEST_FLOAT = 2.0**40
-# JAX has no 64 bits unless told to.
-WIDEST_FLOAT = "float32" if keras.backend.backend() == "jax" else "float64"
 # Ratios of counts below it are exact.
 LARGEST_COUNT = 1 << 24
 

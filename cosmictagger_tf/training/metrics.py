@@ -18,6 +18,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from cosmictagger_tf.backend import WIDEST_FLOAT
 from cosmictagger_tf.detector import BACKGROUND, CLASS_NAMES, COSMIC, N_CLASSES, NEUTRINO
 from cosmictagger_tf.networks.segmentation import Segmentation
 from cosmictagger_tf.training import exact_sums
@@ -110,7 +111,7 @@ def metrics_from_counts(counts, backend=np) -> dict:
     Returns:
         name -> array of the leading shape.
     """
-    counts = backend.cast(counts, exact_sums.WIDEST_FLOAT) if backend is ops else np.asarray(counts, np.float64)
+    counts = backend.cast(counts, WIDEST_FLOAT) if backend is ops else np.asarray(counts, np.float64)
 
     def ratio(part, whole):
         return backend.where(whole > 0, part / backend.where(whole > 0, whole, 1.0), 1.0)

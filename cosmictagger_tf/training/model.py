@@ -58,7 +58,7 @@ class SegmentationModel(keras.Model):
         segmentation = self.segmenter(batch, training=training)
         values = measures(segmentation, self.scheme, training)
         if self.events:
-            values["heads"] = head_measures(segmentation.heads, batch, self.shape)
+            values["heads"] = head_measures(segmentation.heads, batch, self.shape, self.segmenter.head_design)
         return values
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):

@@ -10,6 +10,9 @@ from keras import ops
 
 from cosmictagger_tf.backend import take_rows
 
+# How far, in cells, a vertex is looked for around it; and a place that is far from every cell.
+NEAR, FAR = 3.0, -1e4
+
 
 class VertexTargets(NamedTuple):
     """What the vertex head should give; V is the number of vertices of an event, padded.
@@ -44,6 +47,37 @@ def vertex_targets(vertices, rows: int, columns: int, cell: float) -> VertexTarg
     # Where two vertices share a cell it counts once.
     detection = ops.minimum(ops.einsum("bvpr,bvpc->bprc", in_row, in_column), 1.0)
     return VertexTargets(detection, there, row * columns + column, places - first)
+
+
+class NearVertices(NamedTuple):
+    """What the vertex head of sites should give.
+
+    Attributes:
+        heat: float32 [batch, planes, rows, columns], exp(-d^2 / 2) of the distance d, in cells, from the middle of a
+            cell to the nearest vertex in its image, as far as NEAR cells; 0 beyond.
+        offsets: float32 [batch, planes, rows, columns, 2], from its first row and column to that vertex, in cells; of
+            no use where the heat is 0.
+    """
+
+    heat: Any
+    offsets: Any
+
+
+def near_vertices(vertices, rows: int, columns: int, cell: float) -> NearVertices:
+    """The targets of the vertex head of sites; arguments as of vertex_targets."""
+    targets = vertex_targets(vertices, rows, columns, cell)
+    places = ops.where(targets.there[..., None], vertices / cell, FAR)
+    down, along = (ops.cast(ops.arange(size), "float32") for size in (rows, columns))
+    # [batch, V, planes, rows, 1] and [batch, V, planes, 1, columns].
+    offset_rows = (places[..., 0:1] - down)[..., None]
+    offset_columns = (places[..., 1:2] - along)[..., None, :]
+    squares = ops.square(offset_rows - 0.5) + ops.square(offset_columns - 0.5)
+    square = ops.min(squares, axis=1)
+    nearest = ops.cast(squares <= square[:, None], "float32")
+    # Two that are equally near: the place between them.
+    nearest = nearest / ops.sum(nearest, axis=1, keepdims=True)
+    offsets = [ops.sum(nearest * each, axis=1) for each in (offset_rows, offset_columns)]
+    return NearVertices(ops.where(square <= NEAR**2, ops.exp(-square / 2), 0.0), ops.stack(offsets, axis=-1))
 
 
 def at_cells(vertex, cells):

@@ -198,7 +198,9 @@ def path_options():
 def test_the_home_folder_is_understood_in_every_path(group, field, monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     needed = ["--iterations=1"] if group is TrainConfig else []
-    name = {"comparison_picture": "~/x.png", "report": "~/x.html", "from_": "~/x.npz"}.get(field.name, "~/x.h5")
+    name = {"comparison_picture": "~/x.png", "report": "~/x.html", "from_": "~/x.npz", "table": "~/x.csv"}.get(
+        field.name, "~/x.h5"
+    )
     value = getattr(one([*needed, f"--{config.flag_name(field.name)}={name}"], group), field.name)
     assert (value[0] if isinstance(value, tuple) else value) == name.replace("~", "/home/me")
 

@@ -38,6 +38,8 @@ FORMS = {
     "sparse": {},
     "submanifold": {"conv_mode": "3D", "submanifold": True},
     "2D_submanifold": {"conv_mode": "2D", "submanifold": True},
+    "sites": {"head_design": "sites"},
+    "submanifold_sites": {"conv_mode": "3D", "submanifold": True, "head_design": "sites"},
 }
 if convolves_channels_first():
     FORMS["channels_first"] = {"conv_mode": "2D", "data_format": "channels_first"}
@@ -76,7 +78,8 @@ def test_pixels_are_what_they_are_without_heads(config):
         np.testing.assert_array_equal(outputs[PIXELS], pixels)
         assert outputs[EVENT].shape == (2, 4) and outputs[VERTEX].shape == (2, 3, 8, 12, 3)
         assert outputs[EVENT].dtype == outputs[VERTEX].dtype == "float32"
-        assert np.min(outputs[VERTEX]) >= 0 and np.max(outputs[VERTEX]) <= 1
+        bounded = outputs[VERTEX] if config.head_design == "reference" else outputs[VERTEX][..., 0]
+        assert np.min(bounded) >= 0 and np.max(bounded) <= 1
 
 
 @pytest.mark.parametrize("only", [EVENT, VERTEX])
@@ -104,7 +107,8 @@ def test_detach_lets_no_gradient_of_a_head_into_the_network_below(config):
         network = network_of(with_changes(config, **{f"{name}_detach": name == detached for name in (EVENT, VERTEX)}))
         for head in (EVENT, VERTEX):
             reached = reached_by(network, inputs, head)
-            assert {f"{head}_input", f"{head}_0_1_conv", f"{head}_output"} <= reached
+            block = "event_0" if (head, config.head_design) == (EVENT, "sites") else f"{head}_0_1_conv"
+            assert {f"{head}_input", block, f"{head}_output"} <= reached
             # The trunk's first layer is below both.
             assert ("initial_conv" in reached) == (head != detached)
             assert head != detached or all(name.startswith(f"{head}_") for name in reached)
@@ -126,18 +130,23 @@ OPTIONS += [
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-@pytest.mark.parametrize("form", ["2D", "sparse"])
+@pytest.mark.parametrize("form", ["2D", "sparse", "sites"])
 def test_every_layer_of_a_head_is_used_whatever_the_networks_options(form, options):
     config = with_changes(SPARSE, **FORMS[form], **options)
-    network, inputs = network_of(config), inputs_of(config, random_batch(3))
+    batch = random_batch(3)
+    batch["image_coordinates"][0, 1], batch["image_values"][0, 1] = -1, 0
+    network, inputs = network_of(config), inputs_of(config, batch)
     for head in (EVENT, VERTEX):
         layers = {layer.name for layer in network.layers if layer.trainable_weights and layer.name.startswith(head)}
         assert layers == reached_by(network, inputs, head)
 
 
 @pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("design", ["reference", "sites"])
 @pytest.mark.parametrize("changes", [{}, {"vertex_depth": 2, "network_depth": 3, "descend_charge": 1.0}], ids=str)
-def test_the_sparse_network_is_the_submanifold_one(changes, training):
+def test_the_sparse_network_is_the_submanifold_one(changes, design, training):
+    if design == "sites":
+        changes = {**changes, "head_design": design, "event_joins_pixels": True, "normalise_charge": True}
     config = with_changes(SPARSE, event_detach=False, vertex_detach=False, **changes)
     dense_config = with_changes(config, conv_mode="3D", submanifold=True)
     sparse, dense = network_of(config, seed=5), network_of(dense_config, seed=6)
@@ -170,19 +179,24 @@ def test_where_all_is_active_the_sparse_network_is_the_3d_one():
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-def test_filled_up_lists_and_empty_events_are_safe():
-    network, batch = network_of(SPARSE), random_batch(10)
-    book = rulebook(batch, SPARSE)
-    filled = fill_up(book, bucket_sizes(book, SPARSE), SPARSE)
+@pytest.mark.parametrize("form", ["sparse", "sites"])
+def test_filled_up_lists_change_nothing(form):
+    config, batch = with_changes(SPARSE, **FORMS[form]), random_batch(10)
+    network, book = network_of(config), rulebook(batch, config)
+    filled = fill_up(book, bucket_sizes(book, config), config)
     expected, outputs = (network({name: b[name] for name in network.input}) for b in (book, filled))
     for name in (EVENT, VERTEX):
         np.testing.assert_allclose(outputs[name], expected[name], atol=1e-5)
+
+
+def test_empty_events_are_safe():
+    batch = random_batch(10)
     empty = {**batch, "image_coordinates": np.full_like(batch["image_coordinates"], -1)}
     empty["image_values"] = np.zeros_like(batch["image_values"])
     for form in FORMS.values():
         config = with_changes(SPARSE, **form)
         outputs = network_of(config)(inputs_of(config, empty), training=True)
-        assert all(np.isfinite(outputs[name]).all() for name in (EVENT, VERTEX))
+        assert all(np.isfinite(outputs[name]).all() for name in (PIXELS, EVENT, VERTEX))
         if config.conv_mode == "sparse" or config.submanifold:
             assert not np.any(outputs[VERTEX])
 
@@ -191,6 +205,9 @@ def some_of(*pairs):
     """The first two pairs of a form and a switch; the others, and all with the switch the other way, are exhaustive."""
     others = [*pairs[2:], *((form, not switch) for form, switch in pairs)]
     return [*pairs[:2], *(pytest.param(*pair, marks=EXHAUSTIVE) for pair in others)]
+
+
+FOUR = [("2D", True), ("sites", False), ("submanifold", True), ("sparse", False)]
 
 
 def loss_and_gradients(network, inputs, jit=False):
@@ -207,7 +224,7 @@ def loss_and_gradients(network, inputs, jit=False):
     return [loss, *gradients]
 
 
-@pytest.mark.parametrize(("form", "detach"), some_of(("2D", True), ("sparse", False), ("submanifold", True)))
+@pytest.mark.parametrize(("form", "detach"), some_of(*FOUR))
 def test_segments_and_recomputation_change_nothing(form, detach):
     config = with_changes(SPARSE, **FORMS[form], event_detach=detach, vertex_detach=detach, event_blocks=2)
     networks = [network_of(with_changes(config, remat=remat)) for remat in (False, False, True)]
@@ -219,7 +236,7 @@ def test_segments_and_recomputation_change_nothing(form, detach):
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5 * max(1.0, np.abs(one).max()))
 
 
-@pytest.mark.parametrize(("form", "remat"), some_of(("2D", True), ("sparse", False), ("submanifold", True)))
+@pytest.mark.parametrize(("form", "remat"), some_of(*FOUR))
 def test_a_keras_file_holds_the_heads(form, remat, tmp_path):
     config = with_changes(SPARSE, **FORMS[form], remat=remat)
     network, inputs = network_of(config), inputs_of(config, random_batch(4))
@@ -234,7 +251,7 @@ def test_a_keras_file_holds_the_heads(form, remat, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["2D", "sparse", "submanifold"])
+@pytest.mark.parametrize("form", ["2D", "sparse", "submanifold", "sites", "submanifold_sites"])
 def test_xla_and_half_precision(form):
     config = with_changes(SPARSE, **FORMS[form])
     network, inputs = network_of(config), inputs_of(config, random_batch(4))
@@ -266,10 +283,14 @@ np.savez(sys.argv[2], **outputs_by_form())
 def outputs_by_form() -> dict:
     """The outputs of three forms in both modes, NumPy, on whatever backend."""
     results, batch = {}, random_batch(30)
-    for form in ("2D", "sparse", "submanifold"):
+    for form in ("2D", "sparse", "submanifold", "sites", "submanifold_sites"):
         config = with_changes(SPARSE, **FORMS[form])
         network = network_of(config)
-        inputs = {n: rulebook(batch, config)[n] for n in network.input} if form == "sparse" else dense_images(batch)
+        inputs = (
+            {n: rulebook(batch, config)[n] for n in network.input}
+            if config.conv_mode == "sparse"
+            else dense_images(batch)
+        )
         for training in (False, True):
             for name, value in network(inputs, training=training).items():
                 value = keras.ops.convert_to_numpy(keras.ops.stop_gradient(value))
@@ -296,3 +317,36 @@ def test_another_backend_gives_the_same(backend, tmp_path):
 def test_cells_of_one_pixel_are_refused():
     with pytest.raises(ConfigError, match="--vertex_depth=2: must be less than --network_depth=2"):
         with_changes(SPARSE, vertex_depth=2)
+
+
+def test_heads_of_sites_are_for_sparse_networks():
+    with pytest.raises(ConfigError, match="--head_design=sites: is for --conv_mode=sparse, or --conv_mode=3D with"):
+        with_changes(SPARSE, conv_mode="2D", head_design="sites")
+    with pytest.raises(ConfigError, match="--event_joins_pixels: there is no --event_head"):
+        with_changes(SPARSE, event_head=False, event_joins_pixels=True)
+
+
+def probabilities(logits):
+    return keras.ops.convert_to_numpy(keras.ops.softmax(keras.ops.cast(logits, "float64"), axis=-1))
+
+
+@pytest.mark.parametrize("form", ["2D", "sparse", "sites", "submanifold_sites"])
+def test_a_pixel_is_of_a_neutrino_as_far_as_its_readout_has_one(form):
+    apart = with_changes(SPARSE, **FORMS[form])
+    joined = with_changes(apart, event_joins_pixels=True)
+    inputs = inputs_of(apart, random_batch(3))
+    networks = [network_of(config) for config in (apart, joined)]
+    copy_weights(*networks)
+    one, other = (network(inputs) for network in networks)
+    np.testing.assert_array_equal(one[EVENT], other[EVENT])
+    has_neutrino = 1 - probabilities(one[EVENT])[:, 3]
+    assert has_neutrino.max() < 0.99
+    before, after = probabilities(one[PIXELS]), probabilities(other[PIXELS])
+    if joined.conv_mode == "sparse":
+        has_neutrino = has_neutrino[np.asarray(inputs["images_0"]) // 3]
+    else:
+        has_neutrino = has_neutrino[:, None, None, None]
+    np.testing.assert_allclose(after[..., 2], before[..., 2] * has_neutrino, rtol=1e-4, atol=1e-7)
+    # The others keep their proportion.
+    np.testing.assert_allclose(after[..., 0] * before[..., 1], after[..., 1] * before[..., 0], rtol=1e-4, atol=1e-9)
+    assert "event_output" not in reached_by(networks[1], inputs, PIXELS)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cosmictagger_tf.training.vertex_cells import at_cells, predicted_vertices, vertex_targets
+from cosmictagger_tf.training.vertex_cells import at_cells, near_vertices, predicted_vertices, vertex_targets
 
 
 def test_a_prediction_that_is_the_target_is_the_vertex():
@@ -39,3 +39,36 @@ def test_several_vertices_of_an_event():
     head = np.arange(2 * 8 * 12 * 3, dtype=np.float32).reshape(2, 1, 8, 12, 3)
     np.testing.assert_array_equal(at_cells(head, targets.cells)[0, 3, 0], head[0, 0, 2, 5])
     np.testing.assert_array_equal(at_cells(head, targets.cells)[1, 3, 0], head[1, 0, 0, 0])
+
+
+def test_cells_near_a_vertex_point_to_the_nearest():
+    """Against a loop over cells; one vertex is outside the image, and one plane has none."""
+    rng = np.random.default_rng(3)
+    vertices = rng.uniform(0, (32, 48), size=(3, 3, 2, 2)).astype(np.float32)
+    vertices[0, 1], vertices[1, :, 0], vertices[2, 2, 1] = -1, -1, (33, 5)
+    near = near_vertices(vertices, 8, 12, 4)
+    heat, offsets = np.asarray(near.heat), np.asarray(near.offsets)
+    for event, plane, row, column in np.ndindex(heat.shape):
+        inside = [v for v in vertices[event, :, plane] / 4 if 0 <= v[0] < 8 and 0 <= v[1] < 12]
+        squares = [(v[0] - row - 0.5) ** 2 + (v[1] - column - 0.5) ** 2 for v in inside]
+        if not squares or min(squares) > 9:
+            assert heat[event, plane, row, column] == 0
+            continue
+        nearest = inside[int(np.argmin(squares))]
+        assert abs(heat[event, plane, row, column] - np.exp(-min(squares) / 2)) < 1e-5
+        np.testing.assert_allclose(offsets[event, plane, row, column], nearest - (row, column), atol=1e-5)
+    assert (heat[1, 0] == 0).all() and (heat[1, 1] > 0).any()
+    head = np.concatenate([heat[..., None], offsets], axis=-1)
+    places, scores = predicted_vertices(head, 4)
+    assert (np.asarray(scores)[0] > 0.75).all()
+    distances = np.abs(np.asarray(places)[:, None] - vertices).max(axis=-1).min(axis=1)
+    assert np.delete(distances.ravel(), 2).max() < 1e-3
+
+
+def test_a_place_between_two_vertices_points_between_them():
+    vertices = np.float32([[[[6, 2]], [[6, 6]]]])
+    near = near_vertices(vertices, 4, 4, 4)
+    # The cells of columns 0 and 1 are nearer to one each.
+    assert np.asarray(near.offsets)[0, 0, 1, :2].tolist() == [[0.5, 0.5], [0.5, 0.5]]
+    near = near_vertices(np.float32([[[[6, 4]], [[6, 8]]]]), 4, 4, 4)
+    assert np.asarray(near.offsets)[0, 0, 1, 1].tolist() == [0.5, 0.5]

@@ -12,6 +12,7 @@ import numpy as np
 from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.networks.blocks import BLOCK_KERNEL, FIRST_KERNEL
+from cosmictagger_tf.networks.charge import in_typical_charge
 from cosmictagger_tf.networks.sparse.rulebook import MARGIN, Grid, grids
 
 # Each thread's table: a number for every pixel of an event, zero between two uses.
@@ -24,6 +25,7 @@ def build_rulebook(coordinates: np.ndarray, values: np.ndarray, config: NetworkC
     A pixel listed more than twice has the sum in float64, rounded once.
     """
     levels = grids(config, shape)
+    values = in_typical_charge(values, np) if config.normalise_charge else values
     pixel_keys, listed = _keys_of(coordinates, levels[0])
     keys, batch = np.unique(pixel_keys), len(coordinates)
     sites = lookup(keys, pixel_keys, levels[0], batch)[:, 0]

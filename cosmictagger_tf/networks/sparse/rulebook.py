@@ -19,6 +19,7 @@ from cosmictagger_tf.backend import take_rows
 from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.networks.blocks import BLOCK_KERNEL, FIRST_KERNEL
+from cosmictagger_tf.networks.charge import in_typical_charge
 from cosmictagger_tf.networks.scatter import check_batch
 
 # Empty rows and columns between the images of a list, so that no window reaches over an edge into another's pixels.
@@ -79,14 +80,15 @@ def build_rulebook(coordinates, values, config: NetworkConfig, shape: ImageShape
     Args:
         coordinates: int32 [batch, planes, P, 2] (row, column), negative where padded. A pixel may be there twice.
         values: float32 [batch, planes, P], 0 where padded.
-        config: the architecture, of which network_depth, descend_charge and row_exchange matter.
+        config: the architecture, of which network_depth, normalise_charge, descend_charge and row_exchange matter.
         shape: of the images.
 
     Returns:
         A dict of arrays, n_l being the sites of level l and D = network_depth, whose sites are all pixels. Level 1 has
         a site where one of the up to 4 pixels that it covers has a charge of descend_charge in its 3x3 window; each
         other level has one where any is active:
-            values          float32 [n_0, 1]  the sum of the pixels of a site
+            values          float32 [n_0, 1]  the sum of the pixels of a site, in units of the typical charge where
+                                              normalise_charge asks for it
             pixel_sites     int32 [batch, planes, P]  site of each pixel; n_0 where padded
             neighbours_first    int32 [n_0, 25]  sites of the 5x5 window around each site
             neighbours_{l}  int32 [n_l, 9]    of the 3x3 window, row by row; l < D
@@ -98,6 +100,7 @@ def build_rulebook(coordinates, values, config: NetworkConfig, shape: ImageShape
                                               row_exchange
     """
     keys = pixel_keys(coordinates, shape)
+    values = in_typical_charge(values) if config.normalise_charge else values
     book = rulebook_of_keys(ops.reshape(keys, (-1,)), ops.reshape(values, (-1,)), ops.shape(keys)[0], config, shape)
     return book | {"pixel_sites": ops.reshape(book["pixel_sites"], ops.shape(keys))}
 

@@ -7,6 +7,7 @@ from keras import ops
 from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.detector import BACKGROUND, N_CLASSES, ImageShape
 from cosmictagger_tf.networks.blocks import EMPTY_LOGITS
+from cosmictagger_tf.networks.charge import in_typical_charge
 from cosmictagger_tf.networks.segmentation import Segmentation, heads_of, pixels_of
 from cosmictagger_tf.networks.sparse import host_rulebook
 from cosmictagger_tf.networks.sparse.buckets import bucket_sizes, fill_up
@@ -92,6 +93,7 @@ class SparseSegmenter:
 
     def __init__(self, network: keras.Model, config: NetworkConfig, shape: ImageShape, static: bool = False):
         self.network, self.config, self.shape = network, config, shape
+        self.head_design = config.head_design
         self.prepare = SparsePreparation(network, config, shape, static)
 
     def pixel_logits(self, batch: dict, training: bool = False):
@@ -118,6 +120,7 @@ class SparseSegmenter:
         A pixel is active where it is not 0. Not for XLA.
         """
         batch, grid = ops.shape(images)[0], grids(self.config, self.shape)[0]
+        images = in_typical_charge(images) if self.config.normalise_charge else images
         event, plane, row, column = (ops.cast(axis, "int32") for axis in ops.nonzero(images))
         keys = grid.key(event * grid.planes + plane, row, column)
         values = ops.take(ops.reshape(images, (-1,)), self._places(keys))

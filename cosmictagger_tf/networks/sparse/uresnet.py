@@ -11,6 +11,7 @@ from cosmictagger_tf.config import NetworkConfig, check_image_shape
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.networks.blocks import BLOCK_KERNEL, FIRST_KERNEL, Parts
 from cosmictagger_tf.networks.heads import with_heads
+from cosmictagger_tf.networks.pooling import JoinedLogits, SiteAttention, SiteTotals
 from cosmictagger_tf.networks.sparse.layers import (
     JoiningConv,
     RepeatedConv,
@@ -61,11 +62,12 @@ def build_sparse_uresnet(config: NetworkConfig, shape: ImageShape) -> keras.Mode
     check_image_shape(shape, 0, config.network_depth)
     tables = _inputs(config)
     # The deepest level is the dense 3D network's.
-    like_3d = replace(config, conv_mode="3D", descend_charge=0.0)
+    like_3d = replace(config, conv_mode="3D", descend_charge=0.0, head_design="reference")
     parts = Parts(like_3d, shape.planes)
     for _ in range(config.network_depth):
         parts = SparseParts(like_3d, shape, parts, tables)
-    return parts.model(tables, with_heads(parts, pixels_to_logits(parts, tables["values"])), "sparse_uresnet")
+    logits = pixels_to_logits(parts, tables["values"])
+    return parts.model(tables, with_heads(config, parts, logits, lambda sites: sites), "sparse_uresnet")
 
 
 def _inputs(config):
@@ -163,6 +165,19 @@ class SparseParts(Parts):
         finer_last = reversed(range(self.depth, self.config.network_depth))
         children = [self.tables[f"children_{depth}"] for depth in finer_last]
         return SitesToImages(self.deepest.height, self.deepest.width, name=f"{name}_images")(x, *children)
+
+    def attend(self, x, scores, name):
+        """The mean over an image's sites, weighted by the softmax of each of H scores: [images, H * channels]."""
+        return SiteAttention(self.cells, name=name)(x, scores, self.table("images"), self.deepest_pixels)
+
+    def totals(self, x, name):
+        """Of an image how many sites there are, and sum and maximum of x >= 0, of one channel: [images, 3]."""
+        return SiteTotals(self.cells, name=name)(x, self.table("images"), self.deepest_pixels)
+
+    def joined(self, logits, event):
+        """Logits of sites as far as their readout has a neutrino, by its class's logits [batch, classes]."""
+        event = ops.take(event, ops.maximum(self.table("images"), 0) // self.planes, axis=0)
+        return JoinedLogits(name="joined")(logits, event)
 
     def strided(self, x, filters, name):
         """A convolution of size and stride 2."""

@@ -10,6 +10,8 @@ from tests.commands import run_module
 
 SMALL = ["--n_initial_filters=2", "--network_depth=3", "--blocks_per_layer=0", "--blocks_deepest_layer=0"]
 SMALL += ["--blocks_final=0", "--bottleneck_deepest=4", "--noxla", "--repeats=2", "--reading_steps=2"]
+HEADS = ["--head_design=sites", "--event_head", "--event_filters=2", "--event_blocks=1", "--vertex_head"]
+HEADS += ["--vertex_filters=2", "--vertex_blocks=1", "--vertex_depth=1"]
 
 
 def rows_of(path) -> dict[tuple, dict]:
@@ -42,10 +44,12 @@ def test_a_jobs_flagfile_on_synthetic_data(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.exhaustive
-def test_a_sparse_network_against_its_products_and_dense_ones(tmp_path, three_events):
+@pytest.mark.parametrize("heads", [[], HEADS], ids=["pixels_alone", "with_heads"])
+def test_a_sparse_network_against_its_products_and_dense_ones(tmp_path, three_events, heads):
     path = tmp_path / "benchmark.json"
     flags = [
         "--preset=sparse",
+        *heads,
         *SMALL,
         "--row_exchange=1",
         f"--file={three_events}",

@@ -1,5 +1,6 @@
 """The matrix products inside a sparse network, timed bare: what no implementation by products can go below."""
 
+import math
 from collections import Counter
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ from keras import ops
 
 from cosmictagger_tf.benchmarking.clock import Timing, timed
 from cosmictagger_tf.benchmarking.compiled import compiled, wait
+from cosmictagger_tf.networks.heads import LAYERS
 from cosmictagger_tf.networks.sparse.layers import TransposedConv
 
 
@@ -21,8 +23,15 @@ class Product(NamedTuple):
     outer: int
 
 
-def products_of(network: keras.Model, sites: list[int], events: int) -> Counter:
-    """How often each product is in a forward pass, given the sites of each level, the deepest included, of `events`."""
+def products_of(network: keras.Model, sites: list[int], events: int, head_level: int) -> Counter:
+    """How often each product is in a forward pass.
+
+    Args:
+        network: sparse.
+        sites: of each level, the deepest included, of all events.
+        events: how many.
+        head_level: of the heads that run over sites, 0 being the finest.
+    """
     products: Counter[Product] = Counter()
     for layer in network.layers:
         kernel = getattr(layer, "kernel", None)
@@ -34,18 +43,23 @@ def products_of(network: keras.Model, sites: list[int], events: int) -> Counter:
             taps *= size
         if isinstance(layer, TransposedConv):
             taps, inner, outer = 1, outer, taps * inner
-        # Those of a row exchange run over the rows of an event.
-        exchanging = isinstance(layer, keras.layers.Conv1D)
-        rows = events * layer.output.shape[1] if exchanging else sites[_level(layer.name, len(sites) - 1)]
+        places = layer.output.shape[1:-1]
+        # Row exchanges run over the rows of an event, and a head whose planes are joined over its image.
+        if isinstance(layer, (keras.layers.Conv1D, keras.layers.Dense)) or (layer.name.startswith("event_") and places):
+            rows = events * math.prod(places)
+        else:
+            rows = sites[_level(layer.name, len(sites) - 1, head_level)]
         products[Product(rows, taps, inner, outer)] += 1
     return products
 
 
-def _level(name, deepest):
+def _level(name, deepest, head_level):
     if name.startswith("level"):
         level, _, part = name.removeprefix("level").partition("_")
         # Both convolutions between two levels run over the sites of the coarser one.
         return int(level) + part.startswith(("downsample", "upsample"))
+    if name.startswith(LAYERS):
+        return head_level
     return deepest if name.startswith("deepest") else 0
 
 

@@ -32,6 +32,7 @@ def check_reference(config: NetworkConfig):
     """Raises ConfigError, naming the option, where the reference's TensorFlow code has no such 2D network."""
     wanted = {"conv_mode": "2D", "normalization": "batch", "submanifold": False, "data_format": "channels_last"}
     wanted |= {"row_exchange": (), "block_concat": False, "norm_statistics": "auto", "remat": False}
+    wanted |= {"event_head": False, "vertex_head": False, "normalise_charge": False}
     for name, value in wanted.items():
         if getattr(config, name) != value:
             raise ConfigError(f"--reference: --{name} must be {value!r} as in the reference's TensorFlow networks")

@@ -68,16 +68,21 @@ def neutrinos_of(rows: np.ndarray) -> tuple[Neutrino, ...]:
 
 def _neutrino(rows) -> Neutrino:
     # Of its own row and those of what left it.
-    row, others, columns = rows[0], rows[1:], rows.dtype.names
+    row, others = rows[0], rows[1:]
     energy, vertex = row["energy_init"].item(), None
-    if "vtx" in columns and {*"xyzt"} <= {*(rows.dtype["vtx"].names or ())}:
+    if _holds(rows.dtype, "vtx", "V") and all(_holds(rows.dtype["vtx"], axis, "iuf") for axis in "xyzt"):
         x, y, z, t = (row["vtx"][name].item() for name in "xyzt")
         vertex = (x, y, z, t / 1000)
     if not all(map(math.isfinite, (energy, *(vertex or ())))):
         raise ValueError(f"a neutrino of {energy:g} GeV at {vertex}")
-    if "process" in columns and rows.dtype["process"].kind == "S":
+    if _holds(rows.dtype, "process", "S"):
         others = others[others["process"] == PRIMARY]
     current = row["current_type"].item()
-    interaction = row["interaction_type"].item() if "interaction_type" in columns else -1
+    interaction = row["interaction_type"].item() if _holds(rows.dtype, "interaction_type", "iu") else -1
     told = current if current in CURRENTS else -1
     return Neutrino(energy, row["pdg"].item(), told, interaction, vertex, tuple(others["pdg"].tolist()))
+
+
+def _holds(dtype, name, kinds) -> bool:
+    # Whether rows have a column of one of these kinds (numpy.dtype.kind).
+    return name in (dtype.names or ()) and dtype[name].kind in kinds

@@ -93,7 +93,7 @@ class ProductTables:
                     raise DataError(self.path, f"{self.name}: {error}") from None
 
     def read(self, entry: int) -> RawProduct:
-        """An entry; raises DataError."""
+        """An entry; raises DataError, which names the plane where rows of one are to blame."""
         rows: list[TableRows] = []
         at = np.array([entry], np.int64)
         counts = np.ones(1, np.int64)
@@ -104,9 +104,23 @@ class ProductTables:
                     metas = [TableRows(_read_ranges(table, at, counts), table.dataset) for table in self.beside]
                 if table is not self.chain[-1]:
                     at, counts = _ranges_of(rows[-1].rows, self.chain[len(rows)])
+        except BadRange as error:
+            raise DataError(self.path, f"{self.name}: {error}", entry, _plane_of(error.row, rows)) from None
         except ValueError as error:
             raise DataError(self.path, f"{self.name}: {error}", entry) from None
         return RawProduct(_by_name(rows), _by_name(metas))
+
+
+class BadRange(ValueError):
+    """A row names rows of the next table that are not there.
+
+    Attributes:
+        row: its number among those that were read.
+    """
+
+    def __init__(self, row: int, table: Table):
+        super().__init__(f"extents point beyond the {counted(len(table), 'row')} of {table.name}")
+        self.row = row
 
 
 def kind_of(name: str) -> str:
@@ -117,12 +131,20 @@ def kind_of(name: str) -> str:
 def _ranges_of(rows, table: Table) -> tuple[np.ndarray, np.ndarray]:
     # The ranges of a table's rows that these rows name, as int64: what does not fit it is negative or too large.
     firsts, counts = (rows[name].astype(np.int64) for name in ("first", "N"))
-    if (
-        min(counts.min(initial=0), firsts[counts > 0].min(initial=0)) < 0
-        or (counts > len(table) - firsts)[counts > 0].any()
-    ):
-        raise ValueError(f"extents point beyond the {counted(len(table), 'row')} of {table.name}")
+    wrong = (counts < 0) | ((counts > 0) & ((firsts < 0) | (counts > len(table) - firsts)))
+    if wrong.any():
+        raise BadRange(int(np.argmax(wrong)), table)
     return firsts, counts
+
+
+def _plane_of(row: int, chain: list[TableRows]) -> int | None:
+    # Which plane a row of the last of these tables belongs to, where the second one is that of the planes.
+    if len(chain) < 2 or "ID" not in (chain[1].rows.dtype.names or ()):
+        return None
+    planes = chain[1].rows
+    if len(chain) > 2:
+        row = int(np.searchsorted(np.cumsum(planes["N"].astype(np.int64)), row, side="right"))
+    return int(planes["ID"][row])
 
 
 def _by_name(tables) -> dict[str, TableRows]:

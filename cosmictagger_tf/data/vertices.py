@@ -37,8 +37,8 @@ class VertexProduct:
         file.table(f"/Data/{name}_group/image_meta", columns["image_meta"])
         self.tables, self.shape = ProductTables(file, name, entries, columns), shape
         for table in self.tables.tables:
-            for column in columns.get(table.name.rsplit("/", 1)[1], {}):
-                if table.dtype[column].shape not in ((), (2,)):
+            for column, kinds in columns.get(table.name.rsplit("/", 1)[1], {}).items():
+                if table.dtype[column].shape != ((2,) if "*" in kinds else ()):
                     raise DataError(file.path, f"{table.name}: column {column} holds {table.dtype[column]}")
 
     def read(self, entry: int) -> np.ndarray | None:
@@ -56,10 +56,13 @@ class VertexProduct:
         ids = planes.rows["ID"].tolist()
         if sorted(set(ids)) != sorted(ids) or not set(ids) <= set(range(self.shape.planes)):
             raise self._error(f"planes {ids} instead of 0 to {self.shape.planes - 1}", entry)
+        self._check_names(ids, product, entry)
+        centres: dict[int, np.ndarray] = {}
         try:
-            centres = dict(zip(ids, self.centres(product, self.shape), strict=True))
+            for plane, places in zip(ids, self.centres(product, self.shape), strict=True):
+                centres[plane] = places
         except ValueError as error:
-            raise self._error(str(error), entry) from None
+            raise self._error(str(error), entry, ids[len(centres)]) from None
         most = max((len(places) for places in centres.values()), default=0)
         vertices = np.full((most, self.shape.planes, 2), np.nan)
         for plane in range(self.shape.planes):
@@ -69,8 +72,15 @@ class VertexProduct:
             vertices[: len(places), plane] = np.reshape(places, (-1, 2))
         return _within(vertices, self.shape)
 
-    def _error(self, reason, entry) -> DataError:
-        return DataError(self.tables.path, f"{self.tables.name}: {reason}", entry)
+    def _check_names(self, ids, product: RawProduct, entry):
+        metas = product.beside["image_meta"].rows
+        names = metas["projection_id"].tolist() if "projection_id" in metas.dtype.names else ids
+        for plane, name in zip(ids, names, strict=True):
+            if name != plane:
+                raise self._error(f"image_meta calls it plane {name}", entry, plane)
+
+    def _error(self, reason, entry, plane=None) -> DataError:
+        return DataError(self.tables.path, f"{self.tables.name}: {reason}", entry, plane)
 
 
 def _within(vertices, shape) -> np.ndarray:
@@ -84,8 +94,11 @@ def _box_centres(product: RawProduct, shape: ImageShape):
     (_, planes, boxes), metas = product.chain.values(), product.beside["image_meta"].rows
     for meta, part in zip(metas, _parts(planes.rows), strict=True):
         sizes, origin, centres = meta["image_sizes"], meta["origin"], boxes.rows["centroid"][part]
-        if not ((sizes > 0) & np.isfinite(sizes) & np.isfinite(origin)).all() or not np.isfinite(centres).all():
-            raise ValueError(f"boxes at {centres.tolist()} in an image of size {sizes.tolist()}, {origin.tolist()}")
+        if not ((sizes > 0) & np.isfinite(sizes) & np.isfinite(origin)).all():
+            raise ValueError(f"an image of size {sizes.tolist()} that begins at {origin.tolist()}")
+        wrong = ~np.isfinite(centres).all(axis=1)
+        if wrong.any():
+            raise ValueError(f"a box at {centres[wrong][0].tolist()}")
         # Wire first, then time. What lies too far away for a number lies outside.
         with np.errstate(over="ignore"):
             yield ((centres - origin) / sizes * (shape.width, shape.height))[:, ::-1]
@@ -94,18 +107,21 @@ def _box_centres(product: RawProduct, shape: ImageShape):
 def _cluster_centres(product: RawProduct, shape: ImageShape):
     # (row, column) of the middle of each cluster's pixels, plane by plane; clusters without pixels are none.
     _, planes, clusters, voxels = product.chain.values()
-    ids = voxels.rows["id"].astype(np.int64)
-    if (product.beside["image_meta"].rows["number_of_voxels"] != (shape.width, shape.height)).any():
-        raise ValueError(f"image_meta is not that of {shape}")
-    if len(ids) and not 0 <= ids.min() <= ids.max() < shape.pixels:
-        raise ValueError(f"a pixel's id lies outside of {shape}")
-    sizes = clusters.rows["N"].astype(np.int64)
-    of_pixel = np.repeat(np.arange(len(sizes)), sizes)
-    with np.errstate(invalid="ignore"):
-        sums = [np.bincount(of_pixel, axis, len(sizes)) for axis in (ids % shape.height, ids // shape.height)]
-        middles = np.stack(sums, axis=1) / sizes[:, None] + 0.5
-    for part in _parts(planes.rows):
-        yield middles[part][sizes[part] > 0]
+    sizes, of_cluster = product.beside["image_meta"].rows["number_of_voxels"], _parts(clusters.rows)
+    for (width, height), part in zip(sizes.tolist(), _parts(planes.rows), strict=True):
+        if (width, height) != (shape.width, shape.height):
+            raise ValueError(f"an image of {height} rows x {width} columns, not {shape}")
+        pixels = [voxels.rows["id"][rows] for rows in of_cluster[part]]
+        yield np.array([_middle(ids, shape) for ids in pixels if len(ids)])
+
+
+def _middle(ids, shape) -> tuple[float, float]:
+    # (row, column) of the middle of pixels, of which there is at least one.
+    outside = (ids < 0) | (ids >= shape.pixels)
+    if outside.any():
+        raise ValueError(f"pixel id {ids[outside][0]} lies outside of {shape}")
+    ids = ids.astype(np.int64)
+    return float(np.mean(ids % shape.height)) + 0.5, float(np.mean(ids // shape.height)) + 0.5
 
 
 def _parts(rows) -> list[slice]:

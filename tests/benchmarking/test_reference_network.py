@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from cosmictagger_tf.benchmarking.reference_network import build_reference_network
+from cosmictagger_tf.benchmarking.reference_network import build_reference_network, check_reference
 from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.detector import ImageShape
+from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.networks.build import build_network
 from tests.commands import refusal
 from tests.networks.battery import as_model
@@ -36,3 +37,5 @@ def test_it_has_our_weights_and_gives_our_logits(changes):
 def test_what_the_reference_has_not_is_refused():
     line = refusal("benchmark", "--reference", "--synthetic", "--downsample=4", "--conv_mode=3D", "--network_depth=2")
     assert "--reference: --conv_mode must be '2D'" in line
+    with pytest.raises(ConfigError, match="--reference: --event_head must be False"):
+        check_reference(NetworkConfig(**SMALL, conv_mode="2D", event_head=True))

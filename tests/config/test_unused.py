@@ -69,6 +69,7 @@ def test_defaults_are_nobodys_choice(command):
         ("evaluate", "--bootstrap=0 --bootstrap_seed=3", "bootstrap_seed"),
         ("calibrate", "--background_shift=1 --working_point=selection", "background_shift working_point"),
         ("predict", "--producer_label=other", "producer_label"),
+        ("predict", "--clean_fringe --producer_cleaned_image=a", "clean_fringe producer_cleaned_image"),
         ("display", "--nopredict --run_id=first --preset=a21 --noxla", "run_id preset xla"),
         ("display", "--minibatch_size=4", "minibatch_size"),
         ("export", "--precision=mixed --max_entries=3 --reader=larcv", "precision max_entries reader"),

@@ -1,11 +1,14 @@
 """The truth of readouts, as both readers give it: from files with it and without, and from broken ones."""
 
 import contextlib
+import re
 
 import h5py
 import numpy as np
 import pytest
 
+from cosmictagger_tf import iotest
+from cosmictagger_tf.cli.command import run_command
 from cosmictagger_tf.config import DataConfig, TruthConfig
 from cosmictagger_tf.data.dataset import open_labelled, open_reader
 from cosmictagger_tf.data.pipeline import evaluation_dataset
@@ -13,6 +16,7 @@ from cosmictagger_tf.data.sampling import FILLER
 from cosmictagger_tf.data.truth import event_class
 from cosmictagger_tf.detector import EVENT_CLASS_NAMES, NEUTRINO, SBND_TICKS, ImageShape
 from cosmictagger_tf.errors import DataError
+from tests.data.bad_truth import FAULTS, damage, retyped
 from tests.data.larcv_tools import open_library
 from tests.data.sound_files import sound_file
 from tests.data.truth_files import BOXES, CLUSTERS, PARTICLES, VERTICES, add_clusters, truth_file
@@ -95,26 +99,40 @@ def test_products_of_other_names(tmp_path):
     assert len(truth.neutrinos) == len(truth.vertices) == 1
 
 
+@pytest.mark.parametrize("kind", FAULTS)
+def test_broken_truth_is_one_line_that_names_file_entry_plane_and_product(tmp_path, kind, reader_name):
+    path = add_clusters(truth_file(tmp_path / "file.h5"))
+    damage(path, kind)
+    with pytest.raises(DataError) as caught:
+        reader = opened(path, reader_name=reader_name)
+        for entry in range(3):
+            reader.read(entry)
+    assert re.match(re.escape(str(path)) + FAULTS[kind][2], str(caught.value)), str(caught.value)
+    assert "\n" not in str(caught.value)
+    # Who wants pixels alone is not concerned.
+    for entry in range(3):
+        open_reader(DataConfig(file=(str(path),), reader=reader_name)).read(entry)
+
+
+def test_iotest_ends_with_that_line(tmp_path, capfd):
+    path = add_clusters(truth_file(tmp_path / "file.h5"))
+    damage(path, "a box nowhere")
+    argv = [f"--file={path}", "--downsample=0", "--minibatch_size=3", "--read_iterations=2", "--truth"]
+    assert run_command("iotest", iotest.main, iotest.GROUPS, "", "", argv) == 2
+    line = f"{path}, entry 1, plane 1: bbox2d_bbox_neutrino: a box at [nan, nan]"
+    assert capfd.readouterr().err.splitlines() == [f"cosmictagger_tf.iotest: {line}"]
+
+
 @pytest.mark.parametrize(
-    "table,column,value,reason",
-    [
-        ("extents", "first", 1 << 40, "particle_sbndneutrino: extents point beyond the 7 rows"),
-        ("particles", "energy_init", np.nan, "particle_sbndneutrino: a neutrino of nan GeV"),
-    ],
+    "column,kind", [("vtx", "S8"), ("vtx", [(axis, "S4") for axis in "xyzt"]), ("interaction_type", "S4")], ids=str
 )
-def test_a_broken_particle_is_one_line(tmp_path, reader_name, table, column, value, reason):
+def test_what_a_column_cannot_tell_is_not_told(tmp_path, column, kind):
     path = truth_file(tmp_path / "file.h5")
     with h5py.File(path, "a") as file:
-        rows = file[f"{PARTICLES}/{table}"][:]
-        rows[column][{"extents": 1, "particles": 3}[table]] = value
-        file[f"{PARTICLES}/{table}"][:] = rows
-    reader = opened(path, reader_name=reader_name)
-    assert reader.read(0).truth.neutrinos
-    with pytest.raises(DataError, match=f"file.h5, entry 1: {reason}") as raised:
-        reader.read(1)
-    assert "\n" not in str(raised.value)
-    # Who wants pixels alone is not concerned.
-    open_reader(DataConfig(file=(str(path),), reader=reader_name)).read(1)
+        retyped("particles", **{column: kind})(file[PARTICLES])
+    (neutrino,) = first_truth(path).neutrinos
+    assert (neutrino.vertex is None) == (column == "vtx") and neutrino.energy == 1.5
+    assert neutrino.interaction == -1
 
 
 def test_an_event_with_broken_truth_may_be_skipped(tmp_path):
@@ -127,16 +145,6 @@ def test_an_event_with_broken_truth_may_be_skipped(tmp_path):
     (batch,) = stream.generate()
     assert batch["entries"].tolist() == [0, 2, FILLER]
     assert [error.entry for error in stream.bad_events()] == [1]
-
-
-def test_a_product_without_a_column_is_one_line(tmp_path, reader_name):
-    path = truth_file(tmp_path / "file.h5")
-    with h5py.File(path, "a") as file:
-        rows = file[f"{PARTICLES}/particles"][:]
-        del file[f"{PARTICLES}/particles"]
-        file[f"{PARTICLES}/particles"] = rows[["pdg", "energy_init"]].copy()
-    with pytest.raises(DataError, match=r"table .*/particles has no column current_type"):
-        opened(path, reader_name=reader_name)
 
 
 def test_the_samples_truth(sample_file, reader_name):

@@ -9,11 +9,9 @@ from cosmictagger_tf.data.neutrino import Neutrino
 from cosmictagger_tf.data.tables import Hdf5File
 from cosmictagger_tf.data.vertices import VertexProduct, boxes_at, projected
 from cosmictagger_tf.detector import ImageShape
-from cosmictagger_tf.errors import DataError
+from tests.data.bad_truth import value
 from tests.data.sound_files import SHAPE
 from tests.data.truth_files import BOXES, CLUSTERS, CM, VERTICES, add_clusters, truth_file
-
-KINDS = {"bbox2d": BOXES, "cluster2d": CLUSTERS}
 
 
 @pytest.fixture
@@ -54,9 +52,8 @@ def test_several_interactions_keep_their_order(tmp_path):
 
 def test_planes_are_told_by_their_ids(file):
     with h5py.File(file, "a") as opened:
-        rows = opened[f"{BOXES}/bbox_extents"][:]
-        rows["ID"][:3] = 2, 0, 1
-        opened[f"{BOXES}/bbox_extents"][:] = rows
+        for table, column in (("bbox_extents", "ID"), ("image_meta", "projection_id")):
+            value(table, column, slice(3), (2, 0, 1))(opened[BOXES])
     np.testing.assert_allclose(vertices(file, BOXES, 0)[0, [2, 0, 1]], VERTICES[0][0])
 
 
@@ -103,70 +100,8 @@ def test_an_entry_may_be_written_without_planes(file):
     assert vertices(file, BOXES, 1).shape == (0, 3, 2)
 
 
-def spoil(name, column, row, value):
-    def change(group):
-        rows = group[name][:]
-        rows[column][row] = value
-        group[name][:] = rows
-
-    return change
-
-
-def renamed(name):
-    def change(group):
-        group.move(name, "other")
-
-    return change
-
-
 @pytest.mark.filterwarnings("error")
 def test_a_box_too_far_away_for_a_number_is_outside(file):
     with h5py.File(file, "a") as opened:
-        spoil("bboxes", "centroid", 0, np.finfo(float).max)(opened[BOXES])
+        value("bboxes", "centroid", 0, np.finfo(float).max)(opened[BOXES])
     assert np.isnan(vertices(file, BOXES, 0)[0]).any(axis=-1).tolist() == [True, False, False]
-
-
-FAULTS = {
-    "boxes that are not there": (
-        "bbox2d",
-        spoil("extents", "first", 1, 99),
-        r", entry 1: bbox2d_.* beyond the 9",
-    ),
-    "more boxes than there are": ("bbox2d", spoil("bbox_extents", "N", 4, 99), ", entry 1: .* beyond the 6 rows"),
-    "a plane twice": (
-        "bbox2d",
-        spoil("bbox_extents", "ID", 4, 0),
-        r", entry 1: .*planes \[0, 0, 2\] instead",
-    ),
-    "a plane too many": ("bbox2d", spoil("bbox_extents", "ID", 5, 3), r", entry 1: .*planes \[0, 1, 3\] instead of"),
-    "a box nowhere": ("bbox2d", spoil("bboxes", "centroid", 3, np.nan), r", entry 1: .*boxes at \[\[nan, nan\]\]"),
-    "an image of no size": ("bbox2d", spoil("image_meta", "image_sizes", 3, 0), ", entry 1: .*of size .0.0, 0.0."),
-    "no image_meta": ("bbox2d", renamed("image_meta"), ": has no table .*image_meta"),
-    "no boxes": ("bbox2d", renamed("bboxes"), ": has no table .*/bboxes"),
-    "too few entries": (
-        "bbox2d",
-        lambda group: group["extents"].resize((2,)),
-        ": product bbox2d_bbox_neutrino has 2 entries, but the file 3 event ids",
-    ),
-    "a pixel outside": (
-        "cluster2d",
-        spoil("voxels", "id", 30, 2048),
-        ", entry 1: .*pixel's id lies outside of 3",
-    ),
-    "an image of another size": (
-        "cluster2d",
-        spoil("image_meta", "number_of_voxels", 4, (32, 32)),
-        ", entry 1: cluster2d_sbndneutrino: image_meta is not that of 3 planes of 32 rows x 64 columns",
-    ),
-}
-
-
-@pytest.mark.parametrize("kind", FAULTS)
-def test_a_broken_product_is_one_line(file, kind):
-    product, change, reason = FAULTS[kind]
-    with h5py.File(file, "a") as opened:
-        change(opened[KINDS[product]])
-    with pytest.raises(DataError, match=f"file.h5{reason}") as raised:
-        for entry in range(3):
-            vertices(file, KINDS[product], entry)
-    assert "\n" not in str(raised.value)

@@ -116,8 +116,9 @@ def event_outputs(heads: dict, shape: ImageShape, downsample: int, event_tempera
             event_logits          [samples, classes of an event]
             event_probabilities   [samples, classes of an event], those of the logits divided by the temperature
             vertices              [samples, planes, 2], (row, column) in pixels of the images that go in, whose whole
-                                  parts are the pixel; NaN on a plane of a sparse network that has no pixel
-            vertex_scores         [samples, planes], between 0 and 1, of the cell that was chosen
+                                  parts are the pixel: where the cell with the greatest score points to, within the
+                                  image; NaN on a plane of a sparse network that has no pixel
+            vertex_scores         [samples, planes], between 0 and 1, of that cell
     """
     outputs: dict = {}
     if EVENT in heads:
@@ -126,6 +127,8 @@ def event_outputs(heads: dict, shape: ImageShape, downsample: int, event_tempera
     if VERTEX in heads:
         vertex = heads[VERTEX]
         places, scores = predicted_vertices(vertex, shape.height / vertex.shape[2])
+        # A cell may point beyond the image; the last place within it is put in its stead.
+        places = ops.clip(places, 0.0, np.nextafter(np.float32((shape.height, shape.width)), np.float32(0)))
         # Where no cell has a pixel, none is the vertex's.
         vertices = ops.where(scores[..., None] > 0, places * 2**downsample, float("nan"))
         outputs |= {"vertices": vertices, "vertex_scores": scores}

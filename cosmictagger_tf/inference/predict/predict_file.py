@@ -105,7 +105,7 @@ def begin(ranks: Ranks, predict: PredictConfig, config: InferenceConfig, work: W
     with ranks.agreed():
         compared = (config.output, config.weights, config.data, config.network, config.execution, config.readouts)
         check_options(ranks, predict, *compared)
-        check_place(work.output, predict.overwrite, config.data)
+        check_place(work.output, predict.overwrite, config.data, config.readouts.table)
         if ranks.rank == 0:
             table_place(config.readouts.table)
         trained = agreed_model(ranks, config)
@@ -146,14 +146,16 @@ def check_heads(trained: TrainedModel, config: InferenceConfig):
         )
 
 
-def check_place(path: Path, overwrite: bool, data: DataConfig):
-    """Raises ConfigError where the file must not be written."""
+def check_place(path: Path, overwrite: bool, data: DataConfig, table: str):
+    """Raises ConfigError where the file must not be written, or the table would take its place."""
     if data.synthetic:
         raise ConfigError("--synthetic: predict needs a file, whose products it carries over")
     # Compared as files, not as names: a file system may take Test.h5 for test.h5.
     if path.exists() and any(path.samefile(file) for file in expand(data.file) if Path(file).exists()):
         raise ConfigError(f"--output={path}: is an input, give another name")
     check_output(path, "output", overwrite)
+    if table and Path(table).absolute() == path.absolute():
+        raise ConfigError(f"--table={table}: is the --output, too: give another name")
 
 
 def describe_work(reader: FilesReader, trained: TrainedModel, config: ExecutionConfig, usage: Usage) -> dict:

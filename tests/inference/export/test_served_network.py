@@ -9,7 +9,7 @@ from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.inference.export.served_network import ServedNetwork
 from cosmictagger_tf.networks.build import build_segmenter
 from cosmictagger_tf.networks.segmentation import EVENT, VERTEX
-from tests.inference.export.small import HEADS, SIZES
+from tests.inference.export.small import HEADS, SITES, SIZES
 from tests.networks.sparse.examples import randomise
 
 EVENT_OUTPUTS = ("event_logits", "event_probabilities", "vertices", "vertex_scores")
@@ -105,11 +105,19 @@ def test_no_samples_give_no_scores(served):
     assert score_pixels(served, coordinates[:0], values[:0]).shape == (0, 3, 1, 3)
 
 
-@pytest.fixture(scope="module", params=EXPORTED)
+HEADED = {
+    "2D": with_changes(EXPORTED["2D"], **HEADS),
+    "submanifold": with_changes(EXPORTED["submanifold"], **SITES),
+    "sparse": with_changes(EXPORTED["sparse"], **HEADS),
+    "sparse_sites": with_changes(EXPORTED["sparse"], **SITES),
+}
+
+
+@pytest.fixture(scope="module", params=HEADED)
 def headed(request):
     """A network with heads and random weights as the signatures see it."""
     keras.config.set_dtype_policy("float32")
-    segmenter = build_segmenter(with_changes(EXPORTED[request.param], **HEADS), ImageShape(3, 16, 24))
+    segmenter = build_segmenter(HEADED[request.param], ImageShape(3, 16, 24))
     randomise(segmenter.network, seed=3)
     return ServedNetwork(segmenter, event_temperature=2.0)
 
@@ -130,7 +138,7 @@ def test_events_are_what_the_heads_give(headed):
     for plane, cells in enumerate(np.asarray(heads[VERTEX])[0]):
         row, column = np.unravel_index(np.argmax(cells[..., 0]), cells.shape[:2])
         probability, *offsets = cells[row, column]
-        place = 2 * (np.array([row, column]) + offsets)
+        place = np.clip(2 * (np.array([row, column]) + offsets), 0, (16, 24))
         assert float(results["vertex_scores"][0, plane]) == pytest.approx(probability, abs=1e-6)
         np.testing.assert_allclose(results["vertices"][0, plane], place, atol=1e-5)
 
@@ -164,9 +172,10 @@ def test_a_sample_with_a_value_that_is_not_finite_has_no_events(headed):
         np.testing.assert_allclose(results[name][1], alone[name][0], rtol=1e-5, atol=1e-6, err_msg=name)
 
 
-def test_a_plane_without_pixels_has_no_vertex_in_a_sparse_network():
+@pytest.mark.parametrize("kind", ["sparse", "sparse_sites"])
+def test_a_plane_without_pixels_has_no_vertex_in_a_sparse_network(kind):
     keras.config.set_dtype_policy("float32")
-    segmenter = build_segmenter(with_changes(EXPORTED["sparse"], **HEADS), ImageShape(3, 16, 24))
+    segmenter = build_segmenter(HEADED[kind], ImageShape(3, 16, 24))
     coordinates, values = pixels_of([(5, 6)])
     coordinates[0, 2] = -1
     results = ServedNetwork(segmenter).pixel_results(coordinates, values)

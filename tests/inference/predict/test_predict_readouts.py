@@ -13,6 +13,8 @@ import h5py
 import numpy as np
 import pytest
 
+from cosmictagger_tf.calibration.record import record_place, write_calibration
+from cosmictagger_tf.calibration.working_points import Calibration, WorkingPoint
 from cosmictagger_tf.config import DataConfig, NetworkConfig, TruthConfig
 from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.data.pipeline import evaluation_dataset
@@ -207,6 +209,29 @@ def test_a_file_without_truth_gets_the_same(predicted, network, unlabelled_file,
     same_content(tmp_path / "whole.h5", tmp_path / "out.h5")
 
 
+def test_calibrated_weights_take_a_prior_and_their_working_point_empties_readouts(
+    predicted, expected, network, simulated_file, tmp_path
+):
+    weights = tmp_path / "heads.weights.h5"
+    shutil.copy(network[-1].partition("=")[2], weights)
+    # Half of the readouts are below it.
+    threshold = float(np.median(expected.has_neutrino))
+    calibration = Calibration(training_prior=0.5, selection=WorkingPoint(event_probability=threshold))
+    write_calibration(record_place(weights), calibration, weights, {})
+    flags = [*network[:-1], f"--weights_location={weights}", f"--file={simulated_file}", "--prior=0.1", "--clean"]
+    places = [f"--output={tmp_path}/out.h5", f"--table={tmp_path}/out.csv"]
+    run_module("predict", *flags, *places, "--working_point=selection")
+    table, before = table_of(tmp_path / "out.csv"), table_of(predicted / "out.csv")
+    has = before["probability/neutrino"]
+    # Bayes' rule, from an equal mixture.
+    np.testing.assert_allclose(table["probability/neutrino"], 0.1 * has / (0.1 * has + 0.9 * (1 - has)), rtol=1e-9)
+    assert set(table["called_class"]) == {"cosmic_only"}
+    np.testing.assert_array_equal(table["vertex_x_cm"], before["vertex_x_cm"])
+    # The working point is at equal priors, whatever the experiment's.
+    left = [sum(map(len, scores_of(tmp_path / "out.h5", entry, "cleaned_image"))) for entry in range(10)]
+    assert [pixels > 0 for pixels in left] == (has > threshold).tolist() and 0 < (has > threshold).sum() < 10
+
+
 def test_what_a_network_cannot_tell_is_refused(run, network, simulated_file, tmp_path):
     flags = [f"--file={simulated_file}", f"--output={tmp_path}/out.h5"]
     assert "--prior: this network has no --event_head" in refusal("predict", *run, *flags, "--prior=0.1")
@@ -216,6 +241,10 @@ def test_what_a_network_cannot_tell_is_refused(run, network, simulated_file, tmp
     assert "--prior=0.1: cannot be put in" in line and "leave it out" in line
     assert "must differ" in refusal("predict", *run, *flags, "--producer_cleaned_image=cosmic_prediction")
     assert "--table" in refusal("predict", *network, *flags, "--table=/proc/no/out.csv")
+    line = refusal(
+        "predict", *run, f"--file={simulated_file}", *(f"--{n}={tmp_path}/a.csv" for n in ("output", "table"))
+    )
+    assert "--table=" in line and "is the --output, too" in line
     assert not [*tmp_path.iterdir()]
 
 

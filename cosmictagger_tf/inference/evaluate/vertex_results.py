@@ -92,4 +92,4 @@ def vertex_columns(details: EventDetails, points: np.ndarray | None) -> dict[str
     for unit, values in (("pixels", details.vertex_pixels), ("cm", details.vertex_cm)):
         if values is not None:
             columns |= {f"vertex_distance_{unit}/plane{plane}": values[:, plane] for plane in range(values.shape[1])}
-    return columns | ({} if points is None else {"vertex_distance_cm": points})
+    return columns | ({} if points is None else {"point_distance_cm": points})

@@ -42,7 +42,7 @@ def test_distances_by_plane_and_of_the_point():
     described = json.loads(json.dumps(describe_vertices(results)))
     assert described[SELECTED]["all planes, pixels"]["median"] == 2
     columns = vertex_columns(given, points)
-    assert columns["vertex_distance_cm/plane1"][0] == 0.6 and columns["vertex_distance_cm"][1] == 8
+    assert columns["vertex_distance_cm/plane1"][0] == 0.6 and columns["point_distance_cm"][1] == 8
 
 
 def test_a_readout_of_cosmic_rays_only_has_no_point_whatever_its_interactions():

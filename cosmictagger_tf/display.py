@@ -10,25 +10,28 @@ from cosmictagger_tf.config import (
     ExecutionConfig,
     NetworkConfig,
     OutputConfig,
+    TruthConfig,
     WeightsConfig,
 )
 from cosmictagger_tf.inference.inference_config import InferenceConfig
 
 DESCRIPTION = """
-Draws chosen events of --file: the image, its truth where the file has labels, and a run's prediction, on all planes.
+Draws chosen events of --file: the image, its truth where the file has labels, and a run's prediction, on all planes;
+the true vertex where the file tells, and what the network's heads tell of vertex and class.
 --nopredict draws without a trained network.
 """
 EXAMPLES = """
 python -m cosmictagger_tf.display --run_id=first --file=test.h5 --entries=0,5 --display_dir=pictures
 python -m cosmictagger_tf.display --nopredict --file=test.h5 --downsample=0
 """
-GROUPS = (DisplayConfig, OutputConfig, WeightsConfig, DataConfig, NetworkConfig, ExecutionConfig)
+GROUPS = (DisplayConfig, OutputConfig, WeightsConfig, DataConfig, TruthConfig, NetworkConfig, ExecutionConfig)
 
 
-def main(explicit, display, output, weights, data, _, execution) -> None:
+def main(explicit, display, output, weights, data, truth, _, execution) -> None:
     from cosmictagger_tf.inference.display.display_events import display_events
 
-    for path in display_events(display, InferenceConfig(output, weights, data, execution, explicit=explicit)):
+    config = InferenceConfig(output, weights, data, execution, explicit=explicit, truth=truth)
+    for path in display_events(display, config):
         print(f"drawn: {path}")
 
 

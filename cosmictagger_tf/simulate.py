@@ -8,8 +8,8 @@ from cosmictagger_tf.config import SimulateConfig
 DESCRIPTION = """
 Writes a larcv3 file of simulated SBND-like events: cosmic rays over the whole readout and one neutrino interaction
 each (or --neutrinos; none in a share --cosmic_only of them), projected onto three wire planes, with noise and labels,
-the true interactions and their vertices. The events depend on --simulation_seed, --neutrinos, --neutral_currents and
---cosmic_only alone.
+the true interactions and their vertices. The events depend on --simulation_seed, --neutrinos, --neutral_currents,
+--cosmic_only and --stray_protons alone.
 With --compare nothing is written: simulated events are compared with those of a file.
 """
 EXAMPLES = """

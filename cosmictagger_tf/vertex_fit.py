@@ -43,11 +43,22 @@ class VertexErrors:
         columns: the same along the wires.
         shared: standard deviation of the errors in x, y and z that all planes make together, as where they call another
             point of a track the vertex, in cm. The planes cannot tell it; it adds to the uncertainty of the point.
+
+    Raises:
+        ValueError: they are not those of as many planes, or one is no size of an error.
     """
 
     rows: tuple[float, ...]
     columns: tuple[float, ...]
     shared: tuple[float, ...] = (0.0, 0.0, 0.0)
+
+    def __post_init__(self):
+        if len(self.rows) != len(self.columns) or len(self.shared) != 3:
+            raise ValueError("errors are one a plane in rows and in columns, and three that are shared")
+        if not all(0 < error < math.inf for error in self.rows + self.columns):
+            raise ValueError("the errors of a plane must be finite and above 0")
+        if not all(0 <= error < math.inf for error in self.shared):
+            raise ValueError("shared errors must be finite and not below 0")
 
     @property
     def of_places(self) -> np.ndarray:

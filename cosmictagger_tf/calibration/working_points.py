@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from cosmictagger_tf.calibration.log_probabilities import log_has_neutrino, log_pixel_probabilities
 from cosmictagger_tf.calibration.probabilities import (
     CalibrationError,
     check_training_prior,
@@ -20,7 +21,8 @@ from cosmictagger_tf.calibration.probabilities import (
     prior_offsets,
 )
 from cosmictagger_tf.calibration.temperature import HIGHEST, LOWEST
-from cosmictagger_tf.detector import BACKGROUND, N_CLASSES, NEUTRINO
+from cosmictagger_tf.detector import BACKGROUND, N_CLASSES, N_EVENT_CLASSES, NEUTRINO
+from cosmictagger_tf.vertex_fit import VertexErrors
 
 EQUAL_PRIOR = 0.5
 
@@ -55,12 +57,17 @@ class WorkingPoint:
             if not 0 <= self.event_probability <= 1:
                 raise CalibrationError(f"event_probability {self.event_probability:g}: must be from 0 to 1")
 
-    def called(self, probabilities: np.ndarray) -> np.ndarray:
-        """The class that each pixel is called, int64 [...], from probabilities [..., classes of a pixel]."""
+    @property
+    def shifts(self) -> np.ndarray:
+        """float64 [classes of a pixel], what is added to the logarithms of the probabilities."""
         shifts = np.zeros(N_CLASSES)
         shifts[BACKGROUND], shifts[NEUTRINO] = self.background_shift, self.neutrino_shift
+        return shifts
+
+    def called(self, probabilities: np.ndarray) -> np.ndarray:
+        """The class that each pixel is called, int64 [...], from probabilities [..., classes of a pixel]."""
         with np.errstate(divide="ignore"):
-            return np.argmax(np.log(np.asarray(probabilities, np.float64)) + shifts, axis=-1)
+            return np.argmax(np.log(np.asarray(probabilities, np.float64)) + self.shifts, axis=-1)
 
     def keeps(self, has_neutrino: np.ndarray) -> np.ndarray:
         """Which readouts are kept, bool [readouts], from their probability of a neutrino at equal priors."""
@@ -77,6 +84,8 @@ class Calibration:
         training_prior: share of the training's readouts that have a neutrino; None where it is not known.
         pixels: the working point for what each pixel is.
         selection: the working point for whether a readout has a neutrino.
+        vertex_errors: how precise the vertex head's places are (vertex_fit.fit_errors), in pixels of the file; None
+            where no one fitted them.
 
     Raises:
         CalibrationError: a number is impossible, or readouts are to be cut on a probability whose prior is not known.
@@ -87,6 +96,7 @@ class Calibration:
     training_prior: float | None = None
     pixels: WorkingPoint = WorkingPoint()
     selection: WorkingPoint = WorkingPoint()
+    vertex_errors: VertexErrors | None = None
 
     def __post_init__(self):
         for name in ("event_temperature", "pixel_temperature"):
@@ -140,8 +150,31 @@ class Calibration:
         return point.keeps(neutrino_probability(self.event_probabilities(event_logits, self._points_prior)))
 
     def called(self, point: WorkingPoint, logits: np.ndarray, event_logits: np.ndarray | None = None) -> np.ndarray:
-        """The class that each pixel is called at a working point, int64 [readouts, ...]; see pixel_probabilities."""
-        return point.called(self.pixel_probabilities(logits, event_logits, self._points_prior))
+        """The class that each pixel is called at a working point, int64 [readouts, ...]; see at_point."""
+        return np.argmax(self.at_point(point, logits, event_logits), axis=-1)
+
+    def at_point(self, point: WorkingPoint, logits, event_logits=None, backend: Any = np):
+        """The logarithms of the probabilities of each pixel's classes at equal priors, plus a working point's shifts.
+
+        The class of a pixel is that of the greatest. Where the training's prior is not known, it stays that.
+
+        Args:
+            point: one of the working points.
+            logits: [readouts, ..., classes of a pixel].
+            event_logits: [readouts, classes of a readout]; None without an event head.
+            backend: numpy for arrays (float64), keras.ops for tensors (float32).
+
+        Returns:
+            The same shape as the logits.
+        """
+        has = None
+        if event_logits is not None:
+            prior = self.training_prior
+            offsets = np.zeros(N_EVENT_CLASSES) if prior is None else prior_offsets(prior, EQUAL_PRIOR)
+            has = log_has_neutrino(event_logits, self.event_temperature, offsets, backend)
+            has = tuple(backend.reshape(each, (-1, *[1] * (len(logits.shape) - 2))) for each in has)
+        logs = log_pixel_probabilities(logits, self.pixel_temperature, has, backend)
+        return logs + (point.shifts if backend is np else backend.convert_to_tensor(point.shifts, "float32"))
 
     @property
     def _points_prior(self) -> float | None:
@@ -163,6 +196,8 @@ class Calibration:
         for name in ("pixels", "selection"):
             if name in record:
                 record[name] = WorkingPoint(**_known(WorkingPoint, record[name]))
+        if record.get("vertex_errors") is not None:
+            record["vertex_errors"] = _vertex_errors(_known(VertexErrors, record["vertex_errors"]))
         return cls(**record)
 
     @classmethod
@@ -175,6 +210,14 @@ class Calibration:
             return cls.from_dict(record["calibration"])
         point = WorkingPoint(background_shift=record.get("background_shift", 0.0))
         return cls(pixels=point, selection=point)
+
+
+def _vertex_errors(record) -> VertexErrors:
+    # From lists of numbers, as JSON has them.
+    try:
+        return VertexErrors(**{name: tuple(map(float, values)) for name, values in record.items()})
+    except (TypeError, ValueError) as error:
+        raise CalibrationError(f"vertex_errors {record!r}: {error}") from None
 
 
 def _known(kind: type, record: Any) -> Mapping[str, Any]:

@@ -7,14 +7,17 @@ option, its name is kept (its `run.minibatch_size` is `minibatch_size`).
 
 from cosmictagger_tf.config.base import Config, flag_name, option, with_changes
 from cosmictagger_tf.config.benchmarking import BenchmarkConfig, ScalingConfig
+from cosmictagger_tf.config.calibration import CalibrateConfig
 from cosmictagger_tf.config.data import DataConfig, IoTestConfig, SimulateConfig, SkipConfig, TruthConfig
 from cosmictagger_tf.config.execution import DistributedConfig, ExecutionConfig, OutputConfig, RanksConfig
 from cosmictagger_tf.config.inference import (
     SHIPPED_WEIGHTS,
+    WORKING_POINTS,
     DisplayConfig,
     EvaluateConfig,
     ExportConfig,
     PredictConfig,
+    ReadoutsConfig,
     WeightsConfig,
 )
 from cosmictagger_tf.config.network import NetworkConfig, check_image_shape
@@ -36,7 +39,9 @@ RUN = (
 __all__ = [
     "RUN",
     "SHIPPED_WEIGHTS",
+    "WORKING_POINTS",
     "BenchmarkConfig",
+    "CalibrateConfig",
     "Config",
     "DataConfig",
     "DisplayConfig",
@@ -51,6 +56,7 @@ __all__ = [
     "OutputConfig",
     "PredictConfig",
     "RanksConfig",
+    "ReadoutsConfig",
     "ScalingConfig",
     "SimulateConfig",
     "SkipConfig",

@@ -16,6 +16,7 @@ QUANTITIES = {
     "pixels": "predicted neutrino pixels of the plane that has fewest",
     "rows": "greatest difference of the planes' mean drift times of these pixels, in full-resolution rows",
     "vertex_rows": "greatest difference of the planes' predicted vertices in drift time, in full-resolution rows",
+    "vertex_agreement": "chance that planes which see one vertex disagree as much or more",
     "probability": "of a neutrino in the readout",
 }
 SIGNS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}

@@ -82,6 +82,13 @@ class SimulateConfig(Config):
         minimum=0.0,
         maximum=1.0,
     )
+    stray_protons: float = option(
+        0.5,
+        "mean number of protons from cosmic neutrons in an event, which look most like a neutrino; 0.5 is tuned on the "
+        "SBND sample, and another tells how much a result depends on it",
+        minimum=0.0,
+        maximum=100.0,
+    )
     workers: int = option(1, "processes that simulate at once; the file does not depend on it", minimum=1)
     compare: str = option(
         "",

@@ -1,6 +1,7 @@
 """Options of what trained weights are used for: scores, tables, pictures, export."""
 
 from dataclasses import dataclass
+from itertools import combinations
 
 from cosmictagger_tf.config.base import Config, option
 from cosmictagger_tf.config.cuts import QUANTITIES, Cut, parse_cuts
@@ -8,6 +9,8 @@ from cosmictagger_tf.errors import ConfigError
 
 # Trained networks that come with the package (training/checkpoints/shipped.py).
 SHIPPED_WEIGHTS = ("sparse_small",)
+# Those that a calibration has (calibration/working_points.py).
+WORKING_POINTS = ("pixels", "selection")
 
 
 @dataclass(frozen=True)
@@ -29,10 +32,16 @@ class WeightsConfig(Config):
         "--downsample give, or, without a network flag, of the run that --run_id names",
         path=True,
     )
+    working_point: str = option(
+        "pixels",
+        "at which of the calibration's working points pixels are called: pixels = what each pixel is; selection = few "
+        "neutrino pixels where there are cosmic rays only",
+        choices=WORKING_POINTS,
+    )
     background_shift: float = option(
         0.0,
-        "added to the background's logit: the working point. Below 0 more pixels are called cosmic or neutrino, and "
-        "fewer of the true ones are missed. Weights that come with the package have their own, unless this is given",
+        "added to the background's logit. Below 0 more pixels are called cosmic or neutrino, and fewer of the true "
+        "ones are missed. Calibrated weights and those that come with the package have their own, unless this is given",
         minimum=-100.0,
         maximum=100.0,
     )
@@ -50,17 +59,54 @@ class WeightsConfig(Config):
 
 
 @dataclass(frozen=True)
+class ReadoutsConfig(Config):
+    """Readouts: what is told of each as a whole"""
+
+    prior: float = option(
+        0.0,
+        "share of readouts with a neutrino in the experiment: predict gives probabilities at it (with --event_head), "
+        "evaluate the purity of selections; 0 = the probabilities are at the training's, and there is no purity",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    table: str = option(
+        "",
+        "a table with a line a readout: of predict what is told of it, of evaluate what cuts look at; ends in .csv, or "
+        "in .parquet with pyarrow",
+        path=True,
+    )
+
+    def check(self):
+        if self.table and not self.table.endswith((".csv", ".parquet")):
+            raise ConfigError(f"--table={self.table}: must end in .csv or .parquet")
+
+
+@dataclass(frozen=True)
 class PredictConfig(Config):
-    """Prediction: the file of scores"""
+    """Prediction: the file of scores, and what is told of readouts"""
 
     output: str = option("predicted.h5", "the larcv3 file to write", path=True)
     overwrite: bool = option(False, "replace the file if it exists")
     producer_neutrino_score: str = option("neutrino_prediction", "producer of the sparse2d product of neutrino scores")
     producer_cosmic_score: str = option("cosmic_prediction", "producer of the sparse2d product of cosmic scores")
+    producer_event_prediction: str = option(
+        "event_prediction", "producer of the tensor1d product of each readout's class; with --event_head"
+    )
+    producer_vertex_prediction: str = option(
+        "vertex_prediction",
+        "producer of the bbox2d, particle and tensor1d products of each readout's vertex; with --vertex_head",
+    )
+    clean: bool = option(False, "write the image without the pixels that are called cosmic or background, too")
+    clean_fringe: bool = option(
+        False, "leave in it the neutrino's fringe: pixels called background that are near to a pixel called neutrino"
+    )
+    producer_cleaned_image: str = option("cleaned_image", "producer of the sparse2d product of --clean")
 
     def check(self):
-        if self.producer_neutrino_score == self.producer_cosmic_score:
-            raise ConfigError("--producer_neutrino_score and --producer_cosmic_score must differ")
+        images = ["producer_neutrino_score", "producer_cosmic_score", "producer_cleaned_image"]
+        for one, other in [*combinations(images, 2), ("producer_event_prediction", "producer_vertex_prediction")]:
+            if getattr(self, one) == getattr(self, other):
+                raise ConfigError(f"--{one} and --{other} must differ")
 
 
 @dataclass(frozen=True)
@@ -84,15 +130,6 @@ class EvaluateConfig(Config):
         "cuts whose selection is reported beside the event cut's: conditions joined by commas, cuts by semicolons, all "
         f"in quotes, such as 'pixels>10; pixels>10,rows<5'; of {', '.join(QUANTITIES)}",
     )
-    prior: float = option(
-        0.0,
-        "share of readouts with a neutrino in the experiment, for which the purity of selections is reported; 0 = none",
-        minimum=0.0,
-        maximum=1.0,
-    )
-    table: str = option(
-        "", "a table with a line an event of what cuts look at; ends in .csv, or in .parquet with pyarrow", path=True
-    )
     producer_cosmic_primary: str = option(
         "sbnd_cosmic_primary",
         "producer of the sparse2d product that tells what made a cosmic pixel, as simulate writes it",
@@ -101,8 +138,6 @@ class EvaluateConfig(Config):
     def check(self):
         if self.report and not self.report.endswith(".html"):
             raise ConfigError(f"--report={self.report}: must end in .html")
-        if self.table and not self.table.endswith((".csv", ".parquet")):
-            raise ConfigError(f"--table={self.table}: must end in .csv or .parquet")
         parse_cuts(self.cut)
 
     @property

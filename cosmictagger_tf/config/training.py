@@ -122,7 +122,7 @@ class TrainConfig(Config):
     aux_epochs: int = option(
         1,
         "validate on the whole --aux_file every so many epochs and after the last step, and keep the checkpoint with "
-        "the best mean IoU; 0 = never",
+        "the best mean IoU (with --event_head the best selection, see docs/training.md); 0 = never",
         minimum=0,
     )
     aux_minibatch_size: int = option(0, "events of a validation batch; 0 = minibatch_size", minimum=0)

@@ -153,9 +153,19 @@ RULES: dict[str, tuple[Rule, ...]] = {
         *TRAINED,
         XLA,
         Rule("bootstrap_seed", "--bootstrap=0", lambda o: not o.bootstrap),
-        Rule("producer_vertex producer_vertex_cluster", "vertices are not evaluated"),
     ),
-    "predict": (*TRAINED, XLA, Rule("producer_label", "labels are not read")),
+    "calibrate": (
+        SYNTHETIC,
+        *TRAINED,
+        XLA,
+        Rule("background_shift working_point", "the working points are what is chosen"),
+    ),
+    "predict": (
+        *TRAINED,
+        XLA,
+        Rule("producer_label", "labels are not read"),
+        Rule("clean_fringe producer_cleaned_image", "there is no --clean", lambda o: not o.clean),
+    ),
     "display": (
         SYNTHETIC,
         Rule(
@@ -170,6 +180,11 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "export": (
         *TRAINED,
         Rule("precision xla deterministic", "a model is exported in float32, and computes elsewhere"),
+        Rule(
+            "background_shift working_point",
+            "--export_format=keras holds the network alone",
+            lambda o: o.export_format == "keras",
+        ),
         Rule("synthetic first_entry max_entries minibatch_size", "no event is read"),
         Rule("reader producer_image producer_label", "there is no --file", lambda o: not o.file),
     ),

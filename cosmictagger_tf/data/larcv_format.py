@@ -8,8 +8,9 @@
     image_meta                         one a plane and entry: size of the grid and so on
     particles                          particle product: one row a particle
     bboxes                             bbox2d: one row a box
+    images                             tensor1d: one row a number, float32
 cluster2d has projection_extents (as voxel_extents, but to the next table) and cluster_extents between, bbox2d has
-bbox_extents (as voxel_extents); see CHAINS.
+bbox_extents (as voxel_extents), tensor1d image_extents, where an ID is the tensor's number; see CHAINS.
 Tables are chunked and gzip-compressed at level 1.
 """
 
@@ -25,6 +26,14 @@ IMAGE_META_DTYPE = np.dtype(
         "formats": ["u1", "<u8", ("<f8", (2,)), ("<u8", (2,)), ("<f8", (2,))],
         "offsets": [0, 8, 16, 32, 48],
         "itemsize": 72,
+    }
+)
+TENSOR_META_DTYPE = np.dtype(
+    {
+        "names": ["valid", "projection_id", "image_sizes", "number_of_voxels", "origin"],
+        "formats": ["u1", "<u8", ("<f8", (1,)), ("<u8", (1,)), ("<f8", (1,))],
+        "offsets": [0, 8, 16, 24, 32],
+        "itemsize": 48,
     }
 )
 # A box in the physical units of image_meta, wire first, then time. `rotation` is not used by larcv3 3.5.1.

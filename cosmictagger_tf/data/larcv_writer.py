@@ -19,6 +19,7 @@ from cosmictagger_tf.data.larcv_format import (
     IMAGE_META_DTYPE,
     OTHER_CHUNK,
     PARTICLE_DTYPE,
+    TENSOR_META_DTYPE,
     VOXEL_DTYPE,
     group_name,
 )
@@ -69,6 +70,7 @@ class LarcvWriter:
         copied: Mapping[str, RawProduct] | None = None,
         metas: Mapping[str, np.ndarray | None] | None = None,
         bbox2d: Mapping[str, Sequence[np.ndarray]] | None = None,
+        tensor1d: Mapping[str, Sequence[np.ndarray]] | None = None,
     ):
         """Appends an event, which must have the same products as the events before it.
 
@@ -81,12 +83,14 @@ class LarcvWriter:
             metas: producer of sparse2d or bbox2d -> rows of an image_meta table, one a plane, of which the columns that
                 it has are taken; None or missing: pixels of size 1 from the origin.
             bbox2d: producer -> boxes of each plane, BBOX_DTYPE [n], in the units of image_meta (see vertices.boxes_at).
+            tensor1d: producer -> arrays [n], which are stored as float32 and numbered from 0.
 
         Raises:
             ValueError: a product is missing, new, or given twice, or has more or fewer rows of image_meta than planes.
             OSError: the system refuses to write; the block that wrote must end.
         """
-        kinds: dict[str, Mapping] = {"sparse2d": sparse2d, "particle": particles or {}, "bbox2d": bbox2d or {}}
+        kinds: dict[str, Mapping] = {"sparse2d": sparse2d, "particle": particles or {}}
+        kinds |= {"bbox2d": bbox2d or {}, "tensor1d": tensor1d or {}}
         copied, metas = copied or {}, metas or {}
         self._check_products([*(f"{kind}_{name}" for kind, made in kinds.items() for name in made), *copied])
         self._append("/Events/event_id", np.array([event_id], EVENT_ID_DTYPE))
@@ -94,7 +98,10 @@ class LarcvWriter:
             self._write_sparse2d(group_name("sparse2d", producer), planes, metas.get(producer))
         for producer, boxes in kinds["bbox2d"].items():
             rows = [_clean(plane, BBOX_DTYPE) for plane in boxes]
-            self._write_planes(group_name("bbox2d", producer), ("bbox_extents", "bboxes"), rows, metas.get(producer))
+            group, tables = group_name("bbox2d", producer), ("bbox_extents", "bboxes")
+            self._write_planes(group, tables, rows, image_metas(len(rows), self.shape, metas.get(producer)))
+        for producer, tensors in kinds["tensor1d"].items():
+            self._write_tensor1d(group_name("tensor1d", producer), tensors)
         for producer, rows in kinds["particle"].items():
             group = group_name("particle", producer)
             first = self._append(f"{group}/particles", _clean(rows, PARTICLE_DTYPE))
@@ -120,27 +127,23 @@ class LarcvWriter:
             voxels = np.zeros(len(ids), VOXEL_DTYPE)
             voxels["id"], voxels["value"] = ids[order], pixels.values[order]
             rows.append(voxels)
-        self._write_planes(group, ("voxel_extents", "voxels"), rows, meta)
+        self._write_planes(group, ("voxel_extents", "voxels"), rows, image_metas(len(rows), self.shape, meta))
 
-    def _write_planes(self, group, tables, planes, meta):
+    def _write_tensor1d(self, group, tensors):
+        rows = [np.asarray(tensor, np.float32) for tensor in tensors]
+        metas = [(1, number, (len(row),), (len(row),), (0.0,)) for number, row in enumerate(rows)]
+        self._write_planes(group, ("image_extents", "images"), rows, np.array(metas, TENSOR_META_DTYPE))
+
+    def _write_planes(self, group, tables, planes, metas):
         # The rows of each plane, the ranges of them, and what images they belong to.
         plane_extents, data = tables
         extents = np.zeros(len(planes), ID_EXTENTS_DTYPE)
-        metas = np.zeros(len(planes), IMAGE_META_DTYPE)
         for plane, rows in enumerate(planes):
             first = self._append(f"{group}/{data}", rows)
             extents[plane] = (first, len(rows), plane)
-            size = (self.shape.width, self.shape.height)
-            metas[plane] = (1, plane, size, size, (0.0, 0.0))
         first = self._append(f"{group}/{plane_extents}", extents)
         self._append(f"{group}/extents", _clean(np.array([(first, len(planes))], EXTENTS_DTYPE), EXTENTS_DTYPE))
-        if meta is not None:
-            if len(meta) != len(planes):
-                raise ValueError(f"{group}: {len(meta)} rows of image_meta for {len(planes)} planes")
-            # The larcv library closes a file at a row that is not valid: what is written here is.
-            for name in {"projection_id", "image_sizes", "number_of_voxels", "origin"} & set(meta.dtype.names):
-                metas[name] = meta[name]
-        self._append(f"{group}/image_meta", _clean(metas, IMAGE_META_DTYPE))
+        self._append(f"{group}/image_meta", _clean(metas, metas.dtype))
 
     def _write_copy(self, group, product):
         # From the data upwards, since each table names the rows of the next.
@@ -164,6 +167,29 @@ class LarcvWriter:
         if table is None:
             table = self.tables[name] = _Table(self.file, name, rows.dtype, source)
         return table.append(rows)
+
+
+def image_metas(planes: int, shape: ImageShape, given: np.ndarray | None = None) -> np.ndarray:
+    """The rows of image_meta of an event's planes, IMAGE_META_DTYPE [planes].
+
+    Args:
+        planes: that the event has.
+        shape: of its images.
+        given: rows of such a table, one a plane, of which the columns that it has are taken; for the others, and where
+            it is None: pixels of size 1 from the origin.
+
+    Raises:
+        ValueError: there are not as many rows as planes.
+    """
+    size = (shape.width, shape.height)
+    metas = np.array([(1, plane, size, size, (0.0, 0.0)) for plane in range(planes)], IMAGE_META_DTYPE)
+    if given is not None:
+        if len(given) != planes:
+            raise ValueError(f"{len(given)} rows of image_meta for {planes} planes")
+        # The larcv library closes a file at a row that is not valid: what is written here is.
+        for name in {"projection_id", "image_sizes", "number_of_voxels", "origin"} & set(given.dtype.names or ()):
+            metas[name] = given[name]
+    return metas
 
 
 class _Table:

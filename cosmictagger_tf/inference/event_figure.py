@@ -17,7 +17,9 @@ from cosmictagger_tf.inference.event_picture import (
     DRAWN_COLORS,
     NO_CHARGE,
     NO_CHARGE_COLOR,
+    PREDICTED_VERTEX,
     SCORE_COLORS,
+    TRUE_VERTEX,
     EventPicture,
     PlanePicture,
     charge_label,
@@ -30,6 +32,11 @@ DPI = 160
 # The smallest dot, in points: an image drawn smaller than its pixels would lose most of its single ones. At DPI it is a
 # whole pixel, and a smaller one vanishes.
 SMALLEST_DOT = 0.5
+# A ring that shows what is in it, and a cross whose ends stand out of the ring.
+VERTEX_MARKS: Any = {
+    TRUE_VERTEX: {"marker": "o", "markersize": 9, "markerfacecolor": "none", "markeredgecolor": "black"},
+    PREDICTED_VERTEX: {"marker": "x", "markersize": 9, "markeredgecolor": "#009e73", "markeredgewidth": 1.4},
+}
 STYLE: Any = {
     "font.size": 10,
     "axes.titlesize": 12,
@@ -51,6 +58,9 @@ def draw_event(picture: EventPicture, smallest_dot: float = SMALLEST_DOT) -> Fig
     dot = _dot_size(picture, smallest_dot)
     for row, plane in enumerate(picture.planes):
         marks = [_PANELS[panel](axis, plane, dot) for panel, axis in zip(panels, axes[row], strict=True)]
+        for panel, axis in zip(panels, axes[row], strict=True):
+            for name, places in picture.vertices(panel, row).items():
+                axis.plot(places[:, 1], places[:, 0], linestyle="", **VERTEX_MARKS[name])
         for panel, axis, mark in zip(panels, axes[row], marks, strict=True):
             if mark is not None:
                 label = charge_label(picture) if panel == "charge" else "neutrino score"
@@ -60,9 +70,8 @@ def draw_event(picture: EventPicture, smallest_dot: float = SMALLEST_DOT) -> Fig
     for axis, panel in zip(axes[0], panels, strict=True):
         axis.set_title(panel)
     _finish_axes(axes, picture)
-    if len(panels) > 1 or picture.has_no_charge:
-        _legend(figure, picture)
-    figure.suptitle(picture.title, parse_math=False)
+    _legend(figure, picture)
+    figure.suptitle(picture.heading, parse_math=False)
     return figure
 
 
@@ -163,6 +172,10 @@ def _legend(figure, picture):
     colors = {class_label(c): DRAWN_COLORS[c] for c in range(N_CLASSES) if picture.has_truth or picture.has_prediction}
     colors |= {NO_CHARGE: NO_CHARGE_COLOR} if picture.has_no_charge else {}
     handles = [Line2D([], [], marker="s", linestyle="", color=color, label=name) for name, color in colors.items()]
+    shown = {n for panel in picture.panels for p in range(len(picture.planes)) for n in picture.vertices(panel, p)}
+    handles += [Line2D([], [], linestyle="", label=name, **VERTEX_MARKS[name]) for name in sorted(shown, reverse=True)]
+    if not handles:
+        return
     if picture.has_geometry:
         handles.append(Line2D([], [], color="0.55", linewidth=0.8, linestyle=(0, (4, 3)), label="cathode"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)

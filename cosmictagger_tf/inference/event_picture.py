@@ -5,14 +5,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cosmictagger_tf.calibration.working_points import EQUAL_PRIOR
 from cosmictagger_tf.data.augmentation import knows_cathode
 from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.event import Event
 from cosmictagger_tf.data.transforms import downsample_event
-from cosmictagger_tf.detector import BACKGROUND, CLASS_COLORS, CLASS_NAMES, NEUTRINO, ImageShape
+from cosmictagger_tf.data.truth import Truth, event_class
+from cosmictagger_tf.detector import (
+    BACKGROUND,
+    CLASS_COLORS,
+    CLASS_NAMES,
+    EVENT_CLASS_NAMES,
+    NEUTRINO,
+    UNKNOWN_EVENT_CLASS,
+    ImageShape,
+)
 from cosmictagger_tf.errors import DataError
 
 if TYPE_CHECKING:
+    from cosmictagger_tf.calibration.working_points import Calibration
+    from cosmictagger_tf.inference.readouts import Readouts
     from cosmictagger_tf.networks.predictor import Predictor
 
 WIRES = ("induction", "induction", "collection")
@@ -22,6 +34,11 @@ DRAWN_COLORS = ("#b5b5b5", *CLASS_COLORS[1:])
 NO_CHARGE_COLOR, NO_CHARGE = "#56b4e9", "charge 0 or negative"
 # From a grey that can still be seen on white to the neutrino's own colour and darker.
 SCORE_COLORS = ("#c9ced6", "#e6b98a", DRAWN_COLORS[NEUTRINO], "#7a1f00")
+
+
+# Which panels show a vertex, by its name in the legend.
+TRUE_VERTEX, PREDICTED_VERTEX = "true vertex", "predicted vertex"
+VERTEX_PANELS = {TRUE_VERTEX: ("charge", "truth"), PREDICTED_VERTEX: ("charge", "prediction")}
 
 
 def plane_name(plane: int) -> str:
@@ -68,12 +85,36 @@ class EventPicture:
         planes: one PlanePicture each.
         shape: at full resolution.
         downsample: a pixel spans 2**downsample rows and columns.
+        true_vertices: float64 [V, planes, 2], (row, column) in full-resolution pixels, NaN where it is not in the
+            image; V = 0 where there is none, or the file does not tell.
+        vertex: float64 [planes, 2], the predicted one, likewise; None without a vertex head.
+        classes: what is told of the readout as a whole, in truth and by the event head; empty where nothing is.
     """
 
     title: str
     planes: tuple[PlanePicture, ...]
     shape: ImageShape
     downsample: int
+    true_vertices: np.ndarray
+    vertex: np.ndarray | None = None
+    classes: str = ""
+
+    @property
+    def heading(self) -> str:
+        """The title, and what is told of the readout."""
+        return f"{self.title}\n{self.classes}" if self.classes else self.title
+
+    def vertices(self, panel: str, plane: int) -> dict[str, np.ndarray]:
+        """The vertices that a panel of a plane shows: [n, 2], (row, column) as pixels are drawn, by their name.
+
+        The true ones beside charge and truth, the predicted one beside charge and prediction.
+        """
+        every = {TRUE_VERTEX: self.true_vertices[:, plane]}
+        every |= {} if self.vertex is None else {PREDICTED_VERTEX: self.vertex[None, plane]}
+        shown = [name for name in every if panel in VERTEX_PANELS[name]]
+        # A pixel's middle is drawn at its number.
+        places = {name: every[name][np.isfinite(every[name]).all(axis=1)] - 0.5 for name in shown}
+        return {name: those for name, those in places.items() if len(those)}
 
     @property
     def has_geometry(self) -> bool:
@@ -102,27 +143,39 @@ class EventPicture:
         return any(plane.no_charge.any() for plane in self.planes)
 
 
-def take_picture(title: str, event: Event, predictor: "Predictor | None", downsample: int) -> EventPicture:
+def take_picture(
+    title: str,
+    event: Event,
+    predictor: "Predictor | None",
+    downsample: int,
+    calibration: "Calibration | None" = None,
+) -> EventPicture:
     """The picture of an event.
 
     Args:
         title: names it.
         event: at full resolution.
-        predictor: what makes the scores, None for a picture without.
+        predictor: what makes the scores, None for a picture without; one that gives what heads give for their vertex
+            and class.
         downsample: of the network.
+        calibration: of its weights; None: logits are taken as they come.
 
     Raises:
         DataError: the scores are not finite.
     """
     small = downsample_event(event, downsample)
-    scores = predict_scores(predictor, small) if predictor else None
-    if scores is not None:
+    scores, told = None, None
+    if predictor:
+        scores, told = predict_event(predictor, small, event.shape, calibration)
         check_finite(scores, title)
     planes = tuple(
         _plane(small, plane, scores[plane] if scores is not None else None, 2**downsample)
         for plane in range(event.shape.planes)
     )
-    return EventPicture(title, planes, event.shape, downsample)
+    truth = event.truth or Truth()
+    true_vertices = np.zeros((0, event.shape.planes, 2)) if truth.vertices is None else truth.vertices
+    vertex = None if told is None or np.isnan(told.vertices).all() else told.vertices[0]
+    return EventPicture(title, planes, event.shape, downsample, true_vertices, vertex, _classes(small, told))
 
 
 def check_finite(scores: np.ndarray, title: str):
@@ -137,8 +190,47 @@ def check_finite(scores: np.ndarray, title: str):
 
 def predict_scores(predictor: "Predictor", event: Event) -> np.ndarray:
     """float32 [planes, height, width, classes] of an event at the network's resolution."""
+    return predict_event(predictor, event, event.shape)[0]
+
+
+def predict_event(
+    predictor: "Predictor", event: Event, shape: ImageShape, calibration: "Calibration | None" = None
+) -> "tuple[np.ndarray, Readouts | None]":
+    """The scores of an event at the network's resolution, and what its heads tell, if the predictor gives it.
+
+    Args:
+        predictor, calibration: see take_picture.
+        event: at the network's resolution.
+        shape: of the file's images.
+    """
+    # Here, because they import Keras, too.
+    from cosmictagger_tf.inference.readouts import read_out
+    from cosmictagger_tf.networks.segmentation import heads_of, pixels_of
+
     batch, prepare = make_batch([event], 1, event.shape), predictor.segmenter.prepare
-    return np.asarray(predictor.predict_on_batch(prepare(batch) if prepare else batch)[0], np.float32)
+    outputs = predictor.predict_on_batch(prepare(batch) if prepare else batch)
+    heads = {name: np.asarray(output) for name, output in heads_of(outputs).items()}
+    calibrated = calibration is not None and calibration.training_prior is not None
+    told = read_out(heads, shape, 1, calibration, EQUAL_PRIOR if calibrated else None) if heads else None
+    return np.asarray(pixels_of(outputs)[0], np.float32), told
+
+
+def _classes(event, told) -> str:
+    # Of an event at the network's resolution, and what heads tell of it.
+    parts = []
+    if event.truth is not None:
+        pixels = None if event.label is None else sum(int((p.values == NEUTRINO).sum()) for p in event.label)
+        true = event_class(event.truth.neutrinos, pixels)
+        parts += [] if true == UNKNOWN_EVENT_CLASS else [f"true: {_class_name(true)}"]
+    if told is not None and np.isfinite(told.probabilities).all():
+        called = int(told.classes[0])
+        text = f"predicted: {_class_name(called)} ({told.probabilities[0, called]:.1%})"
+        parts.append(f"{text}, with a neutrino {told.has_neutrino[0]:.1%}")
+    return "; ".join(parts)
+
+
+def _class_name(number) -> str:
+    return EVENT_CLASS_NAMES[number].replace("_", " ")
 
 
 def _plane(event, plane, scores, scale) -> PlanePicture:

@@ -10,6 +10,7 @@ from cosmictagger_tf.config import (
     NetworkConfig,
     OutputConfig,
     RanksConfig,
+    ReadoutsConfig,
     SkipConfig,
     TruthConfig,
     WeightsConfig,
@@ -33,6 +34,7 @@ class InferenceConfig:
     skip: SkipConfig = field(default_factory=SkipConfig)
     explicit: Mapping[str, Any] = field(default_factory=dict)
     truth: TruthConfig = field(default_factory=TruthConfig)
+    readouts: ReadoutsConfig = field(default_factory=ReadoutsConfig)
 
     @property
     def network_options(self) -> dict[str, Any]:

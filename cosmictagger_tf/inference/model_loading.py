@@ -4,15 +4,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import keras
-import numpy as np
-from keras import ops
 
-from cosmictagger_tf.calibration.working_points import Calibration
-from cosmictagger_tf.config import DataConfig, NetworkConfig, OptimizerConfig, check_image_shape
-from cosmictagger_tf.detector import BACKGROUND, N_CLASSES, ImageShape
+from cosmictagger_tf.calibration.record import read_calibration
+from cosmictagger_tf.calibration.working_points import Calibration, WorkingPoint
+from cosmictagger_tf.config import WORKING_POINTS, DataConfig, NetworkConfig, OptimizerConfig, check_image_shape
+from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import sha256
+from cosmictagger_tf.inference.calibrated_segmenter import CalibratedSegmenter
 from cosmictagger_tf.inference.inference_config import InferenceConfig
+from cosmictagger_tf.networks.segmentation import Segmenter
 from cosmictagger_tf.runs import RunFolder, architecture
 from cosmictagger_tf.training.checkpoints.shipped import ShippedModel
 from cosmictagger_tf.training.checkpoints.store import BEST, WEIGHTS_FILE, CheckpointStore
@@ -36,9 +37,9 @@ class TrainedModel:
         scheme: the loss balance scheme of the run.
         weights: the .weights.h5 file.
         step: the checkpoint's step, None where the weights came from elsewhere.
-        background_shift: what is added to the background's logit.
         checksum: SHA-256 that the file has, where it is known.
-        calibration: what turns its logits into probabilities; as they come where none is stored beside the weights.
+        calibration: what turns its logits into probabilities; as they come where none is stored with the weights.
+        working_point: which of the calibration's, "pixels" or "selection".
     """
 
     network: NetworkConfig
@@ -46,9 +47,14 @@ class TrainedModel:
     scheme: str
     weights: Path
     step: int | None
-    background_shift: float = 0.0
     checksum: str | None = None
     calibration: Calibration = field(default_factory=Calibration)
+    working_point: str = "pixels"
+
+    @property
+    def point(self) -> WorkingPoint:
+        """The working point at which pixels are called."""
+        return getattr(self.calibration, self.working_point)
 
     @property
     def image_shape(self) -> ImageShape | None:
@@ -56,25 +62,40 @@ class TrainedModel:
         origin = origin_of(self.weights)
         return origin.shape if origin else None
 
-    def segmenter(self, shape: ImageShape, static: bool = False, ranks: Ranks | None = None):
-        """The segmenter for full-resolution images of `shape`, weights loaded; `static` for XLA (see build_segmenter).
+    @property
+    def background_shift(self) -> float:
+        """What is added to the logarithm of the background's probability at that working point."""
+        return self.point.background_shift
+
+    def segmenter(self, shape: ImageShape, static: bool = False, ranks: Ranks | None = None) -> Segmenter:
+        """The segmenter for full-resolution images of `shape`, weights loaded, its pixels at the working point.
 
         With several ranks rank 0 loads the weights, and the others get what it has; they call it together.
 
+        Args:
+            shape: of the file's images.
+            static: for XLA, see build_segmenter.
+            ranks: of the job.
+
         Raises:
-            ConfigError: the images do not fit the architecture, or its logits have no bias to shift.
+            ConfigError: the images do not fit the architecture.
             CheckpointError: the weights do not fit it, or are others by now.
         """
+        bare = self.bare_segmenter(shape, static, ranks)
+        return CalibratedSegmenter(bare, self.calibration, self.point, self.network.event_joins_pixels)
+
+    def bare_segmenter(self, shape: ImageShape, static: bool = False, ranks: Ranks | None = None) -> Segmenter:
+        """The same, with the network's own logits, those of pixels as they are where the readout has a neutrino."""
         from cosmictagger_tf.networks.build import build_segmenter
 
         check_image_shape(shape, self.data.downsample, self.network.network_depth)
-        segmenter = build_segmenter(self.network, shape.downsampled(self.data.downsample), static)
+        network = replace(self.network, event_joins_pixels=False)
+        segmenter = build_segmenter(network, shape.downsampled(self.data.downsample), static)
         if ranks is None or ranks.rank == 0:
             with misfits_explained(self.weights, self.network, shape):
                 self.load(segmenter.network)
         if ranks is not None and ranks.size > 1:
             segmenter.network.set_weights(ranks.decided(segmenter.network.get_weights))
-        shift_background(segmenter.network, self.background_shift)
         return segmenter
 
     def load(self, network: keras.Model):
@@ -94,31 +115,16 @@ class TrainedModel:
             )
 
 
-def shift_background(network: keras.Model, shift: float):
-    """Adds to the bias of the background's logit: a prior on the class, in log-odds (A. K. Menon et al.,
-    arXiv:2007.07314, section 4.1).
-
-    Raises:
-        ConfigError: the network has no biases.
-    """
-    if not shift:
-        return
-    layer = network.get_layer("logits")
-    if not layer.use_bias:
-        raise ConfigError(f"--background_shift={shift:g}: is added to a bias, and this network has none (--nobias)")
-    layer.bias.assign(ops.convert_to_numpy(layer.bias) + shift * np.eye(N_CLASSES, dtype="float32")[BACKGROUND])
-
-
-def agreed_model(ranks: Ranks, config: InferenceConfig) -> TrainedModel:
+def agreed_model(ranks: Ranks, config: InferenceConfig, calibrated: bool = True) -> TrainedModel:
     """The trained model that rank 0 finds (see find_model), on all ranks; each has its own names of the data's files.
 
     A training that saves meanwhile would give ranks that look for themselves different networks.
     """
-    trained = ranks.decided(lambda: find_model(config))
+    trained = ranks.decided(lambda: find_model(config, calibrated))
     return replace(trained, data=replace(trained.data, file=config.data.file, reader=config.data.reader))
 
 
-def find_model(config: InferenceConfig) -> TrainedModel:
+def find_model(config: InferenceConfig, calibrated: bool = True) -> TrainedModel:
     """The trained model that the options mean.
 
     Architecture and resolution are the trained one's; explicit options that contradict the architecture are refused.
@@ -126,13 +132,19 @@ def find_model(config: InferenceConfig) -> TrainedModel:
     that --run_id names. How the same network computes (--data_format, --remat) follows the options alone. A sparse
     network may be computed as the dense one that it equals (--conv_mode=3D --submanifold), and the reverse.
 
+    Args:
+        config: has the options.
+        calibrated: with the record that lies beside the weights, if there is one.
+
     Raises:
-        UserError: there is no such run or checkpoint, or its architecture is another.
+        UserError: there is no such run or checkpoint, its architecture is another, or the record is not of the weights.
     """
     weights, explicit = config.weights, config.explicit
-    location, shift = Path(weights.weights_location), weights.background_shift
+    location = Path(weights.weights_location)
     if weights.weights_location and ("run_id" not in explicit or set(config.network_options) - set(HOW_IT_COMPUTES)):
-        return TrainedModel(config.network, config.data, OptimizerConfig().loss_balance_scheme, location, None, shift)
+        scheme = OptimizerConfig().loss_balance_scheme
+        model = TrainedModel(config.network, config.data, scheme, location, None)
+        return _at_working_point(model, config, calibrated)
     folder = RunFolder(config.output)
     shipped = ShippedModel(weights.weights) if weights.weights != "run" else None
     source = shipped or folder
@@ -143,15 +155,26 @@ def find_model(config: InferenceConfig) -> TrainedModel:
     data = replace(config.data, **{n: getattr(run_data, n) for n in INHERITED_DATA if n not in explicit})
     scheme = source.config(OptimizerConfig).loss_balance_scheme
     if shipped:
-        shift = explicit.get("background_shift", shipped.calibration.pixels.background_shift)
         checksum, calibration = shipped.record["sha256"], shipped.calibration
-        return TrainedModel(network, data, scheme, shipped.path, shipped.step, shift, checksum, calibration)
-    if weights.weights_location:
-        return TrainedModel(network, data, scheme, location, None, shift)
-    store = CheckpointStore(folder.checkpoints, architecture=architecture(trained))
-    manifest = find_checkpoint(store, weights.checkpoint_step)
-    path, checksum = store.path(manifest["step"]) / WEIGHTS_FILE, manifest["sha256"][WEIGHTS_FILE]
-    return TrainedModel(network, data, scheme, path, manifest["step"], shift, checksum)
+        model = TrainedModel(network, data, scheme, shipped.path, shipped.step, checksum, calibration)
+    elif weights.weights_location:
+        model = TrainedModel(network, data, scheme, location, None)
+    else:
+        store = CheckpointStore(folder.checkpoints, architecture=architecture(trained))
+        manifest = find_checkpoint(store, weights.checkpoint_step)
+        path, checksum = store.path(manifest["step"]) / WEIGHTS_FILE, manifest["sha256"][WEIGHTS_FILE]
+        model = TrainedModel(network, data, scheme, path, manifest["step"], checksum)
+    return _at_working_point(model, config, calibrated)
+
+
+def _at_working_point(model: TrainedModel, config: InferenceConfig, calibrated: bool) -> TrainedModel:
+    # As the options ask for it; `calibrated`: see find_model.
+    calibration = (read_calibration(model.weights) if calibrated else None) or model.calibration
+    if "background_shift" in config.explicit:
+        shift = config.weights.background_shift
+        points = {name: replace(getattr(calibration, name), background_shift=shift) for name in WORKING_POINTS}
+        calibration = replace(calibration, **points)
+    return replace(model, calibration=calibration, working_point=config.weights.working_point)
 
 
 def check_architecture(options: dict, network: NetworkConfig, trained: NetworkConfig, path: Path):

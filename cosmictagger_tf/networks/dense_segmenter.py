@@ -24,7 +24,11 @@ class DenseSegmenter:
 
     def logits(self, batch, training: bool = False):
         """float32 [batch, planes, height, width, classes] of a Batch (see data/batch.py)."""
-        return pixels_of(self._outputs(batch, training))
+        return self.outputs(batch, training)[0]
+
+    def outputs(self, batch, training: bool = False):
+        outputs = self._outputs(batch, training)
+        return pixels_of(outputs), heads_of(outputs)
 
     def _outputs(self, batch, training):
         return self.network(self.scatter(batch["image_coordinates"], batch["image_values"]), training=training)
@@ -34,8 +38,8 @@ class DenseSegmenter:
         return pixels_of(outputs), heads_of(outputs)
 
     def pixel_outputs(self, batch, training: bool = False):
-        outputs = self._outputs(batch, training)
-        return at_pixels(pixels_of(outputs), batch["image_coordinates"]), heads_of(outputs)
+        logits, heads = self.outputs(batch, training)
+        return at_pixels(logits, batch["image_coordinates"]), heads
 
     def pixel_logits(self, batch, training: bool = False):
         """float32 [batch, planes, P, classes] of a Batch, at the pixels of its lists."""
@@ -47,5 +51,5 @@ class DenseSegmenter:
 
     def __call__(self, batch, training: bool = False) -> Segmentation:
         labels = self.scatter(batch["label_coordinates"], batch["label_values"])
-        outputs = self._outputs(batch, training)
-        return Segmentation(labels, pixels_of(outputs), heads=heads_of(outputs))
+        logits, heads = self.outputs(batch, training)
+        return Segmentation(labels, logits, heads=heads)

@@ -4,7 +4,7 @@ import contextlib
 
 import keras
 
-from cosmictagger_tf.networks.segmentation import Segmenter, scores_of
+from cosmictagger_tf.networks.segmentation import PIXELS, Segmenter, scores_of
 from cosmictagger_tf.progress import activity
 
 
@@ -38,11 +38,26 @@ class Predictor(keras.Model):
 
 
 class PixelPredictor(Predictor):
-    """Gives each class's score at the pixels of the image's lists only.
+    """Gives each class's score at the pixels of the image's lists only, and what the network's heads give.
 
-    predict_on_batch(batch) returns float32 [batch, planes, P, classes]; of no use where padded.
+    predict_on_batch(batch) returns a dict: PIXELS float32 [batch, planes, P, classes], of no use where padded, and see
+    heads.with_heads.
     """
 
     def call(self, batch):
-        """The scores of a Batch, prepared by the segmenter where it asks for it."""
-        return scores_of(self.segmenter.pixel_logits(batch))
+        """The same of a Batch, prepared by the segmenter where it asks for it."""
+        logits, heads = self.segmenter.pixel_outputs(batch)
+        return {PIXELS: scores_of(logits), **heads}
+
+
+class ImagePredictor(Predictor):
+    """Gives each class's score at all pixels, and what the network's heads give.
+
+    predict_on_batch(batch) returns a dict: PIXELS float32 [batch, planes, height, width, classes], and see
+    heads.with_heads.
+    """
+
+    def call(self, batch):
+        """The same of a Batch, prepared by the segmenter where it asks for it."""
+        logits, heads = self.segmenter.outputs(batch)
+        return {PIXELS: scores_of(logits), **heads}

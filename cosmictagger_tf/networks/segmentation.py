@@ -82,6 +82,9 @@ class Segmenter(Protocol):
     def logits(self, batch, training: bool = False):
         """float32 [batch, planes, height, width, classes] of a Batch, all pixels."""
 
+    def outputs(self, batch, training: bool = False):
+        """The same, and the dict of what the network's heads give (see heads.with_heads)."""
+
     def pixel_logits(self, batch, training: bool = False):
         """float32 [batch, planes, P, classes] of a Batch, at the pixels of its lists; of no use where padded."""
 

@@ -11,7 +11,6 @@ from cosmictagger_tf.simulation.tracks import PROTON_MASS
 SHOWERS_OF_MUONS = 10.2
 BUNDLE = 0.08  # share of them with companions, 1 to 3 parallel muons at the same time
 SOFT_SHOWERS = 0.8
-STRAY_PROTONS = 0.5
 # What came in, as the product sbnd_cosmic_primary numbers it; 0 is none of them.
 MUON, SHOWER, PROTON = 1, 2, 3
 PRIMARIES = ("none", "muon", "shower", "proton")
@@ -22,8 +21,14 @@ RADIUS = 0.5 * float(np.linalg.norm(geometry.UPPER - geometry.LOWER))
 CROSSING = 0.62
 
 
-def cosmics(rng, first_group: int) -> tuple[list[Followed], np.ndarray, np.ndarray]:
-    """The cosmic rays of a readout, each one group; each one's time in rows (drift later than in time); what it is."""
+def cosmics(rng, first_group: int, stray_protons: float) -> tuple[list[Followed], np.ndarray, np.ndarray]:
+    """The cosmic rays of a readout, each one group; each one's time in rows (drift later than in time); what it is.
+
+    Args:
+        rng: of the readout.
+        first_group: the number of the first.
+        stray_protons: their mean number.
+    """
     particles: list[Followed] = []
     times, primaries = [], []
     for _ in range(rng.poisson(SHOWERS_OF_MUONS / CROSSING)):
@@ -35,7 +40,7 @@ def cosmics(rng, first_group: int) -> tuple[list[Followed], np.ndarray, np.ndarr
                 particles.append(one)
                 times.append(time)
                 primaries.append(MUON)
-    for make, primary, mean in ((_soft_shower, SHOWER, SOFT_SHOWERS), (_proton, PROTON, STRAY_PROTONS)):
+    for make, primary, mean in ((_soft_shower, SHOWER, SOFT_SHOWERS), (_proton, PROTON, stray_protons)):
         for _ in range(rng.poisson(mean)):
             particles.append(make(rng, first_group + len(particles)))
             times.append(rng.uniform(-geometry.ROWS_PER_TPC, geometry.ROWS_PER_TPC))

@@ -62,6 +62,7 @@ def simulate_event(
     interactions: int = SimulateConfig.neutrinos,
     neutral_currents: float = SimulateConfig.neutral_currents,
     cosmic_only: float = SimulateConfig.cosmic_only,
+    stray_protons: float = SimulateConfig.stray_protons,
 ) -> Simulated:
     """Event `number` of the set that `seed` names.
 
@@ -72,6 +73,7 @@ def simulate_event(
         neutral_currents: the share of them that are by neutral current.
         cosmic_only: the share of events without a neutrino. Which these are is drawn apart: the others are the same
             whatever the share, and these the same as without interactions.
+        stray_protons: the mean number of protons of cosmic neutrons in an event.
     """
     if np.random.default_rng([seed, number, 1]).random() < cosmic_only:
         interactions = 0
@@ -80,7 +82,7 @@ def simulate_event(
     neutrino = [neutrinos.interact(rng, neutral_currents) for _ in range(interactions)]
     # A group is a primary and all that comes of it: the neutrinos' are the first.
     followed = [neutrinos.follow(rng, one, group) for group, one in enumerate(neutrino)]
-    others, times, primaries = cosmics.cosmics(rng, interactions)
+    others, times, primaries = cosmics.cosmics(rng, interactions, stray_protons)
     late = [one.time * geometry.DRIFT_VELOCITY / geometry.CM_PER_ROW for one in neutrino]
     times = np.concatenate([late, times])
     sources = np.concatenate([1 + np.arange(interactions), interactions + primaries])
@@ -139,7 +141,7 @@ def simulate_file(config: SimulateConfig):
 
 def events(config: SimulateConfig) -> Iterator[Simulated]:
     """The events in order, made by `workers` processes."""
-    mixture = config.neutrinos, config.neutral_currents, config.cosmic_only
+    mixture = config.neutrinos, config.neutral_currents, config.cosmic_only, config.stray_protons
     if config.workers == 1:
         for number in range(config.events):
             yield simulate_event(config.simulation_seed, number, *mixture)

@@ -270,9 +270,12 @@ class Checkpoints(StepCallback):
         self.saved = step
 
     def save_if_best(self, step: int, name: str, record: dict):
-        """Writes a checkpoint, and keeps it as the best, if its value of this name is above that of the best so far."""
+        """Writes a checkpoint, and keeps it as the best, if its value of this name is above that of the best so far.
+
+        A best one that was chosen by another measure gives way.
+        """
         best = self.ranks.decided(self.store.best)
-        if best is None or record[name] > best[name]:
+        if best is None or name not in best or record[name] > best[name]:
             self.save(step, record)
             if self.ranks.rank == 0:
                 self.store.mark_best(step, record)
@@ -286,10 +289,11 @@ class WholeValidation(StepCallback):
         evaluate: function that evaluates the network as it is and gives an EventTable.
         every: steps between two validations; need not be an integer.
         recorders: see Recorder.
-        checkpoints: where the checkpoint with the highest mean IoU is kept.
+        checkpoints: where the checkpoint with the highest selection_score is kept; of a network without an event head,
+            and where the validation data lack readouts with or without a neutrino, with the highest mean_iou.
     """
 
-    METRIC = "mean_iou"
+    MEASURES = ("selection_score", "mean_iou")
 
     def __init__(self, progress, evaluate, every: float, recorders, checkpoints: Checkpoints):
         super().__init__(progress, every, at_end=True)
@@ -304,7 +308,8 @@ class WholeValidation(StepCallback):
         summary = table.summary()
         for recorder in self.recorders:
             recorder.write({"split": "whole_validation", "step": step, **summary})
-        self.checkpoints.save_if_best(step, self.METRIC, {name: summary[name] for name in (self.METRIC, "loss")})
+        chosen_by = next(name for name in self.MEASURES if name in summary)
+        self.checkpoints.save_if_best(step, chosen_by, {name: summary[name] for name in (chosen_by, "loss")})
 
 
 class CleanStop(keras.callbacks.Callback):

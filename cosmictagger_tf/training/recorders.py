@@ -16,9 +16,9 @@ from cosmictagger_tf.files import replaced_file
 from cosmictagger_tf.progress import Bar, clock, is_terminal
 from cosmictagger_tf.training.metrics import METRICS, plane_key
 
-SHOWN = ("loss", "accuracy", "nonbackground_accuracy", "cosmic_iou", "neutrino_iou", "mean_iou")
+SHOWN = ("loss", "accuracy", "nonbackground_accuracy", "cosmic_iou", "neutrino_iou", "mean_iou", "selection_score")
 SHORT = {"nonbackground_accuracy": "non-bkg", "accuracy": "acc", "cosmic_iou": "cosmic IoU"}
-SHORT |= {"neutrino_iou": "neutrino IoU", "mean_iou": "mean IoU"}
+SHORT |= {"neutrino_iou": "neutrino IoU", "mean_iou": "mean IoU", "selection_score": "selection"}
 
 
 class RecordSink(Protocol):
@@ -60,7 +60,7 @@ class Terminal:
         if training and step // self.every == self.last_printed // self.every and step != self.total:
             return
         self.last_printed = step if training else self.last_printed
-        numbers = "  ".join(f"{SHORT.get(name, name)} {record[name]:.4f}" for name in SHOWN)
+        numbers = "  ".join(f"{SHORT.get(name, name)} {record[name]:.4f}" for name in SHOWN if name in record)
         text = f"{record['split']} {step}/{self.total}  {numbers}"
         text += f"  {speed(record)}" if training else ""
         if self.bar:

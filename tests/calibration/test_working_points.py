@@ -7,8 +7,10 @@ import pytest
 
 from cosmictagger_tf.calibration.probabilities import CalibrationError, pixel_probabilities, softmax
 from cosmictagger_tf.calibration.working_points import Calibration, WorkingPoint
+from cosmictagger_tf.vertex_fit import VertexErrors
 
-FITTED = Calibration(1.3, 0.9, 0.7, WorkingPoint(-0.3), WorkingPoint(-0.1, -1.5, 0.92))
+ERRORS = VertexErrors((1.5, 2.0, 1.0), (2.5, 1.5, 3.0), (0.0, 0.1, 0.2))
+FITTED = Calibration(1.3, 0.9, 0.7, WorkingPoint(-0.3), WorkingPoint(-0.1, -1.5, 0.92), ERRORS)
 
 
 def test_a_calibration_comes_back_from_json():
@@ -49,6 +51,11 @@ def test_frozen():
         ({"selection": {"event_probability": 1.5}}, "event_probability 1.5: must be from 0 to 1"),
         ({"selection": {"event_probability": 0.5}}, "needs training_prior"),
         ({"pixels": {"neutrino_shift": float("inf")}}, "neutrino_shift inf"),
+        ({"vertex_errors": [1.0]}, "is no VertexErrors"),
+        ({"vertex_errors": {"rows": [1.0]}}, "vertex_errors .*missing .*'columns'"),
+        ({"vertex_errors": {"rows": [1.0], "columns": [1.0, 2.0]}}, "vertex_errors .*one a plane"),
+        ({"vertex_errors": {"rows": [1.0], "columns": [0.0]}}, "vertex_errors .*above 0"),
+        ({"vertex_errors": {"rows": [1.0], "columns": [1.0], "shared": [1, -1, 1]}}, "vertex_errors .*not below 0"),
     ],
 )
 def test_what_is_wrong_is_one_line(record, reason):

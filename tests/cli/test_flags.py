@@ -154,7 +154,7 @@ def test_a_line_that_is_no_flag_is_refused(tmp_path):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "flags").rglob("*.flags")), ids=lambda path: path.name)
 @pytest.mark.parametrize(
-    "command", ["train", "evaluate", "predict", "display", "export", "iotest", "benchmark", "scaling"]
+    "command", ["train", "evaluate", "calibrate", "predict", "display", "export", "iotest", "benchmark", "scaling"]
 )
 def test_every_flagfile_here_serves_every_command(command, path):
     groups = importlib.import_module(f"cosmictagger_tf.{command}").GROUPS
@@ -198,9 +198,9 @@ def path_options():
 def test_the_home_folder_is_understood_in_every_path(group, field, monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     needed = ["--iterations=1"] if group is TrainConfig else []
-    name = {"comparison_picture": "~/x.png", "report": "~/x.html", "from_": "~/x.npz", "table": "~/x.csv"}.get(
-        field.name, "~/x.h5"
-    )
+    endings = {"comparison_picture": "png", "report": "html", "from_": "npz", "table": "csv"}
+    ending = "json" if (group, field.name) == (config.CalibrateConfig, "output") else endings.get(field.name, "h5")
+    name = f"~/x.{ending}"
     value = getattr(one([*needed, f"--{config.flag_name(field.name)}={name}"], group), field.name)
     assert (value[0] if isinstance(value, tuple) else value) == name.replace("~", "/home/me")
 

@@ -47,7 +47,10 @@ def test_the_text_of_a_cut_reads_back_as_the_same_cut(value):
         ("pixels>10;", "--cut: '' is no condition"),
         ("pixels=10", "--cut: 'pixels=10' is no condition"),
         ("1<pixels<10", "--cut: '1<pixels<10' is no condition"),
-        ("charge>10", "--cut: there is no quantity 'charge' (there are: pixels, rows, vertex_rows, probability)"),
+        (
+            "charge>10",
+            f"--cut: there is no quantity 'charge' (there are: {', '.join(QUANTITIES)})",
+        ),
         ("pixels>ten", "--cut=pixels>ten: 'ten' is no finite number"),
         ("pixels>nan", "--cut=pixels>nan: 'nan' is no finite number"),
         ("pixels>inf", "--cut=pixels>inf: 'inf' is no finite number"),

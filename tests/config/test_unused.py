@@ -10,7 +10,7 @@ from cosmictagger_tf.config import RUN, flag_name
 from cosmictagger_tf.config.unused import RULES, describe_unused
 
 COMMANDS = ("train", "evaluate", "predict", "display", "export", "simulate", "iotest", "benchmark", "scaling")
-COMMANDS += ("import_weights",)
+COMMANDS += ("calibrate", "import_weights")
 FACTS = {"start": 0, "total": 3, "resumed": False, "many_ranks": False, "backend": "tensorflow"}
 
 
@@ -67,7 +67,9 @@ def test_defaults_are_nobodys_choice(command):
         ("evaluate", "--weights_location=a --checkpoint_step=3", "checkpoint_step"),
         ("evaluate", "--weights_location=a --run_id=b --preset=a21", "run_id"),
         ("evaluate", "--bootstrap=0 --bootstrap_seed=3", "bootstrap_seed"),
+        ("calibrate", "--background_shift=1 --working_point=selection", "background_shift working_point"),
         ("predict", "--producer_label=other", "producer_label"),
+        ("predict", "--clean_fringe --producer_cleaned_image=a", "clean_fringe producer_cleaned_image"),
         ("display", "--nopredict --run_id=first --preset=a21 --noxla", "run_id preset xla"),
         ("display", "--minibatch_size=4", "minibatch_size"),
         ("export", "--precision=mixed --max_entries=3 --reader=larcv", "precision max_entries reader"),
@@ -80,7 +82,6 @@ def test_defaults_are_nobodys_choice(command):
         ("iotest", "--compare_readers --downsample=2", "downsample"),
         ("iotest", "--compare_readers --truth", "truth"),
         ("iotest", "--producer_vertex=a", "producer_vertex"),
-        ("evaluate", "--producer_vertex=a --producer_vertex_cluster=b", "producer_vertex producer_vertex_cluster"),
         ("simulate", "--neutrinos=0 --cosmic_only=0.5", "cosmic_only"),
         ("benchmark", "--lr_schedule=one_cycle --lr_floor=0 --minibatch_size=4", "lr_schedule lr_floor minibatch_size"),
         ("benchmark", "--dense_downsample=1 --most_trained_sites=1", "dense_downsample most_trained_sites"),

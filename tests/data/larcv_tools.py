@@ -26,6 +26,16 @@ def library_images(path, entry, producer) -> np.ndarray:
     return np.stack(images)
 
 
+def library_numbers(path, entry, producer) -> list:
+    """(number, float32 [n]) of every tensor of a tensor1d product."""
+    manager = open_library(path)
+    manager.read_entry(entry)
+    tensors = manager.get_data("tensor1d", producer).as_vector()
+    numbers = [(tensor.meta().projection_id(), tensor.as_array().copy()) for tensor in tensors]
+    manager.finalize()
+    return numbers
+
+
 def dense(tensor) -> np.ndarray:
     """float32 [ticks, wires] of a SparseTensor2D."""
     wires, ticks = (tensor.meta().number_of_voxels(axis) for axis in (0, 1))

@@ -17,7 +17,7 @@ from cosmictagger_tf.data.larcv_writer import LarcvWriter
 from cosmictagger_tf.data.vertices import boxes_at
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import DataError
-from tests.data.larcv_tools import library_content
+from tests.data.larcv_tools import library_content, library_numbers
 from tests.data.sound_files import SHAPE
 from tests.data.truth_files import BOXES, CM, VERTICES, truth_file
 
@@ -93,7 +93,7 @@ def test_the_library_reads_every_product_of_the_copy_as_of_the_original(every_ki
     for place, entry in enumerate(entries):
         original, copied = library_content(every_kind, entry), library_content(tmp_path / "copy.h5", place)
         half = copied.pop(("sparse2d", "half"))
-        assert {key[0] for key in original if key != "event"} == {"sparse2d", "cluster2d", "particle"}
+        assert {key[0] for key in original if key != "event"} >= {"sparse2d", "cluster2d", "particle"}
         assert copied == original
         for (meta, (ids, values)), (meta_of_image, (ids_of_image, of_image)) in zip(
             half, original["sparse2d", "sbndwire"], strict=True
@@ -188,6 +188,38 @@ def test_boxes_are_copied(tmp_path):
     assert len([name for name in original if "bbox2d" in name]) == 4
     for name in original:
         assert original[name] == copied[name], name
+
+
+@pytest.mark.larcv
+def test_numbers_are_written_as_the_library_writes_them(tmp_path):
+    larcv = pytest.importorskip("larcv", reason="the larcv library is not installed: scripts/install_larcv")
+    events = [[[0.1, np.nan, 0.3], [7.0]], [[-1.0, 2.0, np.inf], [1e-30]]]
+    manager = larcv.IOManager(larcv.IOManager.kWRITE)
+    manager.set_out_file(str(tmp_path / "library.h5"))
+    manager.initialize()
+    with LarcvWriter(tmp_path / "ours.h5", SHAPE) as writer:
+        for entry, tensors in enumerate(events):
+            product = manager.get_data("tensor1d", "numbers")
+            product.clear()
+            for number, values in enumerate(tensors):
+                tensor = larcv.Tensor1D(np.float32(values))
+                tensor.set_projection_id(number)
+                product.append(tensor)
+            manager.set_id(1, 2, entry)
+            manager.save_entry()
+            writer.write((1, 2, entry), {}, tensor1d={"numbers": tensors})
+    manager.finalize()
+    with h5py.File(tmp_path / "library.h5") as theirs, h5py.File(tmp_path / "ours.h5") as ours:
+        group = "Data/tensor1d_numbers_group"
+        assert set(theirs[group]) == set(ours[group])
+        for name in theirs[group]:
+            table, other = theirs[f"{group}/{name}"], ours[f"{group}/{name}"]
+            assert table.id.get_type() == other.id.get_type(), name
+            np.testing.assert_array_equal(table[:], other[:], err_msg=name)
+    for entry, tensors in enumerate(events):
+        for path in ("library.h5", "ours.h5"):
+            for number, values in library_numbers(tmp_path / path, entry, "numbers"):
+                np.testing.assert_array_equal(values, np.float32(tensors[number]))
 
 
 def test_every_event_has_the_same_products(tmp_path):

@@ -47,3 +47,23 @@ def unlabelled_file(simulated_file, tmp_path_factory):
     with h5py.File(path, "a") as file:
         del file["Data/sparse2d_sbnd_cosmicseg_group"]
     return path
+
+
+@pytest.fixture(scope="session")
+def mixed_file(made_once):
+    """Eight simulated readouts, some of them without a neutrino."""
+    options = ["--events=8", "--simulation_seed=6", "--cosmic_only=0.5"]
+    folder = made_once("mixed", lambda folder: run_module("simulate", f"--output={folder}/events.h5", *options))
+    return folder / "events.h5"
+
+
+@pytest.fixture(scope="session")
+def headed_run(mixed_file, made_once, tmp_path_factory):
+    """Flags that name a run of a tiny network with both heads, trained for a few steps on the mixed file."""
+    name = ["--run_id=headed", "--noxla"]
+    heads = ["--event_head", "--event_filters=4", "--event_blocks=1", "--vertex_head", "--vertex_filters=4"]
+    options = [*TINY, *heads, "--vertex_blocks=1", "--vertex_depth=0", f"--file={mixed_file}", "--iterations=40"]
+    options += ["--learning_rate=0.02", "--event_loss_weight=0.3", "--minibatch_size=4"]
+    trained = made_once("headed_run", lambda folder: run_module("train", *options, *name, f"--output_dir={folder}"))
+    own = shutil.copytree(trained, tmp_path_factory.mktemp("runs") / "headed")
+    return [f"--output_dir={own}", *name]

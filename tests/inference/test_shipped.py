@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from cosmictagger_tf import evaluate
@@ -16,20 +15,18 @@ from cosmictagger_tf.config import (
     EvaluateConfig,
     NetworkConfig,
     OutputConfig,
+    ReadoutsConfig,
     WeightsConfig,
-    with_changes,
 )
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import sha256
 from cosmictagger_tf.inference.evaluate.evaluation_files import report_place
 from cosmictagger_tf.inference.inference_config import InferenceConfig
-from cosmictagger_tf.inference.model_loading import find_model, shift_background
-from cosmictagger_tf.networks.build import build_network
+from cosmictagger_tf.inference.model_loading import find_model
 from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.training.checkpoints import shipped
 from cosmictagger_tf.training.checkpoints.weights import CheckpointError
 from tests.commands import ROOT, TINY, refusal, run_module
-from tests.networks.sparse.examples import SHAPE, SMALL
 
 
 @pytest.mark.parametrize("name", SHIPPED_WEIGHTS)
@@ -98,14 +95,6 @@ def test_what_is_made_of_other_weights_is_not_put_into_a_runs_folder(tmp_path):
     for other in ({"weights": "sparse_small"}, {"weights_location": f"{tmp_path}/a.weights.h5"}):
         assert report_place(EvaluateConfig(), InferenceConfig(where, WeightsConfig(**other))) is None
         assert "--export_dir: give a place" in refusal("export", *(f"--{k}={v}" for k, v in other.items()))
-
-
-def test_a_shift_is_of_the_backgrounds_bias_alone():
-    network = build_network(SMALL, SHAPE)
-    shift_background(network, -0.75)
-    np.testing.assert_array_equal(network.get_layer("logits").bias, [-0.75, 0, 0])
-    with pytest.raises(ConfigError, match=r"--background_shift=-0.75: .*--nobias"):
-        shift_background(build_network(with_changes(SMALL, bias=False), SHAPE), -0.75)
 
 
 def test_a_run_with_a_penalty_on_its_weights_is_found(tmp_path):
@@ -177,6 +166,8 @@ def test_weights_outside_a_run_are_of_the_run_that_is_named_or_of_what_the_flags
 def test_evaluate_says_that_nothing_is_written(monkeypatch, capsys):
     monkeypatch.setattr("cosmictagger_tf.inference.evaluate.evaluate_run.evaluate_run", lambda *_: object())
     monkeypatch.setattr("cosmictagger_tf.inference.evaluate.report.report_text", lambda evaluation: "the tables")
-    evaluate.main({}, EvaluateConfig(), OutputConfig(), WeightsConfig(weights="sparse_small"), *5 * [None])
+    evaluate.main(
+        {}, EvaluateConfig(), ReadoutsConfig(), OutputConfig(), WeightsConfig(weights="sparse_small"), *6 * [None]
+    )
     tables, note = capsys.readouterr().out.splitlines()
     assert tables == "the tables" and note.startswith("nothing is written: ") and "--report=NAME.html" in note

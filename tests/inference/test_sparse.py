@@ -56,7 +56,7 @@ def test_prediction_and_evaluation_see_the_same_scores(batch, segmenter, expecte
     from cosmictagger_tf.networks.predictor import PixelPredictor
 
     scores, real = expected
-    predicted = np.asarray(PixelPredictor(segmenter, xla=False).predict_on_batch(segmenter.prepare(batch[0])))
+    predicted = PixelPredictor(segmenter, xla=False).predict_on_batch(segmenter.prepare(batch[0]))["pixels"]
     evaluated = DetailedEvaluator(segmenter, "light", xla=False).predict_on_batch(segmenter.prepare(batch[0]))
     np.testing.assert_allclose(predicted[real], scores[real], atol=1e-5)
     np.testing.assert_allclose(np.asarray(evaluated["pixel_scores"])[real], scores[real], atol=1e-5)

@@ -21,7 +21,7 @@ from cosmictagger_tf.detector import COSMIC, NEUTRINO, ImageShape
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import HOST
 from cosmictagger_tf.simulation.compare import labels_at_the_image, read_events, table
-from cosmictagger_tf.simulation.cosmics import MUON
+from cosmictagger_tf.simulation.cosmics import MUON, PROTON
 from cosmictagger_tf.simulation.generate import simulate_event, simulate_file
 from cosmictagger_tf.simulation.measures import close_to, edge_measures, measures, run_lengths
 from tests.commands import refusal, run_module
@@ -133,6 +133,16 @@ def test_a_share_without_a_neutrino_leaves_the_others_as_they_are():
 def test_the_share_without_a_neutrino_is_the_one_that_was_asked_for():
     chosen = [len(simulate_event(9, number, cosmic_only=share).particles) for share in (0.0, 1.0) for number in (0, 1)]
     assert chosen[0] and chosen[1] and not chosen[2] and not chosen[3]
+
+
+def protons(mean):
+    """The pixels of stray protons in 12 events without a neutrino."""
+    events = [simulate_event(5, number, interactions=0, stray_protons=mean) for number in range(12)]
+    return sum(int((plane.values == PROTON).sum()) for one in events for plane in one.primary)
+
+
+def test_stray_protons_are_as_many_as_asked_for():
+    assert protons(0.0) == 0 and protons(4.0) > 3 * protons(0.5) > 0
 
 
 def test_a_pixel_has_its_interaction_or_what_the_cosmic_ray_was(tmp_path):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cosmictagger_tf import execution
+from cosmictagger_tf.calibration.working_points import Calibration
 from cosmictagger_tf.config import DataConfig, DisplayConfig, check_image_shape
 from cosmictagger_tf.config.quoting import readable
 from cosmictagger_tf.data.dataset import FilesReader, open_reader
@@ -20,8 +21,8 @@ def display_events(display: DisplayConfig, config: InferenceConfig) -> Iterator[
     Raises:
         UserError: no such entry or run, weights that do not fit, a bad entry.
     """
-    data, build = trained_predictor(config) if display.predict else (config.data, lambda shape: None)
-    reader = open_reader(data)
+    data, calibration, build = trained_predictor(config) if display.predict else (config.data, None, lambda shape: None)
+    reader = open_reader(data, config.truth)
     check_image_shape(reader.shape, data.downsample, 0)
     predictor = build(reader.shape)
     folder = Path(display.display_dir)
@@ -32,7 +33,7 @@ def display_events(display: DisplayConfig, config: InferenceConfig) -> Iterator[
         event = reader.read(entry)
         file = reader.locate(entry)[0].path if isinstance(reader, FilesReader) else reader.files[0]
         title = f"{readable(Path(file).name)}, {event_name(entry, event.event_id)}"
-        picture = take_picture(title, event, predictor, data.downsample)
+        picture = take_picture(title, event, predictor, data.downsample, calibration)
         path = folder / f"event_{entry}.{display.display_format}"
         if display.display_format == "html":
             from cosmictagger_tf.inference.display.event_page import write_page
@@ -43,14 +44,15 @@ def display_events(display: DisplayConfig, config: InferenceConfig) -> Iterator[
         yield path
 
 
-def trained_predictor(config: InferenceConfig) -> tuple[DataConfig, Callable]:
-    """How a trained network takes its data, and a function that builds its Predictor for images of an ImageShape.
+def trained_predictor(config: InferenceConfig) -> tuple[DataConfig, Calibration, Callable]:
+    """How a trained network takes its data, its calibration, and a function that builds its ImagePredictor for images
+    of an ImageShape.
 
     Keras is imported here: displays without a prediction do without it.
     """
     from cosmictagger_tf.inference.model_loading import find_model
-    from cosmictagger_tf.networks.predictor import Predictor
+    from cosmictagger_tf.networks.predictor import ImagePredictor
 
     execution.prepare(config.execution)
     trained, xla = find_model(config), execution.compiles(config.execution)
-    return trained.data, lambda shape: Predictor(trained.segmenter(shape, xla), xla)
+    return trained.data, trained.calibration, lambda shape: ImagePredictor(trained.segmenter(shape, xla), xla)

@@ -16,7 +16,9 @@ from cosmictagger_tf.inference.event_picture import (
     DRAWN_COLORS,
     NO_CHARGE,
     NO_CHARGE_COLOR,
+    PREDICTED_VERTEX,
     SCORE_COLORS,
+    TRUE_VERTEX,
     EventPicture,
     PlanePicture,
     charge_label,
@@ -26,6 +28,10 @@ from cosmictagger_tf.inference.event_picture import (
 
 # magma_r without its palest part, which would not be seen on white.
 CHARGE_SCALE = [[0, "#fdc78d"], [0.25, "#f8765c"], [0.5, "#b63679"], [0.75, "#5f187f"], [1, "#08061c"]]
+VERTEX_MARKS = {
+    TRUE_VERTEX: {"symbol": "circle-open", "size": 12, "color": "black"},
+    PREDICTED_VERTEX: {"symbol": "x-thin-open", "size": 12, "color": "#009e73"},
+}
 ROW_HEIGHT = 330  # CSS pixels
 # Keeps a dot as large as its pixel while the user zooms: between what can be seen and what hides its neighbours.
 SCALE_DOTS = """
@@ -37,7 +43,9 @@ function dotSize(trace) {
   return Math.max(1.8, Math.min(24, PIXEL * Math.min(perPixel(x), perPixel(y))));
 }
 function scaleDots() {
-  const sizes = graph._fullData.map(dotSize), shown = sizes.map(size => size.toFixed(1)).join();
+  // Vertices, which have no data, are not pixels.
+  const sizes = graph._fullData.map(trace => trace.customdata ? dotSize(trace) : trace.marker.size);
+  const shown = sizes.map(size => size.toFixed(1)).join();
   if (shown === graph.shownSizes) return;
   graph.shownSizes = shown;
   Plotly.restyle(graph, {'marker.size': sizes});
@@ -89,9 +97,11 @@ def build_figure(picture: EventPicture):
         for column, plane in enumerate(picture.planes, start=1):
             for trace in _traces(name, plane, picture, column == planes, 1 - (row - 0.5) / len(rows), len(rows)):
                 figure.add_trace(trace, row=row, col=column)
+            for trace in _vertices(name, picture, column - 1):
+                figure.add_trace(trace, row=row, col=column)
     _link_axes(figure, rows, picture)
     figure.update_layout(
-        title={"text": html.escape(picture.title, quote=False), "x": 0.5},
+        title={"text": html.escape(picture.heading, quote=False).replace("\n", "<br>"), "x": 0.5},
         height=ROW_HEIGHT * len(rows) + 130,
         template="simple_white",
         dragmode="zoom",
@@ -132,6 +142,23 @@ def _traces(name, plane: PlanePicture, picture, last, middle, rows):
             # One entry of the legend a class switches it on and off in every panel.
             first = last and name == ("truth" if picture.has_truth else "prediction")
             yield _dots(picture, plane, chosen, color=DRAWN_COLORS[index], legend=class_label(index), show_legend=first)
+
+
+def _vertices(name, picture: EventPicture, plane):
+    import plotly.graph_objects as go
+
+    last = plane == len(picture.planes) - 1
+    for title, places in picture.vertices(name, plane).items():
+        yield go.Scattergl(
+            x=places[:, 1],
+            y=places[:, 0],
+            mode="markers",
+            marker=VERTEX_MARKS[title],
+            name=title,
+            legendgroup=title,
+            showlegend=last and name == "charge",
+            hovertemplate=f"{title}: wire %{{x:.1f}}, tick %{{y:.1f}}<extra></extra>",
+        )
 
 
 def _dots(picture, plane, chosen, color, scale=None, bar=None, label="", limits=None, legend=None, show_legend=False):

@@ -8,7 +8,9 @@ import logging
 from dataclasses import dataclass, fields
 
 import numpy as np
+from keras import ops
 
+from cosmictagger_tf.calibration.working_points import WorkingPoint
 from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.data.dataset import Reader
 from cosmictagger_tf.data.truth import COSMIC_ONLY, FEWEST_NEUTRINO_PIXELS
@@ -16,7 +18,9 @@ from cosmictagger_tf.detector import NEUTRINO, PADDING_COORDINATE
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.inference.evaluate.composition import primary_counts
 from cosmictagger_tf.inference.evaluate.curves import ScoreHistogram
-from cosmictagger_tf.networks.segmentation import EVENT, VERTEX, scores_of
+from cosmictagger_tf.inference.evaluate.head_details import HeadReader
+from cosmictagger_tf.inference.evaluate.reliability import reliability_sums
+from cosmictagger_tf.networks.segmentation import VERTEX, Segmenter, scores_of
 from cosmictagger_tf.simulation.cosmics import PRIMARIES
 from cosmictagger_tf.training.evaluation import Evaluator
 from cosmictagger_tf.training.metrics import measures
@@ -36,9 +40,19 @@ class EventDetails:
         true_pixels: int64 [events], pixels labelled neutrino, on all planes together.
         primaries: int64 [events, PRIMARIES], which primaries made the neutrino pixels of readouts with cosmic rays only
             (composition.py); 0 for the others. None where the files do not tell.
-        class_scores: float64 [events, classes of an event], by the event head; None where the network has none.
+        class_scores: float64 [events, classes of an event], the probabilities by the event head, at equal priors where
+            the weights are calibrated; None where the network has none.
         vertex_rows: float64 [events], the greatest difference of the planes' predicted vertices in full-resolution
-            rows; NaN where a plane has none. None where the network has no vertex head.
+            rows, each plane's own best; NaN where a plane has none. None, as all that follow, where the network has no
+            vertex head.
+        vertex_agreement: float64 [events], the chance that planes which see one point disagree as much or more as those
+            vertices that agree best; NaN where there is no point.
+        points: float64 [events, 3], the point of these, apparent, cm; NaN likewise.
+        vertex_pixels: float64 [events, planes], how far they are from the true ones on each plane, in pixels of the
+            file; see vertex_distances.distances.
+        vertex_cm: the same in cm; None where the geometry is not known.
+        reliability: float64 [events, bins, 3], of the probabilities that stored pixels are of a neutrino, see
+            reliability.reliability_sums; None where they were not summed.
     """
 
     neutrino_pixels: np.ndarray
@@ -48,6 +62,11 @@ class EventDetails:
     primaries: np.ndarray | None = None
     class_scores: np.ndarray | None = None
     vertex_rows: np.ndarray | None = None
+    vertex_agreement: np.ndarray | None = None
+    points: np.ndarray | None = None
+    vertex_pixels: np.ndarray | None = None
+    vertex_cm: np.ndarray | None = None
+    reliability: np.ndarray | None = None
 
     @classmethod
     def join(cls, parts: list["EventDetails"]) -> "EventDetails":
@@ -68,24 +87,36 @@ class EventDetails:
         }
         if self.vertex_rows is not None:
             quantities["vertex_rows"] = self.vertex_rows
+        if self.vertex_agreement is not None:
+            quantities["vertex_agreement"] = self.vertex_agreement
         if self.class_scores is not None:
             quantities["probability"] = 1.0 - self.class_scores[:, COSMIC_ONLY]
         return quantities
 
 
 class DetailedEvaluator(Evaluator):
-    """An Evaluator that also gives "pixel_scores", float32 [batch, planes, P, classes] at the pixels of the lists.
+    """An Evaluator that also gives "pixel_scores", float32 [batch, planes, P, classes] at the pixels of the lists, and
+    "pixel_probabilities", [batch, planes, P], that they are of a neutrino.
 
-    And, where the network has these heads, "class_scores" [batch, classes of an event], "vertices" [batch, planes, 2],
-    in pixels, and "vertex_scores" [batch, planes].
+    And what the network's heads give, by name, and of a vertex head "vertices" [batch, planes, 2], the best of each
+    plane in pixels, and "vertex_scores" [batch, planes].
+
+    Args:
+        segmenter, scheme, xla: see Evaluator.
+        point: the working point whose shifts are in the segmenter's logits.
     """
+
+    def __init__(self, segmenter: Segmenter, scheme: str, xla: bool, point: WorkingPoint | None = None):
+        super().__init__(segmenter, scheme, xla)
+        self.point = point or WorkingPoint()
 
     def call(self, batch):
         segmentation = self.segmenter(batch, training=False)
         logits = self.segmenter.at_listed_pixels(segmentation, batch)
-        values = {**measures(segmentation, self.scheme), "pixel_scores": scores_of(logits)}
-        if EVENT in segmentation.heads:
-            values["class_scores"] = scores_of(segmentation.heads[EVENT])
+        shifts = ops.convert_to_tensor(self.point.shifts, "float32")
+        probabilities = scores_of(logits - shifts)[..., NEUTRINO]
+        values = {**measures(segmentation, self.scheme), **segmentation.heads}
+        values |= {"pixel_scores": scores_of(logits), "pixel_probabilities": probabilities}
         if VERTEX in segmentation.heads:
             vertex = segmentation.heads[VERTEX]
             cell = self.segmenter.shape.height / vertex.shape[2]
@@ -95,25 +126,32 @@ class DetailedEvaluator(Evaluator):
 
 def given_quantities(network: NetworkConfig) -> set[str]:
     """The names of what EventDetails.quantities has with such a network."""
-    heads = {"vertex_rows": network.vertex_head, "probability": network.event_head}
+    heads = dict.fromkeys(("vertex_rows", "vertex_agreement"), network.vertex_head) | {
+        "probability": network.event_head
+    }
     return {"pixels", "rows"} | {name for name, there in heads.items() if there}
 
 
 def details_of(
-    batch: dict, results: dict, downsample: int, histogram: ScoreHistogram, primaries: Reader | None = None
+    batch: dict,
+    results: dict,
+    heads: HeadReader,
+    histogram: ScoreHistogram,
+    primaries: Reader | None = None,
 ) -> EventDetails:
     """The details of a batch's events, without its fillers; also fills the histogram.
 
     Args:
         batch: a Batch, as numpy arrays.
         results: what a DetailedEvaluator gives of it.
-        downsample: of the batch's coordinates.
+        heads: reads what the network's heads give.
         histogram: gets the neutrino scores and the labels of all stored pixels.
         primaries: see open_primaries; None where the files do not tell.
     """
     coordinates, labels = np.asarray(batch["image_coordinates"]), np.asarray(batch["labels"])
     scores, entries = np.asarray(results["pixel_scores"]), np.asarray(batch["entries"])
     events, planes = np.flatnonzero(entries >= 0), coordinates.shape[1]
+    listed = coordinates[..., 0] != PADDING_COORDINATE
     true_pixels = (np.asarray(batch["label_values"])[events] == NEUTRINO).sum(axis=(1, 2))
     details = EventDetails(
         neutrino_pixels=np.zeros((len(events), planes), np.int64),
@@ -121,19 +159,20 @@ def details_of(
         spread_rows=np.full((len(events), planes), np.nan),
         true_pixels=true_pixels,
         primaries=None if primaries is None else np.zeros((len(events), len(PRIMARIES)), np.int64),
-        **_of_heads(results, events, downsample),
+        reliability=_reliability(np.asarray(results["pixel_probabilities"])[events], labels[events], listed[events]),
+        **heads.columns(batch, results, events),
     )
     for i, event in enumerate(events):
         called = []
         for plane in range(planes):
-            real = coordinates[event, plane, :, 0] != PADDING_COORDINATE
-            listed = scores[event, plane][real]
-            histogram.fill(plane, listed[:, NEUTRINO], labels[event, plane][real])
-            pixels = coordinates[event, plane][real][np.argmax(listed, axis=-1) == NEUTRINO]
+            real = listed[event, plane]
+            given = scores[event, plane][real]
+            histogram.fill(plane, given[:, NEUTRINO], labels[event, plane][real])
+            pixels = coordinates[event, plane][real][np.argmax(given, axis=-1) == NEUTRINO]
             called.append((pixels[:, 0], pixels[:, 1]))
             details.neutrino_pixels[i, plane] = len(pixels)
             if len(pixels):
-                rows = _full_rows(pixels[:, 0] + 0.5, downsample)
+                rows = _full_rows(pixels[:, 0] + 0.5, heads.downsample)
                 details.mean_rows[i, plane], details.spread_rows[i, plane] = rows.mean(), rows.std()
         if primaries is not None and details.primaries is not None and true_pixels[i] < FEWEST_NEUTRINO_PIXELS:
             try:
@@ -142,22 +181,16 @@ def details_of(
                 # The event itself is sound: that nothing is known of what made it is no reason to stop.
                 log.info(f"not known what made its pixels: {error}")
                 continue
-            details.primaries[i] = primary_counts(called, made, downsample)
+            details.primaries[i] = primary_counts(called, made, heads.downsample)
     return details
 
 
-def _of_heads(results, events, downsample):
-    # Arguments of EventDetails.
-    given = {}
-    if "class_scores" in results:
-        given["class_scores"] = np.asarray(results["class_scores"], np.float64)[events]
-    if "vertices" in results:
-        # A sparse network's empty plane has 0 in every cell.
-        there = np.asarray(results["vertex_scores"])[events] > 0
-        places = _full_rows(np.asarray(results["vertices"], np.float64)[events, :, 0], downsample)
-        places = np.where(there, places, np.nan)
-        given["vertex_rows"] = places.max(axis=1) - places.min(axis=1)
-    return given
+def _reliability(probabilities, labels, listed) -> np.ndarray:
+    # float64 [events, bins, 3] of [events, planes, P].
+    readouts = np.nonzero(listed)[0]
+    # Softmax may round beyond 1.
+    given = np.minimum(probabilities[listed], 1.0)
+    return reliability_sums(given, labels[listed] == NEUTRINO, readouts, len(listed))
 
 
 def _full_rows(rows, downsample):

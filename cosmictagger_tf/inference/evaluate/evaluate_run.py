@@ -1,25 +1,31 @@
 """Evaluates a run's network over a file: the metrics and all that is reported beside them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from cosmictagger_tf import execution
-from cosmictagger_tf.config import DataConfig, EvaluateConfig
+from cosmictagger_tf.calibration.probabilities import neutrino_probability
+from cosmictagger_tf.calibration.working_points import Calibration
+from cosmictagger_tf.config import DataConfig, EvaluateConfig, NetworkConfig, TruthConfig
 from cosmictagger_tf.data.cosmic_primaries import open_primaries
 from cosmictagger_tf.data.dataset import FilesReader, Reader, open_labelled
 from cosmictagger_tf.data.neutrino import Neutrino
 from cosmictagger_tf.data.pipeline import evaluation_dataset
 from cosmictagger_tf.data.true_neutrinos import Interactions, read_interactions
-from cosmictagger_tf.errors import DataError
+from cosmictagger_tf.errors import ConfigError, DataError
 from cosmictagger_tf.inference.evaluate.breakdown import Bin, breakdowns
 from cosmictagger_tf.inference.evaluate.curves import ScoreHistogram
 from cosmictagger_tf.inference.evaluate.details import DetailedEvaluator, EventDetails, details_of, given_quantities
 from cosmictagger_tf.inference.evaluate.event_cut import EventCut, apply_cut, event_cut
+from cosmictagger_tf.inference.evaluate.head_details import HeadReader
 from cosmictagger_tf.inference.evaluate.intervals import bootstrap_intervals
+from cosmictagger_tf.inference.evaluate.reliabilities import reliabilities
+from cosmictagger_tf.inference.evaluate.reliability import Reliability
 from cosmictagger_tf.inference.evaluate.selection_results import SelectionResults, selections
 from cosmictagger_tf.inference.evaluate.true_readouts import TrueReadouts
+from cosmictagger_tf.inference.evaluate.vertex_results import VertexResults, point_distances, vertex_results
 from cosmictagger_tf.inference.inference_config import InferenceConfig
 from cosmictagger_tf.inference.model_loading import TrainedModel, agreed_model
 from cosmictagger_tf.progress import EventProgress
@@ -47,6 +53,9 @@ class Evaluation:
         cut: which events pass the event cut.
         bins: the metrics by what the events are.
         selection: what cuts keep of readouts with a neutrino, and of those without.
+        reliability: whether probabilities hold, of events and pixels.
+        points: how far the vertices in the detector are off, see vertex_results.point_distances.
+        vertices: how far all vertices are off; None without a vertex head.
     """
 
     trained: TrainedModel
@@ -61,6 +70,9 @@ class Evaluation:
     cut: EventCut
     bins: dict[str, list[Bin]]
     selection: SelectionResults
+    reliability: dict[str, Reliability]
+    points: np.ndarray | None
+    vertices: VertexResults | None
 
 
 def evaluate_run(evaluate: EvaluateConfig, config: InferenceConfig) -> Evaluation | None:
@@ -81,12 +93,11 @@ def evaluate_as(ranks: Ranks, evaluate: EvaluateConfig, config: InferenceConfig)
     most = config.skip.skip_bad_events
     with ranks.agreed():
         compared = (config.output, config.weights, config.data, config.network, config.execution, config.skip)
-        check_options(ranks, evaluate, *compared, config.truth)
+        check_options(ranks, evaluate, *compared, config.truth, config.readouts)
         ranks.part("minibatch_size", config.data.minibatch_size)
         trained = agreed_model(ranks, config)
-        for wanted in evaluate.cuts:
-            wanted.check_quantities(given_quantities(trained.network))
-        reader = open_labelled(trained.data)
+        check_heads(trained.network, evaluate, config)
+        reader = open_labelled(trained.data, config.truth if trained.network.vertex_head else None)
         check_data(ranks, "file", reader)
         log_devices(ranks)
         interactions = primaries = None
@@ -96,10 +107,11 @@ def evaluate_as(ranks: Ranks, evaluate: EvaluateConfig, config: InferenceConfig)
                 # The event may be sound, or one of the bad events that are skipped anyway.
                 interactions = read_interactions(reader, config.truth.producer_particle, skip_broken=most > 0)
         xla = execution.compiles(config.execution)
-        evaluator = DetailedEvaluator(trained.segmenter(reader.shape, xla, ranks), trained.scheme, xla)
+        evaluator = DetailedEvaluator(trained.segmenter(reader.shape, xla, ranks), trained.scheme, xla, trained.point)
     histogram = ScoreHistogram(reader.shape.planes)
     bad = BadEvents(most, ranks)
-    table, details = evaluate_events(evaluator, reader, trained.data, histogram, ranks, bad, primaries)
+    heads = HeadReader(reader.shape, trained.data.downsample, trained.calibration)
+    table, details = evaluate_events(evaluator, reader, trained.data, heads, histogram, ranks, bad, primaries)
     if primaries is not None:
         primaries.close()
     with ranks.agreed():
@@ -114,26 +126,49 @@ def evaluate_as(ranks: Ranks, evaluate: EvaluateConfig, config: InferenceConfig)
     truth = TrueReadouts.of(those, details.true_pixels.tolist())
     cuts = (event_cut(evaluate.event_cut_pixels, evaluate.event_cut_rows), *evaluate.cuts)
     cut = apply_cut(details, evaluate.event_cut_pixels, evaluate.event_cut_rows)
+    drawings = evaluate.bootstrap, evaluate.bootstrap_seed
+    points, kept = point_distances(details, those), kept_readouts(details, trained.calibration)
     return Evaluation(
         trained,
         reader,
         evaluator.segmenter,
         table,
-        bootstrap_intervals(table, evaluate.bootstrap, evaluate.bootstrap_seed),
+        bootstrap_intervals(table, *drawings),
         details,
         histogram,
         [reader.event_id(int(entry)) for entry in table.entries],
         neutrinos,
         cut,
         breakdowns(table, neutrinos, cut.passed),
-        selections(details, truth, cuts, evaluate.prior),
+        selections(details, truth, cuts, config.readouts.prior),
+        reliabilities(table, details, trained.calibration, *drawings),
+        points,
+        vertex_results(details, points, kept, *drawings),
     )
+
+
+def check_heads(network: NetworkConfig, evaluate: EvaluateConfig, config: InferenceConfig):
+    """Raises ConfigError where an option is for a head that the network has not."""
+    for wanted in evaluate.cuts:
+        wanted.check_quantities(given_quantities(network))
+    for name in ("producer_vertex", "producer_vertex_cluster"):
+        # A run's flagfile has them too, as they are by default.
+        if not network.vertex_head and getattr(config.truth, name) != getattr(TruthConfig(), name):
+            raise ConfigError(f"--{name}: this network has no --vertex_head, whose vertices it could be compared with")
+
+
+def kept_readouts(details: EventDetails, calibration: Calibration) -> np.ndarray | None:
+    """Which readouts the working point selection keeps, bool [events]; None where it selects none."""
+    if details.class_scores is None or calibration.selection.event_probability is None:
+        return None
+    return calibration.selection.keeps(neutrino_probability(details.class_scores))
 
 
 def evaluate_events(
     evaluator: DetailedEvaluator,
     reader: Reader,
     data: DataConfig,
+    heads: HeadReader,
     histogram: ScoreHistogram,
     ranks: Ranks,
     bad: BadEvents,
@@ -157,7 +192,7 @@ def evaluate_events(
         unscored += errors
         tables.append(evaluator.table_of(results, batch))
         bad.watch(stream.bad_events(len(tables)) + unscored)
-        details.append(details_of(batch, results, data.downsample, histogram, primaries))
+        details.append(details_of(batch, results, heads, histogram, primaries))
         # Rank 0 shows it for all: they advance at the same pace.
         if ranks.rank == 0:
             progress.advance(len(tables[-1].entries) * ranks.size)
@@ -168,4 +203,5 @@ def evaluate_events(
     shares = ranks.gather((tables, details))
     tables, details = ([part for share in shares for part in share[i]] for i in (0, 1))
     order = np.argsort(np.concatenate([table.entries for table in tables]), kind="stable")
-    return join(tables), EventDetails.join(details).reordered(order)
+    together = EventDetails.join(details).reordered(order)
+    return replace(join(tables), class_scores=together.class_scores), together

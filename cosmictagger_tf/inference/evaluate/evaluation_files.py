@@ -15,7 +15,9 @@ from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import make_place, replaced_file, write_json
 from cosmictagger_tf.inference.evaluate.evaluate_run import Evaluation
 from cosmictagger_tf.inference.evaluate.event_cut import pass_rates
+from cosmictagger_tf.inference.evaluate.reliabilities import describe_reliabilities
 from cosmictagger_tf.inference.evaluate.selection_results import describe_selections, selection_columns
+from cosmictagger_tf.inference.evaluate.vertex_results import describe_vertices, vertex_columns
 from cosmictagger_tf.inference.inference_config import InferenceConfig
 from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.training.metrics import METRICS, metrics_from_counts, plane_key
@@ -61,7 +63,8 @@ def describe(evaluation: Evaluation, evaluate: EvaluateConfig) -> dict:
         "events": len(evaluation.table.entries),
         "weights": readable(str(evaluation.trained.weights)),
         "step": evaluation.trained.step,
-        "background_shift": evaluation.trained.background_shift,
+        "calibration": evaluation.trained.calibration.to_dict(),
+        "working_point": evaluation.trained.working_point,
         "downsample": evaluation.trained.data.downsample,
         "metrics": evaluation.table.summary(),
         "absent_in_truth": evaluation.table.absent(),
@@ -74,6 +77,8 @@ def describe(evaluation: Evaluation, evaluate: EvaluateConfig) -> dict:
         },
         "event_cut": pass_rates(evaluation.cut, evaluation.neutrinos),
         "selection": describe_selections(evaluation.selection),
+        "reliability": describe_reliabilities(evaluation.reliability),
+        "vertex": describe_vertices(evaluation.vertices),
         "bins": {title: [asdict(bin) for bin in bins] for title, bins in evaluation.bins.items()},
         **execution.describe(),
     }
@@ -81,16 +86,17 @@ def describe(evaluation: Evaluation, evaluate: EvaluateConfig) -> dict:
 
 
 def event_columns(evaluation: Evaluation) -> dict[str, np.ndarray]:
-    """The columns of --table: of each event its ids, and see selection_columns."""
+    """The columns of --table: of each event its ids, and see selection_columns and vertex_columns."""
     ids = np.array(evaluation.event_ids, np.int64).reshape(-1, 3)
     columns = {"entry": evaluation.table.entries, "run": ids[:, 0], "subrun": ids[:, 1], "event": ids[:, 2]}
-    return columns | selection_columns(evaluation.selection, evaluation.details)
+    columns |= selection_columns(evaluation.selection, evaluation.details)
+    return columns | vertex_columns(evaluation.details, evaluation.points)
 
 
 def write_events(evaluation: Evaluation, path: Path):
-    """The CSV file: ids, truth, event cut, loss, absent classes, metrics by plane and averaged, confusion counts."""
+    """The CSV file: ids, truth, event cut, loss, absent classes, metrics, vertices' distances, confusion counts."""
     table, cut, planes = evaluation.table, evaluation.cut, range(evaluation.histogram.planes)
-    metrics = metrics_from_counts(table.counts)
+    metrics, distances = metrics_from_counts(table.counts), vertex_columns(evaluation.details, evaluation.points)
     with replaced_file(path) as beside, open(beside, "w", encoding="utf-8", newline="") as file:
         writer = None
         for i, entry in enumerate(table.entries):
@@ -107,6 +113,7 @@ def write_events(evaluation: Evaluation, path: Path):
             line["absent_in_truth"] = " ".join(plane_key(CLASS_NAMES[c], p) for p, c in np.argwhere(absent))
             line |= {name: _number(metrics[name][i].mean()) for name in METRICS}
             line |= {plane_key(name, p): _number(metrics[name][i, p]) for name in METRICS for p in planes}
+            line |= {name: _number(values[i]) for name, values in distances.items()}
             for p in planes:
                 line[f"predicted_neutrino_pixels/plane{p}"] = int(evaluation.details.neutrino_pixels[i, p])
                 line[f"mean_row/plane{p}"] = _number(evaluation.details.mean_rows[i, p])

@@ -28,7 +28,8 @@ def bootstrap_intervals(table: EventTable, drawings: int, seed: int) -> dict[str
     for weights in drawn_events(len(table.entries), drawings, seed):
         for name, values in _weighted_summary(table, weights).items():
             drawn.setdefault(name, []).append(values)
-    quantiles = {name: np.quantile(np.concatenate(values), ENDS) for name, values in drawn.items()}
+    # A drawing may lack what a value is of.
+    quantiles = {name: np.nanquantile(np.concatenate(values), ENDS) for name, values in drawn.items()}
     return {name: (float(low), float(high)) for name, (low, high) in quantiles.items()}
 
 
@@ -43,4 +44,4 @@ def _weighted_summary(table, weights) -> dict[str, np.ndarray]:
     pooled = metrics_from_counts(summed)
     headline, pooled = ({name: value.T for name, value in values.items()} for values in (headline, pooled))
     named = named_metrics(headline, pooled, partial(np.mean, axis=0))
-    return {"loss": weights @ table.losses.astype(np.float64) / events} | named
+    return {"loss": weights @ table.losses.astype(np.float64) / events} | named | table.readout_measures(weights)

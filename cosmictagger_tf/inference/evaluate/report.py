@@ -2,10 +2,14 @@
 
 from cosmictagger_tf.inference.evaluate.evaluate_run import Evaluation
 from cosmictagger_tf.inference.evaluate.event_cut import pass_rates
+from cosmictagger_tf.inference.evaluate.reliability import Reliability
 from cosmictagger_tf.inference.evaluate.selection_text import selection_lines
+from cosmictagger_tf.inference.evaluate.vertex_results import vertex_lines
 from cosmictagger_tf.text import counted
-from cosmictagger_tf.training.evaluation import EventTable
+from cosmictagger_tf.training.evaluation import READOUT_MEASURES, EventTable
 from cosmictagger_tf.training.metrics import HEADLINE_METRICS, plane_key
+
+MEASURE_NAMES = dict(zip(READOUT_MEASURES, ("neutrino IoU, with one", "told apart", "mean of the two"), strict=True))
 
 
 def report_text(evaluation: Evaluation) -> str:
@@ -23,6 +27,8 @@ def report_text(evaluation: Evaluation) -> str:
         f"({rates['rate']:.1%}, 95 % interval {rates['low']:.1%} to {rates['high']:.1%})"
     ]
     lines += ["", *selection_lines(evaluation.selection)]
+    lines += ["", *reliability_lines(evaluation.reliability)]
+    lines += ["", *vertex_lines(evaluation.vertices)] if evaluation.vertices else []
     return "\n".join(lines)
 
 
@@ -45,4 +51,26 @@ def metrics_table(table: EventTable, intervals: dict[str, tuple[float, float]] |
             if intervals:
                 line += "   {:.5f} to {:.5f}".format(*intervals[prefix + name])
             lines.append(line)
+    lines += _over_those_with_a_neutrino(summary, planes, intervals or {})
     return "\n".join(lines)
+
+
+def _over_those_with_a_neutrino(summary, planes, intervals) -> list[str]:
+    # The measures of readouts, where there are some without a neutrino.
+    lines = []
+    for name in READOUT_MEASURES:
+        if name in summary:
+            keys = [name, *(plane_key(name, p) for p in range(planes))]
+            line = f"{MEASURE_NAMES[name]:24}" + "".join(f"{summary[key]:10.5f}" for key in keys if key in summary)
+            ends = intervals.get(name)
+            lines.append(line + ("   {:.5f} to {:.5f}".format(*ends) if ends else ""))
+    return ["", "with and without a neutrino", *lines] if lines else []
+
+
+def reliability_lines(sets: dict[str, Reliability]) -> list[str]:
+    """The calibration errors, a line each."""
+    lines = []
+    for name, each in sets.items():
+        ends = " ({:.4f} to {:.4f})".format(*each.interval) if each.interval else ""
+        lines.append(f"calibration error of {name}: {each.lacks or f'{each.error:.4f}{ends}'}")
+    return lines

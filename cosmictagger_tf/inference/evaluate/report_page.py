@@ -13,10 +13,12 @@ from cosmictagger_tf.inference.evaluate import report_plots
 from cosmictagger_tf.inference.evaluate.curves import BINS, LIMIT
 from cosmictagger_tf.inference.evaluate.evaluate_run import Evaluation
 from cosmictagger_tf.inference.evaluate.event_cut import pass_rates
+from cosmictagger_tf.inference.evaluate.report import MEASURE_NAMES
 from cosmictagger_tf.inference.evaluate.selection_text import selection_lines
+from cosmictagger_tf.inference.evaluate.vertex_results import vertex_lines
 from cosmictagger_tf.inference.event_figure import draw_event
 from cosmictagger_tf.inference.event_picture import event_name, take_picture
-from cosmictagger_tf.networks.predictor import Predictor
+from cosmictagger_tf.networks.predictor import ImagePredictor
 from cosmictagger_tf.training.metrics import METRICS, metrics_from_counts, plane_key
 
 # Points of a dot in a picture of an event, which the page's width makes a third smaller: a pixel of the screen is left.
@@ -41,6 +43,8 @@ def write_report(evaluation: Evaluation, evaluate: EvaluateConfig, path: Path):
         *((f"By {title}", _breakdown(title, bins)) for title, bins in evaluation.bins.items()),
         ("Event cut", _cut(evaluation, evaluate)),
         ("Selection of readouts", _selection(evaluation.selection)),
+        *([("Vertex", _text(vertex_lines(evaluation.vertices)))] if evaluation.vertices else []),
+        ("Reliability", _reliability(evaluation)),
         ("Best, median and worst events", _gallery(evaluation)),
     ]
     body = "\n".join(
@@ -59,7 +63,7 @@ def _head(evaluation):
         ("files", ", ".join(evaluation.reader.files)),
         ("events", f"{len(evaluation.table.entries)}"),
         ("weights", f"{trained.weights}" + (f" (step {trained.step})" if trained.step is not None else "")),
-        ("shift of the background's logit", f"{trained.background_shift:g}"),
+        ("working point", f"{trained.working_point}: {_shifts(trained.point)}"),
         (
             "network",
             f"{trained.network.conv_mode}, depth {trained.network.network_depth}, input {evaluation.segmenter.shape}",
@@ -76,6 +80,10 @@ def _head(evaluation):
     return f"<table>{cells}</table>"
 
 
+def _shifts(point):
+    return f"background_shift {point.background_shift:g}, neutrino_shift {point.neutrino_shift:g}"
+
+
 def _metrics(evaluation, evaluate):
     summary, planes = evaluation.table.summary(), range(evaluation.histogram.planes)
     parts = []
@@ -87,6 +95,13 @@ def _metrics(evaluation, evaluate):
             rows.append(f"<tr><td>{name.replace('_', ' ').replace('iou', 'IoU')}</td>{cells}</tr>")
         head = "".join(f"<th>{name}</th>" for name in (title, "mean of planes", *(f"plane {p}" for p in planes)))
         parts.append(f"<table><tr>{head}</tr>{''.join(rows)}</table>")
+    measured = {
+        name: _with_interval(summary[key], evaluation.intervals.get(key))
+        for key, name in MEASURE_NAMES.items()
+        if key in summary
+    }
+    rows = [f"<tr><td>{name}</td><td>{cells}</td></tr>" for name, cells in measured.items()]
+    parts += [f"<table><tr><th>With and without a neutrino</th><th></th></tr>{''.join(rows)}</table>"] if rows else []
     if evaluation.intervals:
         parts.append(
             f"<p class=note>In small print: 95 % intervals, from {evaluate.bootstrap} drawings of the events with "
@@ -170,7 +185,7 @@ def _cut(evaluation, evaluate):
 
 
 def _selection(results):
-    text = f"<pre>{html.escape(chr(10).join(selection_lines(results)))}</pre>"
+    text = _text(selection_lines(results))
     curves = {name: curve for name, curve in results.curves.items() if curve and curve[0][1].efficiency is not None}
     if not curves:
         return text
@@ -182,11 +197,29 @@ def _selection(results):
     return plot + note + text
 
 
+def _text(lines):
+    return f"<pre>{html.escape(chr(10).join(lines))}</pre>"
+
+
+def _reliability(evaluation):
+    sets, calibrated = evaluation.reliability, evaluation.trained.calibration.training_prior is not None
+    plot = report_plots.svg(report_plots.reliability, 5.5 * len(sets), 4.2, len(sets), sets=sets)
+    prior = (
+        "Probabilities are at equal priors, and readouts count as if as many had a neutrino as had none."
+        if calibrated
+        else "The weights are not calibrated: probabilities are as the training made them."
+    )
+    return (
+        f"{plot}<p class=note>Of what has a probability of a neutrino, the share that is one, with 95 % intervals: of "
+        f"readouts, and of stored pixels. {prior}</p>"
+    )
+
+
 def _gallery(evaluation):
     values = metrics_from_counts(evaluation.table.counts)["neutrino_iou"].mean(axis=1)
     order = np.argsort(values, kind="stable")
     chosen = {"best": order[-1], "median": order[len(order) // 2], "worst": order[0]}
-    predictor = Predictor(evaluation.segmenter, xla=False)
+    predictor, trained = ImagePredictor(evaluation.segmenter, xla=False), evaluation.trained
     parts = ["<p class=note>By neutrino IoU, mean over planes.</p>"]
     for name, i in chosen.items():
         entry = int(evaluation.table.entries[i])
@@ -194,6 +227,7 @@ def _gallery(evaluation):
         neutrino = evaluation.neutrinos[i] if evaluation.neutrinos is not None else None
         if neutrino:
             title += f", {neutrino.flavour}, {neutrino.energy:.2f} GeV"
-        picture = take_picture(title, evaluation.reader.read(entry), predictor, evaluation.trained.data.downsample)
+        event = evaluation.reader.read(entry)
+        picture = take_picture(title, event, predictor, trained.data.downsample, trained.calibration)
         parts.append(report_plots.figure_svg(draw_event(picture, SMALLEST_DOT)))
     return "".join(parts)

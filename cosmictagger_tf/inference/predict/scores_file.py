@@ -16,13 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cosmictagger_tf.config import DataConfig
 from cosmictagger_tf.data.dataset import FilesReader
 from cosmictagger_tf.data.larcv_products import ProductFile, Products
 from cosmictagger_tf.data.larcv_writer import LarcvWriter
 from cosmictagger_tf.data.product_tables import RawProduct
-from cosmictagger_tf.data.transforms import at_stored_pixels
-from cosmictagger_tf.detector import COSMIC, NEUTRINO
 from cosmictagger_tf.errors import DataError, read_errors, write_errors
 from cosmictagger_tf.files import (
     check_kind,
@@ -34,14 +31,14 @@ from cosmictagger_tf.files import (
     write_arrays,
     write_json,
 )
+from cosmictagger_tf.inference.predict.event_predictions import EventPrediction, from_arrays, to_arrays
+from cosmictagger_tf.inference.predict.predicted_products import PredictedProducts
 from cosmictagger_tf.text import listed
 
 log = logging.getLogger(__name__)
 
 # What a stopped run loses at most, but for the batch size.
 EVENTS_A_PART = 8
-# The classes whose scores are kept, in the order of a part's second axis.
-SCORED = (NEUTRINO, COSMIC)
 
 
 @dataclass(frozen=True)
@@ -111,22 +108,19 @@ class WorkFolder:
             return False
         return True
 
-    def save(self, part: Part, scores: list[list[np.ndarray]]):
-        """Writes a part: a list an event of float32 [pixels, scored classes] a plane, at the network's resolution."""
-        lengths = np.array([[len(plane) for plane in event] for event in scores], np.int64)
-        joined = np.concatenate([plane for event in scores for plane in event])
+    def save(self, part: Part, predictions: list[EventPrediction]):
+        """Writes a part: what is kept of each of its events."""
         with replaced_file(self._file(part)) as beside:
-            write_arrays(beside, {"lengths": lengths, "scores": joined})
+            write_arrays(beside, to_arrays(predictions))
 
-    def load(self, part: Part) -> list[list[np.ndarray]]:
+    def load(self, part: Part) -> list[EventPrediction]:
         """What was given to save."""
         file = self._file(part)
         with read_errors(file), np.load(file, allow_pickle=False) as arrays:
-            lengths, scores = arrays["lengths"], arrays["scores"]
-        if len(lengths) != part.last - part.first or lengths.sum() != len(scores):
+            predictions = from_arrays({name: arrays[name] for name in arrays.files})
+        if len(predictions) != part.last - part.first:
             raise ValueError("of another length")
-        pieces = iter(np.split(scores, np.cumsum(lengths)[:-1]))
-        return [[next(pieces) for _ in event] for event in lengths]
+        return predictions
 
     def remove(self):
         """Removes the folder and all in it."""
@@ -137,53 +131,43 @@ def join_parts(
     reader: FilesReader,
     work: WorkFolder,
     parts: list[Part],
-    producers: tuple[str, str],
+    predicted: PredictedProducts,
     copied: list[str],
-    data: DataConfig,
-    output: Path,
     advance: Callable[[int], None],
 ):
-    """Writes the file: the input's products, and the scores at the image's stored pixels, in the input's resolution.
+    """Writes the file, all but its name: the input's products, and those of the prediction.
 
     The scores have the image's own image_meta.
 
     Args:
         reader: the input.
-        work: has every part.
+        work: has every part; gets the file, under the name `joined`.
         parts: all of them.
-        producers: of the scores of the classes SCORED.
+        predicted: what there is of the prediction.
         copied: names of the input's products that are carried over.
-        data: the network's downsampling, and which product is the image.
-        output: the file; appears when it is complete.
         advance: called with the number of finished events.
     """
     products = Products(reader, copied)
     try:
         with LarcvWriter(work.joined, reader.shape) as writer:
             for part in parts:
-                for entry, scores in enumerate(work.load(part), start=part.first):
+                for entry, prediction in enumerate(work.load(part), start=part.first):
                     event = reader.read(entry)
-                    spread = [
-                        at_stored_pixels(pixels, listed_scores, data.downsample, reader.shape)
-                        for pixels, listed_scores in zip(event.image, scores, strict=True)
-                    ]
-                    planes = {
-                        producer: tuple(plane[index] for plane in spread) for index, producer in enumerate(producers)
-                    }
                     carried = products.read(entry)
-                    meta = image_meta(carried.get(f"sparse2d_{data.producer_image}"))
-                    if meta is not None and not len(meta):
-                        # An event without planes has none in any product.
-                        planes = dict.fromkeys(producers, ())
-                    writer.write(event.event_id, planes, copied=carried, metas=dict.fromkeys(producers, meta))
+                    meta = image_meta(carried.get(f"sparse2d_{predicted.data.producer_image}"))
+                    writer.write(event.event_id, copied=carried, **predicted.of_event(event, prediction, meta))
                     advance(1)
     finally:
         products.close()
     reader.check_unchanged()
-    check_kind(output)
-    with write_errors(output):
-        os.replace(work.joined, output)
-        flush(output.parent)
+
+
+def publish(work: WorkFolder):
+    """Gives the joined file its name, under which it is complete."""
+    check_kind(work.output)
+    with write_errors(work.output):
+        os.replace(work.joined, work.output)
+        flush(work.output.parent)
 
 
 def image_meta(image: RawProduct | None) -> np.ndarray | None:
@@ -194,18 +178,17 @@ def image_meta(image: RawProduct | None) -> np.ndarray | None:
     return rows[np.argsort(rows["projection_id"], kind="stable")]
 
 
-def copied_products(reader: FilesReader, producers: tuple[str, str]) -> list[str]:
-    """The names of the input's products that are carried over: all but older scores of the same name, and empty groups.
+def copied_products(reader: FilesReader, without: list[str]) -> list[str]:
+    """The names of the input's products that are carried over: all but older ones of the same names, and empty groups.
 
     Args:
         reader: of the input.
-        producers: of the scores.
+        without: names of the products of the prediction.
 
     Raises:
         DataError: a product cannot be carried over, or the files differ in them.
     """
     first: dict[str, list] = {}
-    without = [f"sparse2d_{producer}" for producer in producers]
     for part in reader.parts:
         path = part.path
         with contextlib.closing(ProductFile(path, without=without, same_as=part.identity)) as file:

@@ -111,8 +111,13 @@ class SparseSegmenter:
 
     def logits(self, batch: dict, training: bool = False):
         """float32 [batch, planes, height, width, classes] of a Batch, prepared or not."""
+        return self.outputs(batch, training)[0]
+
+    def outputs(self, batch: dict, training: bool = False):
+        """The same, and the dict of what the network's heads give."""
         keys = pixel_keys(batch["image_coordinates"], self.shape)
-        return self._scattered(self.pixel_logits(batch, training), keys, ops.shape(keys)[0])
+        logits, heads = self.pixel_outputs(batch, training)
+        return self._scattered(logits, keys, ops.shape(keys)[0]), heads
 
     def image_outputs(self, images):
         """Logits [batch, planes, height, width, classes] and what heads give of images [batch, planes, height, width].

@@ -14,7 +14,7 @@ from cosmictagger_tf.training.distributed.ranks import Ranks
 log = logging.getLogger(__name__)
 
 # Options that may differ: paths on a node, whose content is compared, and by which means a rank computes the same.
-OWN = {"file", "aux_file", "output_dir", "output", "report", "init_from", "weights_location"}
+OWN = {"file", "aux_file", "output_dir", "output", "report", "table", "init_from", "weights_location"}
 OWN |= {"compute_mode", "reader", "inter_op_parallelism_threads", "intra_op_parallelism_threads"}
 # Environment variables that change what a network computes.
 VARIABLES = ("NVIDIA_TF32_OVERRIDE", "TF_ENABLE_ONEDNN_OPTS")

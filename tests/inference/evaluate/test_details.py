@@ -7,18 +7,26 @@ import pytest
 
 from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.data.event import PlanePixels
+from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.inference.evaluate.curves import ScoreHistogram
 from cosmictagger_tf.inference.evaluate.details import DetailedEvaluator, details_of, given_quantities
+from cosmictagger_tf.inference.evaluate.head_details import HeadReader
 from cosmictagger_tf.networks.build import build_segmenter
 from tests.inference.evaluate.test_evaluate_run import batch_of
 from tests.training.small import NETWORK, SHAPE, make_batches
+from tests.training.test_event_training import with_truth
 
 NEUTRINO_SCORES, COSMIC_SCORES = (0.1, 0.1, 0.8), (0.1, 0.8, 0.1)
 
 
+ONE_PLANE = ImageShape(1, 64, 64)
+FULL = ImageShape(SHAPE.planes, 2 * SHAPE.height, 2 * SHAPE.width)
+
+
 def results_of(*scores, **heads):
-    return {"pixel_scores": np.float32([[[*scores, (0, 0, 1)]]]), **heads}
+    scores = np.float32([[[*scores, (0, 0, 1)]]])
+    return {"pixel_scores": scores, "pixel_probabilities": scores[..., 2], **heads}
 
 
 class Primaries:
@@ -39,36 +47,24 @@ def test_what_made_the_pixels_of_a_readout_with_cosmic_rays_only_is_counted():
     # At a quarter of the resolution the muon's pixel is (1, 5), which is called neutrino; the proton's is not.
     batch = batch_of([(1, 5, 7.0), (2, 2, 9.0)], [(1, 5, 1), (2, 2, 1)])
     results = results_of(NEUTRINO_SCORES, COSMIC_SCORES)
-    assert details_of(batch, results, 2, ScoreHistogram(1), Primaries()).primaries.tolist() == [[0, 1, 0, 0]]
-    assert details_of(batch, results, 2, ScoreHistogram(1)).primaries is None
+    assert details_of(batch, results, HeadReader(ONE_PLANE, 2), ScoreHistogram(1), Primaries()).primaries.tolist() == [
+        [0, 1, 0, 0]
+    ]
+    assert details_of(batch, results, HeadReader(ONE_PLANE, 2), ScoreHistogram(1)).primaries is None
 
 
 def test_a_readout_with_a_neutrino_is_not_looked_up():
     label = [(row, 3, 2) for row in range(10)]
     batch = batch_of([(1, 5, 7.0)], label)
-    details = details_of(batch, results_of(NEUTRINO_SCORES), 2, ScoreHistogram(1), Broken())
+    details = details_of(batch, results_of(NEUTRINO_SCORES), HeadReader(ONE_PLANE, 2), ScoreHistogram(1), Broken())
     assert details.true_pixels.tolist() == [10] and not details.primaries.any()
 
 
 def test_a_product_that_cannot_be_read_stops_nothing(caplog):
     batch = batch_of([(1, 5, 7.0)], [(1, 5, 1)])
-    details = details_of(batch, results_of(NEUTRINO_SCORES), 2, ScoreHistogram(1), Broken())
+    details = details_of(batch, results_of(NEUTRINO_SCORES), HeadReader(ONE_PLANE, 2), ScoreHistogram(1), Broken())
     assert not details.primaries.any() and details.neutrino_pixels.tolist() == [[1]]
     assert caplog.messages == ["not known what made its pixels: a.h5, entry 4: broken"]
-
-
-def test_what_heads_give_is_kept_in_full_resolution_rows():
-    batch = {name: np.repeat(array, 2, axis=0) for name, array in batch_of([(1, 5, 7.0)], [(1, 5, 1)]).items()}
-    results = {name: np.repeat(array, 2, axis=0) for name, array in results_of(COSMIC_SCORES).items()}
-    results["class_scores"] = np.float32([[0.1, 0.2, 0.3, 0.4], [0, 0, 0, 1]])
-    results["vertices"] = np.float32([[[10.0, 3], [12.5, 4], [11, 5]], [[10, 3], [12, 4], [0, 0]]])
-    # The last plane of the second event is empty.
-    results["vertex_scores"] = np.float32([[0.9, 0.1, 0.2], [0.9, 0.1, 0.0]])
-    details = details_of(batch, results, 1, ScoreHistogram(1))
-    np.testing.assert_array_equal(details.vertex_rows, [5.0, np.nan])
-    assert details.quantities()["probability"] == pytest.approx([0.6, 0.0])
-    fillers = {**batch, "entries": np.array([-1, 4])}
-    assert details_of(fillers, results, 1, ScoreHistogram(1)).quantities()["probability"].tolist() == [0.0]
 
 
 @pytest.mark.parametrize("conv_mode", ["2D", "sparse"])
@@ -81,7 +77,8 @@ def test_a_network_gives_what_cuts_look_at(conv_mode):
         segmenter = build_segmenter(config, SHAPE)
         prepared = segmenter.prepare(batch) if segmenter.prepare else batch
         results = DetailedEvaluator(segmenter, "none", False).predict_on_batch(prepared)
-        details = details_of(batch, results, 1, ScoreHistogram(3))
+        details = details_of(with_truth(batch), results, HeadReader(FULL, 1), ScoreHistogram(3))
         assert set(details.quantities()) == given_quantities(config)
+    assert details.vertex_pixels.shape == (3, 3) and np.isfinite(details.vertex_pixels[:2]).any()
     np.testing.assert_allclose(details.class_scores.sum(axis=1), 1, atol=1e-6)
     assert details.vertex_rows.shape == (3,) and (details.vertex_rows <= 2 * SHAPE.height).all()

@@ -4,25 +4,29 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pytest
 
+from cosmictagger_tf.calibration.working_points import Calibration
 from cosmictagger_tf.config import EvaluateConfig
 from cosmictagger_tf.data.batch import labels_at_pixels
 from cosmictagger_tf.data.neutrino import Neutrino
-from cosmictagger_tf.detector import NEUTRINO
+from cosmictagger_tf.detector import NEUTRINO, ImageShape
 from cosmictagger_tf.figures import new_figure
 from cosmictagger_tf.inference.evaluate.breakdown import breakdowns
 from cosmictagger_tf.inference.evaluate.curves import Curve, ScoreHistogram
 from cosmictagger_tf.inference.evaluate.details import EventDetails, details_of
 from cosmictagger_tf.inference.evaluate.evaluation_files import write_events
 from cosmictagger_tf.inference.evaluate.event_cut import apply_cut, event_cut
+from cosmictagger_tf.inference.evaluate.head_details import HeadReader
 from cosmictagger_tf.inference.evaluate.intervals import _weighted_summary, bootstrap_intervals
 from cosmictagger_tf.inference.evaluate.rates import rate
-from cosmictagger_tf.inference.evaluate.report import report_text
+from cosmictagger_tf.inference.evaluate.reliabilities import reliabilities
+from cosmictagger_tf.inference.evaluate.report import metrics_table, report_text
 from cosmictagger_tf.inference.evaluate.report_page import _metrics, _score
 from cosmictagger_tf.inference.evaluate.report_plots import curves
 from cosmictagger_tf.inference.evaluate.selection_results import selections
@@ -82,6 +86,10 @@ def batch_of(image, label):
     return batch | {"labels": labels_at_pixels(batch)}
 
 
+def scored(scores):
+    return {"pixel_scores": scores, "pixel_probabilities": scores[..., NEUTRINO]}
+
+
 def test_labels_are_found_at_the_images_pixels():
     batch = batch_of([(1, 5, 7.0), (2, 2, 9.0), (3, 3, 1.0)], [(2, 2, 2), (1, 5, 1)])
     np.testing.assert_array_equal(labels_at_pixels(batch)[0, 0], [1, 2, 0, 0])
@@ -91,12 +99,27 @@ def test_details_are_in_full_resolution_rows():
     batch = batch_of([(0, 5, 7.0), (2, 2, 9.0), (3, 3, 1.0)], [(0, 5, 1), (2, 2, 2), (3, 3, 2)])
     scores = np.float32([[[[0.1, 0.8, 0.1], [0.1, 0.1, 0.8], [0.2, 0.2, 0.6], [0, 0, 1]]]])
     histogram = ScoreHistogram(1)
-    details = details_of(batch, {"pixel_scores": scores}, 2, histogram)
+    details = details_of(batch, scored(scores), HeadReader(ImageShape(1, 16, 32), 2), histogram)
     assert details.neutrino_pixels.tolist() == [[2]]
     assert details.true_pixels.tolist() == [2]
     assert (details.primaries, details.class_scores, details.vertex_rows) == (None, None, None)
     assert details.mean_rows.tolist() == [[11.5]]  # rows 8 to 11 and 12 to 15
     assert histogram.counts.sum(axis=(0, 1)).tolist() == [0, 1, 2]
+
+
+def test_sets_with_readouts_of_cosmic_rays_alone_have_the_iou_of_the_others_too():
+    table = random_table(30)
+    table.counts[::3, :, NEUTRINO] = 0
+    summary, intervals = table.summary(), bootstrap_intervals(table, 200, 0)
+    low, high = intervals["neutrino_iou_where_present"]
+    assert low < summary["neutrino_iou_where_present"] < high
+    once = _weighted_summary(table, np.ones((1, 30), np.int64))
+    assert once.keys() == summary.keys()
+    line = next(line for line in metrics_table(table, intervals).splitlines() if line.startswith("neutrino IoU, with"))
+    assert f"{summary['neutrino_iou_where_present']:.5f}" in line and f"{low:.5f} to {high:.5f}" in line
+    evaluation = SimpleNamespace(table=table, intervals=intervals, histogram=ScoreHistogram(3))
+    assert "<td>neutrino IoU, with one</td>" in _metrics(evaluation, EvaluateConfig())
+    assert "told apart" not in metrics_table(table) and "neutrino_iou_where_present" not in random_table(9).summary()
 
 
 def test_the_event_cut_wants_pixels_in_every_plane_and_one_time():
@@ -130,7 +153,9 @@ def test_events_without_pixels_warn_of_nothing():
     batch = batch_of([], [])
     batch = {name: np.repeat(array, 3, axis=1) if array.ndim > 1 else array for name, array in batch.items()}
     scores = np.zeros((1, 3, batch["image_coordinates"].shape[2], 3), np.float32)
-    details = EventDetails.join([details_of(batch, {"pixel_scores": scores}, 1, histogram)] * 4)
+    details = EventDetails.join(
+        [details_of(batch, scored(scores), HeadReader(ImageShape(1, 16, 32), 1), histogram)] * 4
+    )
     cut = apply_cut(details, 5, 50.0)
     assert not cut.passed.any() and np.isnan(cut.difference).all() and rate(cut.passed)[0] == 0
     assert histogram.counts.sum() == 0 and np.isnan(histogram.curve().average_precision)
@@ -227,10 +252,14 @@ def test_a_class_that_the_truth_lacks_is_named_and_has_no_number(tmp_path):
         selection=selections(details, TrueReadouts.of([None] * 4, [0] * 4), (event_cut(5, 50.0),), 0.0),
         event_ids=[(0, 0, i) for i in range(4)],
         neutrinos=None,
+        points=None,
+        reliability=reliabilities(table, replace(details, reliability=np.zeros((4, 15, 3))), Calibration(), 20, 0),
+        vertices=None,
     )
     text = report_text(evaluation)
     assert "nan" not in text and "no neutrino pixel in the truth: its metrics there mean nothing" in text
     assert "neutrino score of the stored pixels: no neutrino pixel in the truth" in text
+    assert "calibration error of pixels: none is there" in text and "with and without a neutrino" not in text
     write_events(evaluation, tmp_path / "a.csv")
     with open(tmp_path / "a.csv", newline="") as file:
         lines = list(csv.DictReader(file))

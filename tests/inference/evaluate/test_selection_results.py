@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cosmictagger_tf.config import EvaluateConfig, NetworkConfig
+from cosmictagger_tf.config import EvaluateConfig, NetworkConfig, ReadoutsConfig
 from cosmictagger_tf.config.cuts import QUANTITIES, parse_cuts
 from cosmictagger_tf.data.neutrino import Neutrino
 from cosmictagger_tf.detector import EVENT_CLASS_NAMES
@@ -44,7 +44,9 @@ def details() -> EventDetails:
     primaries[4] = (0, 3, 20, 0)
     primaries[5] = (0, 0, 1, 9)
     vertex_rows = np.array([1.0, 2, 3, 4, 5, np.nan, 7, np.nan])
-    return EventDetails(pixels, rows, rows, np.array([90] * 4 + [0] * 4), primaries, scores, vertex_rows)
+    return EventDetails(
+        pixels, rows, rows, np.array([90] * 4 + [0] * 4), primaries, scores, vertex_rows, vertex_rows / 9
+    )
 
 
 def test_every_number_is_in_the_record(details):
@@ -147,13 +149,13 @@ def test_events_that_ranks_shared_are_joined(details):
 
 
 def test_flags_of_evaluate_are_checked_before_anything_is_read():
-    for wrong, line in (
-        ({"cut": "pixels"}, "--cut: 'pixels' is no condition"),
-        ({"prior": 1.5}, "--prior=1.5: must be at most 1.0"),
-        ({"table": "events.xlsx"}, "--table=events.xlsx: must end in .csv or .parquet"),
+    for kind, wrong, line in (
+        (EvaluateConfig, {"cut": "pixels"}, "--cut: 'pixels' is no condition"),
+        (ReadoutsConfig, {"prior": 1.5}, "--prior=1.5: must be at most 1.0"),
+        (ReadoutsConfig, {"table": "events.xlsx"}, "--table=events.xlsx: must end in .csv or .parquet"),
     ):
         with pytest.raises(ConfigError) as refused:
-            EvaluateConfig(**wrong)
+            kind(**wrong)
         assert str(refused.value).startswith(line)
     assert EvaluateConfig().cuts == () and len(EvaluateConfig(cut="pixels>5;pixels>10").cuts) == 2
 

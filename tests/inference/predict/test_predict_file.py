@@ -17,6 +17,7 @@ from cosmictagger_tf.data.larcv_h5 import LarcvFile
 from cosmictagger_tf.data.transforms import at_stored_pixels, downsample_event
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError
+from cosmictagger_tf.inference.predict.event_predictions import EventPrediction
 from cosmictagger_tf.inference.predict.scores_file import WorkFolder, plan_parts
 from tests.commands import ROOT, refusal, run_module
 from tests.data.larcv_tools import library_content, library_images
@@ -194,15 +195,16 @@ def test_parts_cover_the_events_once_and_outlive_a_cut(tmp_path, caplog):
     work = WorkFolder(tmp_path / "out.h5")
     work.begin({"weights": "a"})
     part = plan_parts(2, 1)[0]
-    scores = [[np.full((n, 2), n, np.float32) for n in (3, 0, 2)] for _ in range(2)]
-    work.save(part, scores)
-    assert [[len(plane) for plane in event] for event in work.load(part)] == [[3, 0, 2], [3, 0, 2]]
+    scores = [np.full((n, 2), n, np.float32) for n in (3, 0, 2)]
+    predictions = [EventPrediction(scores, np.arange(3), np.full(3, np.nan))] * 2
+    work.save(part, predictions)
+    assert [[len(plane) for plane in event.scores] for event in work.load(part)] == [[3, 0, 2], [3, 0, 2]]
     work.begin({"weights": "a"})
     assert work.has(part) and not caplog.messages
     file = work.path / "part_000000.npz"
     file.write_bytes(file.read_bytes()[:-30])
     assert not work.has(part)
-    work.save(part, scores)
+    work.save(part, predictions)
     work.begin({"weights": "b"})
     assert not work.has(part) and "weights changed" in caplog.messages[0]
 

@@ -1,23 +1,28 @@
 """The file of scores is read back entry by entry, by both readers; what cannot be carried over is refused at once."""
 
+import contextlib
 from itertools import pairwise
 
 import h5py
 import numpy as np
 import pytest
 
-from cosmictagger_tf.config import DataConfig
+from cosmictagger_tf.config import DataConfig, NetworkConfig, PredictConfig, TruthConfig
 from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.data.event import PlanePixels
 from cosmictagger_tf.data.larcv_writer import LarcvWriter
 from cosmictagger_tf.errors import DataError
-from cosmictagger_tf.inference.predict.scores_file import WorkFolder, copied_products, join_parts, plan_parts
+from cosmictagger_tf.inference.predict.event_predictions import EventPrediction
+from cosmictagger_tf.inference.predict.predicted_products import PredictedProducts
+from cosmictagger_tf.inference.predict.scores_file import WorkFolder, copied_products, join_parts, plan_parts, publish
+from cosmictagger_tf.inference.readouts import Readouts
 from tests.data.file_changes import columns, emptied, permuted, table, value, with_h5
 from tests.data.odd_files import ODDITIES
 from tests.data.sound_files import EXTENTS, IMAGE, LABEL, META, PLANES, SHAPE, VOXELS, sound_file
 
 PRODUCERS = ("neutrino_prediction", "cosmic_prediction")
 DATA = DataConfig(file=("x",), downsample=0)
+PREDICTED = PredictedProducts(PredictConfig(), NetworkConfig(event_head=True, vertex_head=True), DATA)
 
 
 def without(*entries):
@@ -82,6 +87,13 @@ def score(event, plane, index):
     return ((event.event_id[2] * 3 + plane) * 2 + index + (pixels.rows % 8) / 8).astype(np.float32)
 
 
+def readout(number):
+    """What is told of a readout whose geometry is not known: a vertex in a pixel of its number, none on plane 1."""
+    places = np.array([(number + 0.25, 3.5), (np.nan, np.nan), (number + 0.25, 5.5)])
+    nothing = np.full((1, 3), np.nan), np.full((1, 3, 3), np.nan), np.full(1, np.nan)
+    return Readouts(np.full((1, 4), 0.25), places[None], np.array([[0.9, np.nan, 0.7]]), *nothing)
+
+
 def written(paths, output):
     """The events of the files, of which a file of scores is written."""
     reader = open_reader(DataConfig(file=tuple(map(str, paths)), producer_label=""))
@@ -89,13 +101,15 @@ def written(paths, output):
     parts, work = plan_parts(len(reader), 3), WorkFolder(output)
     work.path.mkdir()
     for part in parts:
-        scores = [
-            [np.stack([score(event, plane, index) for index in (0, 1)], axis=1) for plane in range(3)]
-            for event in events[part.first : part.last]
-        ]
-        work.save(part, scores)
-    copied = copied_products(reader, PRODUCERS)
-    join_parts(reader, work, parts, PRODUCERS, copied, DATA, output, lambda events: None)
+        predictions = []
+        for event in events[part.first : part.last]:
+            scores = [np.stack([score(event, plane, index) for index in (0, 1)], axis=1) for plane in range(3)]
+            predictions.append(EventPrediction(scores, np.zeros(3, int), np.zeros(3), readout=readout(event.entry)))
+        work.save(part, predictions)
+    copied = copied_products(reader, PREDICTED.names)
+    join_parts(reader, work, parts, PREDICTED, copied, lambda events: None)
+    assert not output.exists()
+    publish(work)
     reader.close()
     return events
 
@@ -130,14 +144,27 @@ def test_every_entry_is_read_back_by_both_readers(tmp_path, case, reader_name):
                 assert np.array_equal(scores.image[plane].values, score(event, plane, index))
         for reader in both:
             reader.close()
+    truth = TruthConfig(producer_vertex="vertex_prediction")
+    with contextlib.closing(open_reader(DataConfig(file=files, producer_label=""), truth)) as reader:
+        for entry in range(len(events)):
+            vertices = reader.read(entry).truth.vertices
+            if has_planes(paths[entry // 4], entry % 4):
+                np.testing.assert_allclose(vertices, readout(entry).vertices)
+            else:
+                assert len(vertices) == 0
     with h5py.File(tmp_path / "scores.h5") as file:
         for name, product in file["Data"].items():
             chain = [product[table] for table in ("extents", "voxel_extents", "voxels") if table in product]
             for rows, after in pairwise(chain):
                 assert rows["N"].sum() == len(after), name
             assert len(product["extents"]) == 8
-            if "image_meta" in product:
+            if "image_meta" in product and "voxel_extents" in product:
                 assert len(product["image_meta"]) == len(product["voxel_extents"]), name
+
+
+def has_planes(path, entry):
+    with h5py.File(path) as file:
+        return file[EXTENTS]["N"][entry] > 0
 
 
 def test_an_empty_group_is_left_out_and_logged(tmp_path, caplog):
@@ -151,7 +178,7 @@ def test_an_empty_group_is_left_out_and_logged(tmp_path, caplog):
         f"left out: {path}: nothing but its group is there of particle_testio, sparse2d_sbnd_cosmicseg"
     ]
     with h5py.File(tmp_path / "scores.h5") as file:
-        assert sorted(file["Data"]) == sorted(f"sparse2d_{name}_group" for name in ("sbndwire", *PRODUCERS))
+        assert sorted(file["Data"]) == sorted(f"{name}_group" for name in ("sparse2d_sbndwire", *PREDICTED.names))
 
 
 REFUSED = {
@@ -182,14 +209,14 @@ def test_what_cannot_be_carried_over_is_said_before_a_score_is_computed(tmp_path
     with h5py.File(paths[1], "r+") as file:
         change(file)
     with pytest.raises(DataError, match=message):
-        copied_products(open_reader(DataConfig(file=tuple(map(str, paths)))), PRODUCERS)
+        copied_products(open_reader(DataConfig(file=tuple(map(str, paths)))), PREDICTED.names)
 
 
 def test_files_whose_columns_differ_are_not_joined(tmp_path):
     paths = [sound_file(tmp_path / name) for name in ("a.h5", "b.h5")]
     table(VOXELS, lambda rows: columns(rows, id="<u4"))(paths[1])
     with pytest.raises(DataError, match=r"b.h5: has other columns in the product sparse2d_sbndwire, unlike .*a.h5"):
-        copied_products(open_reader(DataConfig(file=tuple(map(str, paths)))), PRODUCERS)
+        copied_products(open_reader(DataConfig(file=tuple(map(str, paths)))), PREDICTED.names)
 
 
 def test_a_writer_wants_as_many_metas_as_planes(tmp_path):

@@ -1,0 +1,1 @@
+"""Calibrating a trained network on validation data."""

@@ -1,0 +1,51 @@
+"""What is printed of a calibration."""
+
+import numpy as np
+
+from cosmictagger_tf.calibration.temperature import TemperatureFit
+from cosmictagger_tf.calibration.working_points import WorkingPoint
+from cosmictagger_tf.inference.calibrate.calibrate_run import CalibrationResult
+from cosmictagger_tf.inference.calibrate.choice import FEW_PIXELS, looks_like_neutrino
+from cosmictagger_tf.inference.evaluate.rates import rate
+from cosmictagger_tf.text import counted
+
+
+def calibration_text(result: CalibrationResult) -> str:
+    """Temperatures and working points, and what the latter keep of the data that they were chosen on."""
+    calibration, samples = result.calibration, result.samples
+    cosmic = samples.cosmic_only
+    lines = [
+        f"{counted(len(cosmic), 'readout')}, {cosmic.sum()} with cosmic rays only",
+        f"temperature of pixels {calibration.pixel_temperature:.3f}: {_fit_text(result.pixel_fit)}",
+    ]
+    if result.event_fit:
+        lines += [
+            f"temperature of events {calibration.event_temperature:.3f}: {_fit_text(result.event_fit)}; share of the "
+            f"training's readouts with a neutrino {calibration.training_prior:.3f}"
+        ]
+    lines += [
+        "",
+        f"working point pixels: {_shifts(calibration.pixels)}: neutrino IoU over the readouts that have one "
+        f"{result.neutrino_iou:.4f} ({result.unshifted_iou:.4f} without shifts)",
+        f"working point selection: {_shifts(calibration.selection)}",
+    ]
+    passed = looks_like_neutrino(samples, calibration, calibration.selection)
+    lines += [f"  more than {FEW_PIXELS} neutrino pixels on every plane: {_shares(passed, cosmic)}"]
+    if samples.event_logits is not None:
+        kept = calibration.kept(calibration.selection, samples.event_logits)
+        threshold = calibration.selection.event_probability
+        lines += [f"  P(neutrino) at equal priors above {threshold:.6f}: {_shares(kept, cosmic)}"]
+    return "\n".join(lines)
+
+
+def _fit_text(fit: TemperatureFit) -> str:
+    return f"mean negative log-likelihood {fit.before:.5f} without, {fit.after:.5f} with it"
+
+
+def _shifts(point: WorkingPoint) -> str:
+    return f"background_shift {point.background_shift:g}, neutrino_shift {point.neutrino_shift:.4g}"
+
+
+def _shares(passed: np.ndarray, cosmic: np.ndarray) -> str:
+    kept, efficiency = rate(passed[cosmic]), rate(passed[~cosmic])
+    return "{:.2%} of cosmic rays only ({:.2%} to {:.2%}), {:.1%} of those with a neutrino".format(*kept, efficiency[0])

@@ -128,7 +128,7 @@ def event_outputs(heads: dict, shape: ImageShape, downsample: int, event_tempera
         vertex = heads[VERTEX]
         places, scores = predicted_vertices(vertex, shape.height / vertex.shape[2])
         # A cell may point beyond the image; the last place within it is put in its stead.
-        places = ops.clip(places, 0.0, np.nextafter(np.float32((shape.height, shape.width)), np.float32(0)))
+        places = ops.clip(places, 0.0, np.nextafter(np.array((shape.height, shape.width), np.float32), np.float32(0)))
         # Where no cell has a pixel, none is the vertex's.
         vertices = ops.where(scores[..., None] > 0, places * 2**downsample, float("nan"))
         outputs |= {"vertices": vertices, "vertex_scores": scores}

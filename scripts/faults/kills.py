@@ -1,6 +1,6 @@
 """Kills training runs with SIGKILL at random instants, resumes each until it is done, compares with one left alone.
 
-python -m scripts.faults.kills --runs=60 [--network=sparse]
+python -m scripts.faults.kills --runs=60 [--network=sparse] [--heads=sites]
 
 A third of the runs is killed while it writes a checkpoint, a third at any instant after the first one, and a third at
 any instant from the start of the process on; every fourth is killed twice. What must be the same, bit for bit: weights,
@@ -27,6 +27,7 @@ import numpy as np
 from scripts.faults.outcome import differences, outcome
 from tests.data.bad_files import FAULTS
 from tests.data.sound_files import sound_file
+from tests.data.truth_files import truth_file
 
 STEPS = 12
 SMALL = [
@@ -55,6 +56,16 @@ EVERYTHING = [
     "--lr_schedule=one_cycle",
     "--aux_iterations=4",
     "--skip_bad_events=2",
+]
+HEADS = [
+    "--event_head",
+    "--event_filters=2",
+    "--event_blocks=1",
+    "--vertex_head",
+    "--vertex_filters=2",
+    "--vertex_blocks=1",
+    "--vertex_depth=0",
+    "--noevent_detach",
 ]
 
 
@@ -207,7 +218,10 @@ def campaign(runs: int, options: list[str], seed: int, folder: Path) -> dict[str
         seed: of the instants.
         folder: of data, runs and logs.
     """
-    data, aux = sound_file(folder / "train.h5", entries=5), sound_file(folder / "aux.h5")
+    if HEADS[0] in options:
+        data, aux = truth_file(folder / "train.h5"), truth_file(folder / "aux.h5")
+    else:
+        data, aux = sound_file(folder / "train.h5", entries=5), sound_file(folder / "aux.h5")
     FAULTS["NaN"][0](data)
     flags = [*SMALL, *EVERYTHING, f"--file={data}", f"--aux_file={aux}", f"--output_dir={folder}"]
     flags += options
@@ -264,6 +278,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=60)
     parser.add_argument("--network", choices=("2D", "3D", "sparse"), default="2D")
     parser.add_argument("--precision", choices=("float32", "mixed", "bfloat16"), default="float32")
+    parser.add_argument("--heads", choices=("none", "reference", "sites"), default="none")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="keep the runs here; default: a folder that is removed")
     options = parser.parse_args()
@@ -272,6 +287,7 @@ def main() -> int:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         chosen = [f"--conv_mode={options.network}", f"--precision={options.precision}"]
+        chosen += [*HEADS, f"--head_design={options.heads}"] if options.heads != "none" else []
         tallies = campaign(options.runs, chosen, options.seed, folder)
     print(table(tallies))
     return 1 if any(tally.problems for tally in tallies.values()) else 0

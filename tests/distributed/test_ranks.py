@@ -65,14 +65,14 @@ def runs(three_events, tmp_path_factory):
     return folder, flags
 
 
-def assert_alike(folder, one, other):
+def assert_alike(folder, one, other, records=5):
     a, b = checkpoint_arrays(folder / one, 4), checkpoint_arrays(folder / other, 4)
     assert a.keys() == b.keys() and len(a) > 20
     for name, array in a.items():
         np.testing.assert_allclose(b[name], array, atol=1e-6, rtol=1e-6, err_msg=name)
-    records = list(zip(rows(folder / one), rows(folder / other), strict=True))
-    assert len(records) >= 5
-    for first, second in records:
+    pairs = list(zip(rows(folder / one), rows(folder / other), strict=True))
+    assert len(pairs) >= records
+    for first, second in pairs:
         for name, value in first.items():
             # A pixel between two classes may fall to either; one is 1e-4 of an image's plane here.
             assert value == second[name] or float(second[name]) == pytest.approx(float(value), abs=1e-4), name
@@ -82,6 +82,32 @@ def test_two_ranks_train_what_one_does(runs):
     folder, _ = runs
     assert_alike(folder, "one", "two")
     assert json.loads((folder / "two/run.json").read_text())["ranks"] == 2
+
+
+HEADS = ["--network_depth=2", "--event_head", "--event_filters=2", "--event_blocks=1", "--noevent_detach"]
+HEADS += ["--vertex_head", "--vertex_filters=2", "--vertex_blocks=1", "--vertex_depth=1", "--novertex_detach"]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        ["--conv_mode=sparse", "--head_design=sites", "--event_joins_pixels", "--normalise_charge"],
+        pytest.param(["--conv_mode=2D"], marks=pytest.mark.exhaustive),
+    ],
+    ids=["sparse_sites", "2D"],
+)
+def test_two_ranks_train_heads_as_one_does(simulated_file, tmp_path, form):
+    # Ten events, four a batch: the last one of a validation is partial, and the shares of two ranks are unequal.
+    flags = [*QUICK, *HEADS, *form, f"--file={simulated_file}", f"--aux_file={simulated_file}", "--iterations=4"]
+    flags += ["--blocks_per_layer=0", "--blocks_deepest_layer=0", "--normalization=none", "--optimizer=sgd"]
+    flags += ["--logging_iteration=2", "--aux_epochs=100", "--event_loss_weight=1", f"--output_dir={tmp_path}"]
+    run_module("train", *flags, "--run_id=one")
+    run_ranks(GLOO, 2, "train", *flags, "--run_id=two")
+    assert_alike(tmp_path, "one", "two", records=3)
+    for record in rows(tmp_path / "two"):
+        if record["split"] == "train":
+            counts = [float(value) for name, value in record.items() if name.startswith("event_counts/")]
+            assert len(counts) == 16 and 0 < sum(counts) <= 8 and float(record["vertex_distance"]) > 0
 
 
 @needs_mpi

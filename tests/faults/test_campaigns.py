@@ -69,7 +69,14 @@ def test_bad_files_through_the_commands():
 @pytest.mark.slow
 @pytest.mark.exhaustive
 @pytest.mark.parametrize(
-    "options", [["--runs=2"], ["--runs=1", "--network=sparse", "--precision=mixed"]], ids=["dense", "sparse mixed"]
+    "options",
+    [
+        ["--runs=2"],
+        ["--runs=1", "--network=sparse", "--precision=mixed"],
+        ["--runs=2", "--heads=reference"],
+        ["--runs=1", "--network=sparse", "--heads=sites"],
+    ],
+    ids=["dense", "sparse mixed", "heads", "heads of sites"],
 )
 def test_killed_runs_end_as_the_one_left_alone(options):
     assert "writing a checkpoint: equal" in run_command("kills", *options, "--seed=3")

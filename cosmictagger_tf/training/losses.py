@@ -8,6 +8,7 @@ image by image makes the loss of a batch the mean of its images' losses, whateve
 import keras
 from keras import ops
 
+from cosmictagger_tf.backend import take_rows
 from cosmictagger_tf.detector import N_CLASSES
 
 # Weight of a background, cosmic and neutrino pixel in the "light" scheme (SPEC of the reference's default training).
@@ -32,30 +33,28 @@ def per_image_loss(labels, logits, scheme: str, multiplicity=None):
     batch, planes = ops.shape(logits)[:2]
     logits = ops.reshape(logits, (batch, planes, -1, N_CLASSES))
     logits = ops.cast(logits, keras.backend.result_type(logits.dtype, "float32"))
-    labels = ops.reshape(labels, (batch, planes, -1))
-    truth = ops.one_hot(ops.cast(labels, "int32"), N_CLASSES, dtype=logits.dtype)
+    labels = ops.cast(ops.reshape(labels, (batch, planes, -1)), "int32")
     if multiplicity is not None:
         multiplicity = ops.cast(ops.reshape(multiplicity, (batch, planes, -1)), logits.dtype)
-    cross_entropy = -ops.sum(truth * ops.log_softmax(logits, axis=-1), axis=-1)
-    weights = ops.stop_gradient(_pixel_weights(truth, cross_entropy, scheme, multiplicity))
+    cross_entropy = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+    weights = ops.stop_gradient(_pixel_weights(labels, cross_entropy, scheme, multiplicity))
     plane_loss = _divide(ops.sum(weights * cross_entropy, axis=-1), ops.sum(weights, axis=-1))
     return ops.sum(plane_loss, axis=-1)
 
 
-def _pixel_weights(truth, cross_entropy, scheme, multiplicity):
+def _pixel_weights(labels, cross_entropy, scheme, multiplicity):
     pixels = ops.ones_like(cross_entropy) if multiplicity is None else multiplicity
     if scheme == "none":
         return pixels
     if scheme == "focal":
         return pixels * (1.0 - ops.exp(-cross_entropy)) ** FOCAL_POWER
     if scheme == "light":
-        class_weights = ops.convert_to_tensor(LIGHT_WEIGHTS, truth.dtype)
-    elif scheme == "even":
+        return pixels * take_rows(ops.convert_to_tensor(LIGHT_WEIGHTS, pixels.dtype), labels)
+    if scheme == "even":
+        truth = ops.one_hot(labels, N_CLASSES, dtype=pixels.dtype)
         counts = ops.sum(truth * pixels[..., None], axis=-2, keepdims=True)
-        class_weights = 1.0 / (N_CLASSES * (counts + 1.0))
-    else:
-        raise ValueError(f"unknown loss balance scheme {scheme!r}")
-    return pixels * ops.sum(truth * class_weights, axis=-1)
+        return pixels * ops.sum(truth / (N_CLASSES * (counts + 1.0)), axis=-1)
+    raise ValueError(f"unknown loss balance scheme {scheme!r}")
 
 
 def mean_over_images(losses, weights):

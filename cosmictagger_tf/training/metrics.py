@@ -18,7 +18,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from cosmictagger_tf.backend import WIDEST_FLOAT
+from cosmictagger_tf.backend import WIDEST_FLOAT, argmax
 from cosmictagger_tf.detector import BACKGROUND, CLASS_NAMES, COSMIC, N_CLASSES, NEUTRINO
 from cosmictagger_tf.networks.segmentation import Segmentation
 from cosmictagger_tf.training import exact_sums
@@ -92,7 +92,7 @@ def measures(segmentation: Segmentation, scheme: str, training: bool = False) ->
     labels, logits, multiplicity, _ = segmentation
     values = {
         "losses": per_image_loss(labels, logits, scheme, multiplicity),
-        "counts": confusion_counts(labels, ops.argmax(logits, axis=-1), multiplicity),
+        "counts": confusion_counts(labels, argmax(logits), multiplicity),
     }
     if not training:
         wrong = ops.logical_not(ops.all(ops.isfinite(logits), axis=-1))
@@ -170,7 +170,7 @@ class SegmentationMetrics(keras.metrics.Metric):
 
     def update_state(self, y_true, y_pred, sample_weight=None, multiplicity=None):
         """Adds a batch: labels [batch, planes, ...] and logits [batch, planes, ..., classes]."""
-        self.update_from_counts(confusion_counts(y_true, ops.argmax(y_pred, axis=-1), multiplicity), sample_weight)
+        self.update_from_counts(confusion_counts(y_true, argmax(y_pred), multiplicity), sample_weight)
 
     def update_from_counts(self, counts, sample_weight=None, losses=None):
         """Adds images given as confusion matrices [batch, planes, true, predicted], and their losses, float32 [batch].

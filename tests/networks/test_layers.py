@@ -11,9 +11,10 @@ from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.networks.blocks import HalvingMaxPool, Parts, PlanewiseConv3D
 from cosmictagger_tf.networks.convolutions import Conv2D, Conv2DTranspose
 from cosmictagger_tf.networks.interpolation import Doubling
-from cosmictagger_tf.networks.normalization import PlaneBatchNormalization, elements
+from cosmictagger_tf.networks.normalization import PlaneBatchNormalization, by_batch_statistics, elements
 from cosmictagger_tf.networks.sparse.normalization import SiteGroups
 from tests.networks.battery import run_battery
+from tests.networks.gradients import check_gradients
 
 X = np.random.default_rng(1).normal(size=(6, 4, 8, 4)).astype(np.float32)
 CHANNELS_FIRST = np.ascontiguousarray(X.transpose(0, 3, 1, 2))
@@ -106,6 +107,27 @@ def test_normalisation_is_the_plain_formula(kind, data_format, wiring, epsilon):
         "pooled": lambda: _normalised(x, (0, 1, 2), epsilon),
     }[kind]()
     np.testing.assert_allclose((output - offset) / gain, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["per_plane", "pooled", "masked", "channels_first"])
+def test_gradients_of_a_normalisation(kind):
+    rng = np.random.default_rng(3)
+    x, gamma, beta = rng.normal(size=(2, 3, 4, 6, 5)), rng.normal(size=5), rng.normal(size=5)
+    active, channels = None, 4
+    if kind == "pooled":
+        x = x.reshape(6, 1, 4, 6, 5)
+    if kind == "masked":
+        active = tf.constant(rng.integers(0, 2, (6, 4, 6, 1)).astype(np.float64))
+    if kind == "channels_first":
+        x, channels = x.transpose(0, 1, 4, 2, 3), 2
+    options = {"channels": channels, "momentum": 0.9, "epsilon": 1e-3, "bessel": False}
+
+    def call(x, gamma, beta):
+        y = by_batch_statistics(x, gamma, beta, np.zeros(5), np.ones(5), active, **options)[0]
+        # What comes out where nothing is active is left out.
+        return y if active is None else y * tf.reshape(active, (2, 3, 4, 6, 1))
+
+    check_gradients(call, x, gamma, beta)
 
 
 @pytest.mark.parametrize("bessel", [False, True])

@@ -8,7 +8,7 @@ receives from i's gradient through the mirrored kernel. B. Graham, L. van der Ma
 
 from keras import ops
 
-from cosmictagger_tf.backend import take_rows, transposed_product
+from cosmictagger_tf.backend import take_rows, transposed_product, upstream_of, zero_after
 
 
 def gather(x, sites, after=None):
@@ -16,22 +16,13 @@ def gather(x, sites, after=None):
 
     Args:
         x, sites: see above.
-        after: a matrix that must be there before, see zero_after.
+        after: a matrix that must be there before, see backend.zero_after.
     """
     nothing = ops.zeros((1, x.shape[1]), dtype=x.dtype)
     if after is not None:
         nothing = nothing + ops.cast(zero_after(after), x.dtype)
     rows = take_rows(ops.concatenate([x, nothing]), sites)
     return ops.reshape(rows, (-1, sites.shape[1] * x.shape[1]))
-
-
-def zero_after(x):
-    """0, but only when the matrix x is there, and so that no compiler can tell.
-
-    What a backward pass computes anew from the features it would else compute too early: as soon as they are there, or
-    once for both passes, and so keep it in memory from the one to the other.
-    """
-    return ops.minimum(ops.abs(ops.sum(x[:1, :1])), 0)
 
 
 def submanifold(x, kernel, sites):
@@ -202,8 +193,3 @@ def _spread(x, kernel, parents):
 
 def _transposed(kernel):
     return ops.transpose(kernel, (0, 2, 1))
-
-
-def upstream_of(args, upstream):
-    """The gradient that ops.custom_gradient passes on: positional or by name, as the backend has it."""
-    return args[0] if upstream is None else upstream

@@ -1,8 +1,7 @@
 """Normalisation over the active sites of [sites, channels], and the leaky ReLU; padded sites take no part.
 
-Both have gradients of their own, for memory's sake: plain differentiation keeps every step on the way. Here a
-normalisation with its activation keeps its input and its output, an activation its output alone, from whose sign the
-slope can be told.
+Both have gradients of their own, for memory's sake: plain differentiation keeps every step on the way. An activation
+keeps its output alone, from whose sign the slope can be told.
 """
 
 from typing import Any, NamedTuple
@@ -10,9 +9,8 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from cosmictagger_tf.backend import take_rows, value_of
-from cosmictagger_tf.networks.normalization import moved
-from cosmictagger_tf.networks.sparse.gathers import upstream_of, zero_after
+from cosmictagger_tf.backend import take_rows, upstream_of, value_of
+from cosmictagger_tf.networks.normalization import leaky, leaky_gradient, moved, normalise
 
 
 @keras.saving.register_keras_serializable(package="cosmictagger_tf")
@@ -44,7 +42,7 @@ def leaky_sum(*terms, slope: float):
     @ops.custom_gradient
     def activated(*terms):
         total = sum(terms[1:], terms[0])
-        y = total if slope == 1 else ops.leaky_relu(total, slope)
+        y = leaky(total, slope)
 
         def gradient(*args, upstream=None):
             dx = leaky_gradient(upstream_of(args, upstream), y, slope)
@@ -53,11 +51,6 @@ def leaky_sum(*terms, slope: float):
         return y, gradient
 
     return activated(*terms)
-
-
-def leaky_gradient(dy, y, slope: float):
-    """The gradient of a leaky ReLU's input, from that of its output and the output."""
-    return dy if slope == 1 else ops.where(y > zero_after(dy), dy, slope * dy)
 
 
 class Groups(NamedTuple):
@@ -135,7 +128,8 @@ class SparseBatchNormalization(keras.layers.BatchNormalization):
         x = ops.cast(features, "float32")
         if training and self.trainable:
             gamma, beta = value_of(self.gamma), value_of(self.beta)
-            y, mean, variance = normalise(x, gamma, beta, rows, share, size, epsilon=self.epsilon, slope=self.slope)
+            groups = Groups(rows, share, size)
+            y, mean, variance = normalise_groups(x, gamma, beta, groups, epsilon=self.epsilon, slope=self.slope)
             moving = self.moving_mean.value, self.moving_variance.value
             mean, variance = moved(*moving, mean, variance, size, momentum=self.momentum, bessel=self.bessel)
             self.moving_mean.assign(mean)
@@ -154,48 +148,21 @@ class SparseBatchNormalization(keras.layers.BatchNormalization):
 
 def scaled(x, gamma, beta, mean, variance, *, epsilon: float, slope: float):
     """Batch normalisation of x [n, channels] by given statistics [channels], and a leaky ReLU."""
-    return ops.leaky_relu((x - mean) * (ops.rsqrt(variance + epsilon) * gamma) + beta, slope)
+    return leaky((x - mean) * (ops.rsqrt(variance + epsilon) * gamma) + beta, slope)
 
 
-def normalise(x, gamma, beta, rows, share, size, *, epsilon: float, slope: float = 1.0):
-    """Batch normalisation by the statistics of groups of rows, and a leaky ReLU.
-
-    Args:
-        x: float32 [n, channels].
-        gamma, beta: [channels].
-        groups: of the rows.
-        epsilon, slope: constants.
-        report: called with each group's mean and variance [groups, channels] and number of rows [groups, 1].
-
-    Returns:
-        float32 [n, channels].
-    """
+def normalise_groups(x, gamma, beta, groups: Groups, **constants):
+    """As normalise, by the statistics of groups of rows of x [n, channels]."""
+    rows, share, size = groups
     pooled = rows.shape[1] == 1
 
-    def of_rows(statistics):
-        return statistics if pooled else ops.matmul(rows, statistics)
+    def mean_of(values):
+        return ops.matmul(share, values)
 
-    # Constants: what they owe to x is in the gradient below.
-    mean = ops.stop_gradient(ops.matmul(share, x))
-    variance = ops.stop_gradient(ops.matmul(share, ops.square(x - of_rows(mean))))
-    deviation = ops.rsqrt(variance + epsilon)
+    def spread(statistics):
+        return statistics if statistics.shape[0] == 1 else ops.matmul(rows, statistics)
 
-    @ops.custom_gradient
-    def normalised(x, gamma, beta):
-        y = ops.leaky_relu((x - of_rows(mean)) * of_rows(deviation * gamma) + beta, slope)
-
-        def gradient(*args, upstream=None):
-            dy = leaky_gradient(upstream_of(args, upstream), y, slope)
-            centred = x - of_rows(mean)
-            mean_dy, mean_product = ops.matmul(share, dy), ops.matmul(share, dy * centred)
-            # What the statistics' own dependence on x takes away, from the rows that they are made of.
-            taken = centred * of_rows(ops.square(deviation) * mean_product) + of_rows(mean_dy)
-            dx = (dy - (taken * rows if pooled else taken)) * of_rows(deviation * gamma)
-            return dx, ops.sum(size * deviation * mean_product, axis=0), ops.sum(size * mean_dy, axis=0)
-
-        return y, gradient
-
-    return normalised(x, gamma, beta), mean, variance
+    return normalise(x, gamma, beta, mean_of, spread, size, rows if pooled else None, **constants)
 
 
 @keras.saving.register_keras_serializable(package="cosmictagger_tf")

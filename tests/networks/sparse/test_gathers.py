@@ -11,8 +11,9 @@ from cosmictagger_tf.networks.sparse.normalization import (
     LeakySum,
     SiteGroups,
     SparseBatchNormalization,
-    normalise,
+    normalise_groups,
 )
+from tests.networks.gradients import check_gradients
 from tests.networks.sparse.examples import random_batch, rulebook
 
 RNG = np.random.default_rng(7)
@@ -21,23 +22,6 @@ RNG = np.random.default_rng(7)
 @pytest.fixture(scope="module")
 def book():
     return rulebook(random_batch(8, pixels=25))
-
-
-def check_gradients(function, *arguments, step=1e-6):
-    """Every argument's gradient of a random projection of function(*arguments), against central differences."""
-    arguments = [tf.constant(a, tf.float64) for a in arguments]
-    direction = RNG.normal(size=function(*arguments).shape)
-    with tf.GradientTape() as tape:
-        tape.watch(arguments)
-        projected = tf.reduce_sum(function(*arguments) * direction)
-    for i, gradient in enumerate(tape.gradient(projected, arguments)):
-        for index in [tuple(RNG.integers(0, n) for n in gradient.shape) for _ in range(40)]:
-            shifted = []
-            for sign in (1, -1):
-                moved = [a.numpy() for a in arguments]
-                moved[i][index] += sign * step
-                shifted.append(np.sum(function(*map(tf.constant, moved)).numpy() * direction))
-            assert gradient[index].numpy() == pytest.approx((shifted[0] - shifted[1]) / (2 * step), abs=1e-7, rel=1e-6)
 
 
 def test_submanifold(book):
@@ -123,7 +107,7 @@ def test_normalisation(planes):
 
     def call(x, gamma, beta):
         # In float64 to the last digit, which the shares of a layer in float32 are not.
-        return normalise(x, gamma, beta, groups.rows, exact, groups.size, epsilon=1e-3, slope=0.1)[0]
+        return normalise_groups(x, gamma, beta, groups._replace(share=exact), epsilon=1e-3, slope=0.1)[0]
 
     exact = tf.transpose(groups.rows) / groups.size
     output = call(*map(tf.constant, (x, gamma, beta))).numpy()

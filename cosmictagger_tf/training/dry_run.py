@@ -23,7 +23,9 @@ def network_table(network: keras.Model) -> str:
             continue
         shape = tuple(layer.output.shape) if not isinstance(layer.output, (list, tuple)) else ()
         row = rows.setdefault(part[1], ["", 0, 0])
-        row[0] = " x ".join("sites" if n is None else str(n) for n in (shape[1:] if len(shape) > 2 else shape))
+        # Without the events of a batch, where it is no list of sites.
+        shape = shape[1:] if len(shape) > 2 or isinstance(layer, keras.layers.Dense) else shape
+        row[0] = " x ".join("sites" if n is None else str(n) for n in shape)
         row[1] += 1
         row[2] += layer.count_params()
     lines = [f"{'part':22}{'rows x columns x filters':>26}{'layers':>8}{'weights':>12}"]

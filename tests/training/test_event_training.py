@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -158,6 +159,21 @@ def test_another_backend_trains_the_same(backend, tmp_path):
         assert set(results.files) == set(expected) and "2D event_input" in expected
         for name, value in expected.items():
             np.testing.assert_allclose(results[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [{"conv_mode": "2D", "remat": True}, {"conv_mode": "sparse", "head_design": "sites", "normalise_charge": True}],
+    ids=["2D_remat", "sparse_sites"],
+)
+def test_a_dry_run_shows_heads_and_what_a_step_takes(tmp_path, caplog, form):
+    job = {name: value for name, value in HEADS.items() if name not in SMALL_RUN}
+    trainer.describe(run_config(str(tmp_path), job | form | {"run_id": "dry", "network_depth": 2, "iterations": 2}))
+    text = "\n".join(caplog.messages)
+    for part, size in (("event", r"(\d+ x \d+ x )?4"), ("vertex", r"\d+ x \d+ x 3")):
+        assert re.search(rf"^{part} +{size} +\d+ +[\d,]+$", text, re.MULTILINE), part
+    assert "event_output" in text
+    assert re.search(r"a step of 2 events: at most about [\d,]+ MiB .* GFLOP in convolutions", text)
 
 
 def test_a_run_learns_from_the_truth_that_it_reads(tmp_path):

@@ -133,6 +133,10 @@ class Hdf5File:
             raise DataError(self.path, f"table {name} lies in another file, which is not read")
         if dataset.ndim != 1:
             raise DataError(self.path, f"table {name} has {dataset.ndim} dimensions instead of 1: is it a larcv3 file?")
+        if lies_over(dataset.dtype):
+            raise DataError(
+                self.path, f"table {name}: columns lie over one another as NumPy has them: the file is damaged"
+            )
         missing = [number for number in filters(dataset) if not h5py.h5z.filter_avail(number)]
         if missing:
             raise DataError(
@@ -153,6 +157,19 @@ class Hdf5File:
                 self.path, f"table {name} claims {counted(table.rows, 'row')}, which the file is too small for"
             )
         return table
+
+
+def lies_over(dtype: np.dtype) -> bool:
+    """Whether fields of a type, or of one within it, lie over one another or beyond its end.
+
+    h5py makes such a type of a float that NumPy has not. HDF5 writes beyond its buffers where it converts to it, and
+    the process dies.
+    """
+    dtype = dtype.base
+    fields = sorted(((place[1], place[0]) for place in (dtype.fields or {}).values()), key=lambda field: field[0])
+    starts = [offset for offset, _ in fields] + [dtype.itemsize]
+    ends = [offset + field.itemsize for offset, field in fields]
+    return any(end > start for end, start in zip(ends, starts[1:], strict=True)) or any(lies_over(f) for _, f in fields)
 
 
 @dataclass(frozen=True)

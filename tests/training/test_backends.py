@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -17,6 +18,7 @@ from cosmictagger_tf.networks.build import build_network
 from cosmictagger_tf.training.checkpoints.store import CheckpointStore
 from tests.commands import ROOT, checkpoint_arrays, run_module
 from tests.training.backend_worker import SMALL, run_config
+from tests.training.rounding import losses_and_rounding
 
 BACKENDS = ["tensorflow", *(name for name in ("jax", "torch") if importlib.util.find_spec(name))]
 OTHERS = pytest.mark.parametrize("backend", ["jax", "torch"])
@@ -42,23 +44,39 @@ def needs(backend):
         pytest.skip(f"{backend} is not installed")
 
 
+# The relative error of weights that shows what rounding makes of a training, in how many trainings, and the multiple of
+# it that another backend may differ by.
+ROUNDING, TRIALS, TIMES = 1e-6, 8, 2
+
+
 @pytest.mark.slow
 def test_losses_of_the_backends_agree_over_20_steps(tmp_path):
+    """No backend's loss differs from TensorFlow's by more than 1e-6 and TIMES what rounding has made of this by then.
+
+    Relative errors of 1e-7 in the weights change a loss by 2e-7 until something turns at once (a sign before a ReLU,
+    say); from there on it grows to 1e-4 and more. At which step is chance: one in 24 of such trainings came to 3 times
+    what the others of its eight allowed. So ROUNDING is ten times that, which turns things earlier: of twice what it
+    makes, these 24 reached 0.7, PyTorch and JAX 0.2.
+    """
     plain = {"optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.002, "iterations": 20, "checkpoint_iteration": 20}
-    jobs = []
-    for mode, network in MODES.items():
-        job = {**plain, **network, "run_id": mode, "init_from": str(tmp_path / f"{mode}.weights.h5")}
-        config = run_config(str(tmp_path), {**job, "init_from": ""}).network
-        assert isinstance(config, NetworkConfig)
-        build_network(config, ImageShape().downsampled(SMALL["downsample"])).save_weights(job["init_from"])
+    jobs, expected, allowed = [], {}, {}
+    for mode, options in MODES.items():
+        job = {**plain, **options, "run_id": mode, "init_from": str(tmp_path / f"{mode}.weights.h5")}
+        config = run_config(str(tmp_path), {**job, "init_from": ""})
+        assert isinstance(config.network, NetworkConfig)
+        keras.utils.set_random_seed(1)
+        network = build_network(config.network, ImageShape().downsampled(SMALL["downsample"]))
+        network.save_weights(job["init_from"])
+        expected[mode], rounding = losses_and_rounding(config, network.get_weights(), ROUNDING, TRIALS)
+        assert len(rounding) == 20 and expected[mode][-1] < expected[mode][0]
+        allowed[mode] = 1e-6 + TIMES * rounding
         jobs.append(job)
-    for backend in BACKENDS:
+    for backend in BACKENDS[1:]:
         train(backend, tmp_path / backend, *jobs)
-    for mode in MODES:
-        losses = [[float(row["loss"]) for row in history(tmp_path / backend / mode)] for backend in BACKENDS]
-        assert len(losses[0]) == 20 and losses[0][-1] < losses[0][0]
-        for other in losses[1:]:
-            np.testing.assert_allclose(other, losses[0], rtol=1e-3, err_msg=mode)
+        for mode in MODES:
+            losses = np.array([float(row["loss"]) for row in history(tmp_path / backend / mode)])
+            of_allowed = np.abs(losses / expected[mode] - 1) / allowed[mode]
+            assert of_allowed.max() <= 1, f"{backend}, {mode}, of what is allowed: {of_allowed}"
 
 
 EVERYTHING = {

@@ -7,14 +7,16 @@ import h5py
 import numpy as np
 import pytest
 
-from cosmictagger_tf.config import DataConfig
+from cosmictagger_tf.config import DataConfig, NetworkConfig, PredictConfig
 from cosmictagger_tf.data import tables
 from cosmictagger_tf.data.cosmic_primaries import open_primaries
 from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.data.larcv_products import ProductFile, Products
 from cosmictagger_tf.data.true_neutrinos import read_interactions
 from cosmictagger_tf.errors import DataError
-from cosmictagger_tf.inference.predict.scores_file import WorkFolder, copied_products, join_parts, plan_parts
+from cosmictagger_tf.inference.predict.event_predictions import EventPrediction
+from cosmictagger_tf.inference.predict.predicted_products import PredictedProducts
+from cosmictagger_tf.inference.predict.scores_file import WorkFolder, copied_products, join_parts, plan_parts, publish
 
 PRODUCERS = ("neutrino_prediction", "cosmic_prediction")
 
@@ -72,12 +74,15 @@ def test_the_joined_file_is_of_one_input(path, tmp_path):
     for part in parts:
         events = (reader.read(entry) for entry in range(part.first, part.last))
         scores = [[np.zeros((len(plane.rows), 2), np.float32) for plane in event.image] for event in events]
-        work.save(part, scores)
+        nothing = np.zeros(reader.shape.planes, np.int64), np.full(reader.shape.planes, np.nan)
+        work.save(part, [EventPrediction(of_event, *nothing) for of_event in scores])
 
     copied = copied_products(reader, PRODUCERS)
+    predicted = PredictedProducts(PredictConfig(), NetworkConfig(), DataConfig(downsample=0))
 
     def join(advance=lambda events: None):
-        join_parts(reader, work, parts, PRODUCERS, copied, DataConfig(downsample=0), work.output, advance)
+        join_parts(reader, work, parts, predicted, copied, advance)
+        publish(work)
 
     join()
     assert len(h5py.File(work.output)["Events/event_id"]) == len(reader)

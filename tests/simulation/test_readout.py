@@ -29,7 +29,7 @@ def test_a_source_is_the_one_of_the_pixels_class_with_most_energy():
 
 
 def test_an_event_without_a_particle_and_without_noise_is_an_event(tmp_path, monkeypatch):
-    monkeypatch.setattr(generate.cosmics, "cosmics", lambda rng, first: ([], np.zeros(0), np.zeros(0, np.int64)))
+    monkeypatch.setattr(generate.cosmics, "cosmics", lambda *_: ([], np.zeros(0), np.zeros(0, np.int64)))
     monkeypatch.setattr(noise, "streaky", lambda rng, plane, tpc: np.zeros((640, noise.SPAN[plane]), np.float32))
     monkeypatch.setattr(noise, "quiet_over", lambda *_: (np.zeros(0, np.int64), np.zeros(0)))
     one = generate.simulate_event(512, 0, interactions=0)

@@ -18,6 +18,7 @@ from cosmictagger_tf.inference.event_picture import DRAWN_COLORS, EventPicture, 
 from tests.inference.display.test_display_events import CHROMIUM, browse
 
 PANELS = ("charge", "truth", "prediction", "neutrino score")
+NO_VERTEX = np.zeros((0, 3, 2))
 # Where in the page each raster of a picture is, by picture.
 BOXES = """
 <script>
@@ -49,7 +50,7 @@ def picture(downsample: int) -> EventPicture:
         charge = rng.uniform(5, 200, len(rows)).astype(np.float32)
         scores = np.where(classes == 2, 0.9, 0.1).astype(np.float32)
         planes.append(PlanePicture(*at, np.ones(len(rows), bool), charge, classes, classes, scores))
-    return EventPicture("an event", tuple(planes), shape, downsample)
+    return EventPicture("an event", tuple(planes), shape, downsample, NO_VERTEX)
 
 
 @pytest.fixture(scope="module", params=[0, 1, 3])
@@ -99,5 +100,5 @@ def test_a_browser_shows_the_dots_of_every_panel(drawn, tmp_path):
 def test_cathode_and_centimetres_are_drawn_where_they_are_known():
     for shape, known in ((ImageShape(), True), (ImageShape(3, 1408, 2048), False), (ImageShape(3, 64, 128), False)):
         none = PlanePicture(*(np.zeros(0, np.float32) for _ in range(2)), np.zeros(0, bool), *[np.zeros(0)] * 4)
-        text = figure_svg(draw_event(EventPicture("empty", (none,) * 3, shape, 0)))
+        text = figure_svg(draw_event(EventPicture("empty", (none,) * 3, shape, 0, NO_VERTEX)))
         assert ("cathode" in text) == ("apparent x (cm)" in text) == ("along the wires" in text) == known

@@ -19,7 +19,7 @@ from cosmictagger_tf.inference.inference_config import InferenceConfig
 
 DESCRIPTION = """
 Runs a trained network over the validation data of --file, which need readouts with and without a neutrino, and fits
-what makes its logits probabilities. Chooses two working points: `pixels`, with the best neutrino IoU, and `selection`,
+what makes its logits probabilities. Chooses two working points: `pixels`, with the best IoUs, and `selection`,
 which keeps few readouts with cosmic rays only. Prints them, and writes them into a JSON record beside the weights,
 where evaluate, predict, display and export find it. Use data that neither training nor tests have seen.
 """

@@ -1,9 +1,4 @@
-"""The logarithms of calibrated probabilities, on the host or on the device: exact where probabilities are 0 or 1.
-
-With P = P(the readout has a neutrino) and p the probabilities of a pixel's classes where it has one (probabilities.py):
-
-    ln P(neutrino) = ln P + ln p_neutrino
-    ln P(class)    = ln(1 - P p_neutrino) + ln p_class - ln(1 - p_neutrino)         for background and cosmic
+"""The logarithms of calibrated probabilities, on the host or on the device: see networks/joined_pixels.py.
 
 `backend` is numpy for arrays (float64), keras.ops for tensors (float32).
 """
@@ -12,55 +7,34 @@ from typing import Any
 
 import numpy as np
 
-from cosmictagger_tf.data.truth import COSMIC_ONLY
-from cosmictagger_tf.detector import BACKGROUND, COSMIC, NEUTRINO
+from cosmictagger_tf.networks.joined_pixels import log_has_neutrino, log_pixels
 
 
-def log_has_neutrino(event_logits, temperature: float, offsets: np.ndarray, backend: Any = np) -> tuple:
-    """ln P(the readout has a neutrino), and ln P(it has none).
+def calibrated_log_has_neutrino(event_logits, temperature: float, offsets: np.ndarray, backend: Any = np) -> tuple:
+    """ln P(the readout has a neutrino), and ln P(it has none): two of [readouts].
 
     Args:
         event_logits: [readouts, classes of a readout].
         temperature: see temperature.py.
         offsets: float [classes of a readout], see prior_offsets.
         backend: see above.
-
-    Returns:
-        Two of [readouts].
     """
     logits = _floats(event_logits, backend) / temperature
-    classes = [logits[..., c] + float(offset) for c, offset in enumerate(offsets)]
-    kinds = [each for c, each in enumerate(classes) if c != COSMIC_ONLY]
-    whole = _log_sum(classes, backend)
-    return _log_sum(kinds, backend) - whole, classes[COSMIC_ONLY] - whole
+    shifts = offsets if backend is np else backend.convert_to_tensor(offsets, "float32")
+    return log_has_neutrino(logits + shifts, backend)
 
 
-def log_pixel_probabilities(logits, temperature: float, has: tuple | None = None, backend: Any = np):
+def calibrated_log_pixels(logits, temperature: float, has: tuple | None = None, backend: Any = np):
     """The logarithms of the probabilities of each pixel's classes, the same shape as the logits.
 
     Args:
         logits: [..., classes of a pixel].
         temperature: see temperature.py.
-        has: what log_has_neutrino gives, to be broadcast to [...]; None: where the readout has a neutrino.
+        has: what calibrated_log_has_neutrino gives, to be broadcast to [...]; None: where the readout has a neutrino.
         backend: see above.
     """
-    scaled = _floats(logits, backend) / temperature
-    background, cosmic, neutrino = (scaled[..., c] for c in (BACKGROUND, COSMIC, NEUTRINO))
-    whole, others = (_log_sum(those, backend) for those in ([background, cosmic, neutrino], [background, cosmic]))
-    log_neutrino, log_rest = neutrino - whole, others - whole
-    if has is not None:
-        log_neutrino, log_rest = log_neutrino + has[0], backend.logaddexp(log_rest + has[0], has[1])
-    logs = {BACKGROUND: background - others + log_rest, COSMIC: cosmic - others + log_rest, NEUTRINO: log_neutrino}
-    return backend.stack([logs[c] for c in sorted(logs)], axis=-1)
+    return log_pixels(_floats(logits, backend) / temperature, has, backend)
 
 
 def _floats(values, backend):
     return np.asarray(values, np.float64) if backend is np else backend.cast(values, "float32")
-
-
-def _log_sum(logs: list, backend):
-    # ln of the sum of what the logarithms are of.
-    total = logs[0]
-    for each in logs[1:]:
-        total = backend.logaddexp(total, each)
-    return total

@@ -9,10 +9,11 @@ with r = q / s for the three kinds of neutrino and (1 - q) / (1 - s) for cosmic 
 Computation 14 (2002) 21). Among the three kinds the training's proportions stay.
 """
 
+from typing import Any
+
 import numpy as np
 
-from cosmictagger_tf.data.truth import COSMIC_ONLY
-from cosmictagger_tf.detector import N_EVENT_CLASSES, NEUTRINO
+from cosmictagger_tf.detector import COSMIC_ONLY, N_EVENT_CLASSES, NEUTRINO
 from cosmictagger_tf.errors import UserError
 
 
@@ -68,6 +69,19 @@ def check_training_prior(share: float):
         sort = "without a neutrino" if share == 1 else "with a neutrino"
         reason = f"the training saw no readout {sort}" if share in (0, 1) else "must be between 0 and 1"
         raise CalibrationError(f"share of the training's readouts with a neutrino {share:g}: {reason}")
+
+
+def check_training_kinds(shares: Any, training_prior: float | None):
+    """Raises CalibrationError where these are no shares of the kinds of neutrino among a training's readouts."""
+    kinds = N_EVENT_CLASSES - 1
+    if training_prior is None:
+        raise CalibrationError("training_kinds: need training_prior")
+    try:
+        right = len(shares) == kinds and all(0 < share < 1 for share in shares) and abs(sum(shares) - 1) < 1e-6
+    except TypeError:
+        right = False
+    if not right:
+        raise CalibrationError(f"training_kinds {shares!r}: must be {kinds} numbers above 0 that sum to 1")
 
 
 def event_probabilities(logits: np.ndarray, temperature: float = 1.0, offsets: np.ndarray | float = 0.0) -> np.ndarray:

@@ -16,8 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cosmictagger_tf.calibration.probabilities import CalibrationError, checked, prior_offsets, softmax
-from cosmictagger_tf.data.truth import COSMIC_ONLY
-from cosmictagger_tf.detector import CLASS_NAMES, EVENT_CLASS_NAMES
+from cosmictagger_tf.detector import CLASS_NAMES, COSMIC_ONLY, EVENT_CLASS_NAMES
 from cosmictagger_tf.text import counted, listed
 
 log = logging.getLogger(__name__)

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from cosmictagger_tf.calibration.log_probabilities import log_has_neutrino, log_pixel_probabilities
+from cosmictagger_tf.calibration.log_probabilities import calibrated_log_has_neutrino, calibrated_log_pixels
 from cosmictagger_tf.calibration.probabilities import (
     CalibrationError,
+    check_training_kinds,
     check_training_prior,
     event_probabilities,
     neutrino_probability,
@@ -21,7 +22,7 @@ from cosmictagger_tf.calibration.probabilities import (
     prior_offsets,
 )
 from cosmictagger_tf.calibration.temperature import HIGHEST, LOWEST
-from cosmictagger_tf.detector import BACKGROUND, N_CLASSES, N_EVENT_CLASSES, NEUTRINO
+from cosmictagger_tf.detector import BACKGROUND, COSMIC_ONLY, N_CLASSES, N_EVENT_CLASSES, NEUTRINO
 from cosmictagger_tf.vertex_fit import VertexErrors
 
 EQUAL_PRIOR = 0.5
@@ -82,6 +83,8 @@ class Calibration:
     Attributes:
         event_temperature, pixel_temperature: see temperature.py.
         training_prior: share of the training's readouts that have a neutrino; None where it is not known.
+        training_kinds: of these the share of each kind of neutrino, in the order of EVENT_CLASS_NAMES; None where it is
+            not known.
         pixels: the working point for what each pixel is.
         selection: the working point for whether a readout has a neutrino.
         vertex_errors: how precise the vertex head's places are (vertex_fit.fit_errors), in pixels of the file; None
@@ -94,6 +97,7 @@ class Calibration:
     event_temperature: float = 1.0
     pixel_temperature: float = 1.0
     training_prior: float | None = None
+    training_kinds: tuple[float, ...] | None = None
     pixels: WorkingPoint = WorkingPoint()
     selection: WorkingPoint = WorkingPoint()
     vertex_errors: VertexErrors | None = None
@@ -109,6 +113,8 @@ class Calibration:
             check_training_prior(self.training_prior)
         elif (self.pixels.event_probability, self.selection.event_probability) != (None, None):
             raise CalibrationError("event_probability: needs training_prior, for thresholds are at equal priors")
+        if self.training_kinds is not None:
+            check_training_kinds(self.training_kinds, self.training_prior)
 
     def event_probabilities(self, logits: np.ndarray, prior: float | None = None) -> np.ndarray:
         """The probability of each class of readouts, float64 [..., classes], from their logits of the same shape.
@@ -125,6 +131,20 @@ class Calibration:
         if self.training_prior is None:
             raise CalibrationError(f"prior {prior:g}: cannot be put in: that of the training is not known")
         return event_probabilities(logits, self.event_temperature, prior_offsets(self.training_prior, prior))
+
+    def called_classes(self, event_logits: np.ndarray) -> np.ndarray:
+        """The class that each readout is called where no class is likelier than another beforehand, int64 [readouts].
+
+        Where the training's priors are not known, they stay as they were.
+
+        Args:
+            event_logits: float [readouts, classes of a readout].
+        """
+        probabilities = self.event_probabilities(event_logits, self._points_prior)
+        weights = np.ones(N_EVENT_CLASSES)
+        if self.training_kinds is not None:
+            weights[np.arange(N_EVENT_CLASSES) != COSMIC_ONLY] = 1 / np.array(self.training_kinds)
+        return np.argmax(probabilities * weights, axis=-1)
 
     def pixel_probabilities(
         self, logits: np.ndarray, event_logits: np.ndarray | None = None, prior: float | None = None
@@ -171,9 +191,9 @@ class Calibration:
         if event_logits is not None:
             prior = self.training_prior
             offsets = np.zeros(N_EVENT_CLASSES) if prior is None else prior_offsets(prior, EQUAL_PRIOR)
-            has = log_has_neutrino(event_logits, self.event_temperature, offsets, backend)
+            has = calibrated_log_has_neutrino(event_logits, self.event_temperature, offsets, backend)
             has = tuple(backend.reshape(each, (-1, *[1] * (len(logits.shape) - 2))) for each in has)
-        logs = log_pixel_probabilities(logits, self.pixel_temperature, has, backend)
+        logs = calibrated_log_pixels(logits, self.pixel_temperature, has, backend)
         return logs + (point.shifts if backend is np else backend.convert_to_tensor(point.shifts, "float32"))
 
     @property
@@ -196,6 +216,8 @@ class Calibration:
         for name in ("pixels", "selection"):
             if name in record:
                 record[name] = WorkingPoint(**_known(WorkingPoint, record[name]))
+        if isinstance(record.get("training_kinds"), list):
+            record["training_kinds"] = tuple(record["training_kinds"])
         if record.get("vertex_errors") is not None:
             record["vertex_errors"] = _vertex_errors(_known(VertexErrors, record["vertex_errors"]))
         return cls(**record)

@@ -5,8 +5,15 @@ import numpy as np
 from cosmictagger_tf.data.event import Event, PlanePixels
 from cosmictagger_tf.data.loops import pair_coordinates
 from cosmictagger_tf.data.sampling import FILLER
-from cosmictagger_tf.data.truth import COSMIC_ONLY, Truth, event_class
-from cosmictagger_tf.detector import BACKGROUND, NEUTRINO, PADDING_COORDINATE, UNKNOWN_EVENT_CLASS, ImageShape
+from cosmictagger_tf.data.truth import Truth, event_class
+from cosmictagger_tf.detector import (
+    BACKGROUND,
+    COSMIC_ONLY,
+    NEUTRINO,
+    PADDING_COORDINATE,
+    UNKNOWN_EVENT_CLASS,
+    ImageShape,
+)
 
 SMALLEST_LENGTH = 256
 # As many as training sets mostly have: lists of one length make one program.

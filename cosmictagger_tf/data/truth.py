@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cosmictagger_tf.data.neutrino import CHARGED_CURRENT, NEUTRAL_CURRENT, Neutrino
-from cosmictagger_tf.detector import EVENT_CLASS_NAMES, UNKNOWN_EVENT_CLASS
+from cosmictagger_tf.detector import COSMIC_ONLY, NC, NUE_CC, NUMU_CC, UNKNOWN_EVENT_CLASS
 
-NUE_CC, NUMU_CC, NC, COSMIC_ONLY = range(len(EVENT_CLASS_NAMES))
 # With fewer neutrino pixels than this, on all planes together, a readout has cosmic rays only.
 FEWEST_NEUTRINO_PIXELS = 10
 

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from cosmictagger_tf.backend import take_rows
+from cosmictagger_tf.networks.joined_pixels import log_has_neutrino, log_pixels
 
 # Below every feature; finite in half precision too.
 BELOW_ALL = -60000.0
@@ -129,24 +130,16 @@ class OrLearned(Float32Layer):
 
 @keras.saving.register_keras_serializable(package="cosmictagger_tf")
 class JoinedLogits(Float32Layer):
-    """Logits of pixels with P(neutrino) = P(neutrino | the readout has one) P(the readout has one), exactly.
+    """Logits of pixels with P(neutrino) = P(neutrino | the readout has one) P(the readout has one): joined_pixels.py.
 
-    With n the neutrino's logit, a the logarithm of the others' summed exponentials, d = n - a, and o the log-odds of
-    the readout's having one, 1 / P = (1 + exp(-o)) (1 + exp(-d)), and so the new n is
-    a - ln(exp(-o) + exp(-d) + exp(-o - d)). No gradient goes to the event's logits: they decide by their own loss.
+    No gradient goes to the event's logits: they decide by their own loss.
 
-    Call with logits [..., classes of a pixel], of which the last is neutrino, and event [..., classes of a readout], of
-    which the last is cosmic rays only, of the same leading axes or of 1.
+    Call with logits [..., classes of a pixel] and event [..., classes of a readout], of the same leading axes or of 1.
     """
 
     def call(self, logits, event):
         """float32, the shape of the logits."""
-        event = ops.stop_gradient(event)
-        odds = ops.logsumexp(event[..., :-1], axis=-1, keepdims=True) - event[..., -1:]
-        others, neutrino = logits[..., :-1], logits[..., -1:]
-        rest = ops.logsumexp(others, axis=-1, keepdims=True)
-        lost = ops.logaddexp(rest - neutrino, ops.logaddexp(rest - neutrino - odds, -odds))
-        return ops.concatenate([others, rest - lost], axis=-1)
+        return log_pixels(logits, log_has_neutrino(ops.stop_gradient(event), ops), ops)
 
     def compute_output_spec(self, logits, event):
         return keras.KerasTensor(logits.shape, "float32")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from cosmictagger_tf.calibration.log_probabilities import log_has_neutrino, log_pixel_probabilities
+from cosmictagger_tf.calibration.log_probabilities import calibrated_log_has_neutrino, calibrated_log_pixels
 from cosmictagger_tf.calibration.probabilities import (
     event_probabilities,
     neutrino_probability,
@@ -13,7 +13,7 @@ from cosmictagger_tf.calibration.probabilities import (
 )
 from cosmictagger_tf.calibration.working_points import Calibration, WorkingPoint
 
-FITTED = Calibration(1.3, 0.9, 0.7, WorkingPoint(-0.3, 0.4), WorkingPoint(-0.1, -1.5, 0.92))
+FITTED = Calibration(1.3, 0.9, 0.7, None, WorkingPoint(-0.3, 0.4), WorkingPoint(-0.1, -1.5, 0.92))
 
 
 @pytest.mark.parametrize("backend", [np, ops])
@@ -21,12 +21,12 @@ def test_they_are_the_logarithms(backend):
     rng = np.random.default_rng(0)
     pixels, events = rng.normal(0, 3, (5, 2, 40, 3)), rng.normal(0, 2, (5, 4))
     offsets = prior_offsets(0.7, 0.5)
-    has, has_not = log_has_neutrino(events, 1.3, offsets, backend)
+    has, has_not = calibrated_log_has_neutrino(events, 1.3, offsets, backend)
     expected = neutrino_probability(event_probabilities(events, 1.3, offsets))
     np.testing.assert_allclose(np.exp(has), expected, rtol=1e-5)
     np.testing.assert_allclose(np.exp(has_not), 1 - expected, rtol=1e-5)
     for given, logs in ((1.0, None), (expected[:, None, None], (has[:, None, None], has_not[:, None, None]))):
-        logarithms = log_pixel_probabilities(pixels, 0.9, logs, backend)
+        logarithms = calibrated_log_pixels(pixels, 0.9, logs, backend)
         np.testing.assert_allclose(np.exp(logarithms), pixel_probabilities(pixels, given, 0.9), rtol=1e-4, atol=1e-7)
 
 

@@ -10,7 +10,7 @@ from cosmictagger_tf.calibration.working_points import Calibration, WorkingPoint
 from cosmictagger_tf.vertex_fit import VertexErrors
 
 ERRORS = VertexErrors((1.0, 2.0, 3.0), (1.5, 2.5, 3.5), (0.1, 0.2, 0.3))
-FITTED = Calibration(1.3, 0.9, 0.7, WorkingPoint(-0.3), WorkingPoint(-0.1, -1.5, 0.92), ERRORS)
+FITTED = Calibration(1.3, 0.9, 0.7, None, WorkingPoint(-0.3), WorkingPoint(-0.1, -1.5, 0.92), ERRORS)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from cosmictagger_tf.calibration.working_points import Calibration, WorkingPoint
 from cosmictagger_tf.vertex_fit import VertexErrors
 
 ERRORS = VertexErrors((1.5, 2.0, 1.0), (2.5, 1.5, 3.0), (0.0, 0.1, 0.2))
-FITTED = Calibration(1.3, 0.9, 0.7, WorkingPoint(-0.3), WorkingPoint(-0.1, -1.5, 0.92), ERRORS)
+FITTED = Calibration(1.3, 0.9, 0.7, (0.2, 0.5, 0.3), WorkingPoint(-0.3), WorkingPoint(-0.1, -1.5, 0.92), ERRORS)
 
 
 def test_a_calibration_comes_back_from_json():
@@ -31,6 +31,17 @@ def test_weights_of_before_mean_what_they_did():
     assert Calibration.of_weights({}) == Calibration()
 
 
+def test_readouts_are_called_as_if_all_classes_were_as_likely():
+    """A class that the training saw seldom is called where its likelihood is the greatest."""
+    likelihoods = np.array([[0.2, 0.2, 0.5, 0.1], [0.1, 0.1, 0.2, 0.6], [0.4, 0.3, 0.2, 0.1]])
+    priors = np.array([0.18, 0.66, 0.06, 0.1])
+    logits = np.log(likelihoods * priors)
+    assert Calibration().called_classes(logits).tolist() == [1, 1, 1]
+    assert Calibration(training_prior=0.9).called_classes(logits).tolist() == [1, 3, 1]
+    known = Calibration(training_prior=0.9, training_kinds=tuple((priors[:3] / 0.9).tolist()))
+    assert known.called_classes(logits).tolist() == [2, 3, 0]
+
+
 def test_frozen():
     with pytest.raises(AttributeError):
         FITTED.selection.event_probability = 0.5  # type: ignore[misc]
@@ -48,6 +59,11 @@ def test_frozen():
         ({"event_temperature": "1"}, "must be a finite number"),
         ({"training_prior": 1.0}, "no readout without a neutrino"),
         ({"training_prior": "0.5"}, "training_prior '0.5': must be a finite number"),
+        ({"training_kinds": [0.2, 0.5, 0.3]}, "training_kinds: need training_prior"),
+        ({"training_prior": 0.5, "training_kinds": 0.3}, "training_kinds 0.3: must be 3 numbers above 0 that sum to 1"),
+        ({"training_prior": 0.5, "training_kinds": [0.4, 0.6]}, "must be 3 numbers"),
+        ({"training_prior": 0.5, "training_kinds": [0.4, 0.6, 0.0]}, "above 0"),
+        ({"training_prior": 0.5, "training_kinds": [0.4, 0.6, "a"]}, "above 0"),
         ({"selection": {"event_probability": 1.5}}, "event_probability 1.5: must be from 0 to 1"),
         ({"selection": {"event_probability": 0.5}}, "needs training_prior"),
         ({"pixels": {"neutrino_shift": float("inf")}}, "neutrino_shift inf"),

@@ -11,7 +11,7 @@ from tests.networks.sparse.examples import copy_weights
 from tests.training.small import make_batches, make_model
 from tests.training.test_event_training import HEADS
 
-FITTED = Calibration(1.3, 0.8, 0.7, WorkingPoint(-0.3, 0.4), WorkingPoint(-0.1, -1.5, 0.92))
+FITTED = Calibration(1.3, 0.8, 0.7, None, WorkingPoint(-0.3, 0.4), WorkingPoint(-0.1, -1.5, 0.92))
 
 
 @pytest.fixture(params=["2D", "sparse"])

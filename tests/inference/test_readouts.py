@@ -6,8 +6,7 @@ import pytest
 from cosmictagger_tf import geometry
 from cosmictagger_tf.calibration.probabilities import CalibrationError
 from cosmictagger_tf.calibration.working_points import Calibration
-from cosmictagger_tf.data.truth import COSMIC_ONLY, NUMU_CC
-from cosmictagger_tf.detector import UNKNOWN_EVENT_CLASS, ImageShape
+from cosmictagger_tf.detector import COSMIC_ONLY, NUMU_CC, UNKNOWN_EVENT_CLASS, ImageShape
 from cosmictagger_tf.inference.readouts import errors_within, read_out
 from cosmictagger_tf.networks.segmentation import EVENT, VERTEX
 from cosmictagger_tf.vertex_fit import VertexErrors, places_of

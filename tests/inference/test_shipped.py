@@ -111,7 +111,7 @@ def test_a_run_is_shipped_and_used(tmp_path, monkeypatch):
     flags = [*TINY, f"--file={tmp_path}/a.h5", f"--output_dir={tmp_path}", "--run_id=tiny", "--noxla"]
     run_module("train", *flags, "--iterations=2")
     folder = RunFolder(OutputConfig(output_dir=str(tmp_path), run_id="tiny"))
-    calibration = Calibration(1.5, 0.8, 0.7, WorkingPoint(-0.5), WorkingPoint(-0.1, -1.0, 0.9))
+    calibration = Calibration(1.5, 0.8, 0.7, None, WorkingPoint(-0.5), WorkingPoint(-0.1, -1.0, 0.9))
     shipped.ship(folder, 2, "sparse_small", calibration, tmp_path / "weights")
     monkeypatch.setattr(shipped, "FOLDER", tmp_path / "weights")
     model = shipped.ShippedModel("sparse_small")

@@ -19,9 +19,9 @@ from cosmictagger_tf.data.pipeline import evaluation_dataset
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError, DataError
 from cosmictagger_tf.files import check_output, make_folder
-from cosmictagger_tf.inference.calibrate.choice import best_pixels, best_selection
+from cosmictagger_tf.inference.calibrate.choice import PixelsChoice, best_pixels, best_selection
 from cosmictagger_tf.inference.calibrate.samples import OutputsEvaluator, Samples, samples_of
-from cosmictagger_tf.inference.calibrate.training_prior import recorded_prior
+from cosmictagger_tf.inference.calibrate.training_shares import TrainingShares, recorded_shares
 from cosmictagger_tf.inference.inference_config import InferenceConfig
 from cosmictagger_tf.inference.model_loading import TrainedModel, agreed_model
 from cosmictagger_tf.progress import EventProgress
@@ -45,8 +45,7 @@ class CalibrationResult:
         files: the validation data.
         samples: what was kept of them.
         event_fit, pixel_fit: of the temperatures; the first is None without an event head.
-        neutrino_iou: over the readouts that have a neutrino, at the working point pixels.
-        unshifted_iou: the same without shifts.
+        pixels: of the choice of the working point pixels.
     """
 
     calibration: Calibration
@@ -55,14 +54,15 @@ class CalibrationResult:
     samples: Samples
     event_fit: TemperatureFit | None
     pixel_fit: TemperatureFit
-    neutrino_iou: float
-    unshifted_iou: float
+    pixels: PixelsChoice
 
     def write(self, path: Path):
         """Writes the record, complete or not at all."""
         measured = {
-            "neutrino_iou": self.neutrino_iou,
-            "neutrino_iou_without_shifts": self.unshifted_iou,
+            "neutrino_iou": self.pixels.neutrino_iou,
+            "neutrino_iou_without_shifts": self.pixels.unshifted_neutrino_iou,
+            "cosmic_iou": self.pixels.cosmic_iou,
+            "cosmic_iou_without_shifts": self.pixels.unshifted_cosmic_iou,
             "event_fit": self.event_fit and self.event_fit._asdict(),
             "pixel_fit": self.pixel_fit._asdict(),
         }
@@ -92,7 +92,7 @@ def _calibrate_as(ranks: Ranks, calibrate: CalibrateConfig, config: InferenceCon
         ranks.part("minibatch_size", config.data.minibatch_size)
         trained = agreed_model(ranks, config, calibrated=False)
         place = place_of(calibrate, config, trained)
-        prior = training_prior(calibrate, config, trained)
+        shares = training_shares(calibrate, config, trained)
         reader = open_labelled(trained.data, config.truth)
         check_data(ranks, "file", reader)
         log_devices(ranks)
@@ -103,7 +103,7 @@ def _calibrate_as(ranks: Ranks, calibrate: CalibrateConfig, config: InferenceCon
         reader.check_unchanged()
     if ranks.rank:
         return None
-    result = fitted(samples, calibrate, prior, trained.weights, reader)
+    result = fitted(samples, calibrate, shares, trained.weights, reader)
     make_folder(place.parent, "output")
     check_output(place, "output", calibrate.overwrite)
     result.write(place)
@@ -121,28 +121,30 @@ def place_of(calibrate: CalibrateConfig, config: InferenceConfig, trained: Train
     return place
 
 
-def training_prior(calibrate: CalibrateConfig, config: InferenceConfig, trained: TrainedModel) -> float | None:
-    """The share of readouts with a neutrino in the training; None for a network without an event head.
+def training_shares(
+    calibrate: CalibrateConfig, config: InferenceConfig, trained: TrainedModel
+) -> TrainingShares | None:
+    """How the training's readouts were shared among the classes; None for a network without an event head.
 
     Raises:
-        ConfigError: nothing tells it, or options are given that need an event head.
+        ConfigError: nothing tells, or options are given that need an event head.
     """
     if not trained.network.event_head:
         unused = [f"--{name}" for name in ("training_prior", "kept") if name in config.explicit]
         if unused:
             raise ConfigError(f"{', '.join(unused)}: {trained.weights} is of a network without --event_head")
         return None
-    share: float | None = calibrate.training_prior
+    shares: TrainingShares | None = TrainingShares(calibrate.training_prior)
     if "training_prior" not in config.explicit:
         of_run = config.weights.of_run and trained.step is not None
-        share = recorded_prior(RunFolder(config.output).history, trained.step or 0) if of_run else None
-    if share is None:
+        shares = recorded_shares(RunFolder(config.output).history, trained.step or 0) if of_run else None
+    if shares is None:
         raise ConfigError(
             "--training_prior: no history.csv tells of the training's readouts: give the share of those of known class "
             "that had a neutrino"
         )
-    check_training_prior(share)
-    return share
+    check_training_prior(shares.prior)
+    return shares
 
 
 def collect(
@@ -171,14 +173,14 @@ def collect(
 
 
 def fitted(
-    samples: Samples, calibrate: CalibrateConfig, prior: float | None, weights: Path, reader: Reader
+    samples: Samples, calibrate: CalibrateConfig, shares: TrainingShares | None, weights: Path, reader: Reader
 ) -> CalibrationResult:
     """The calibration of what was kept of the validation data.
 
     Args:
         samples: what was kept.
         calibrate: the options.
-        prior: the training's share of readouts with a neutrino; None without an event head.
+        shares: of the training; None without an event head.
         weights: the file that they are of.
         reader: of the data.
 
@@ -190,18 +192,19 @@ def fitted(
         raise CalibrationError(
             f"{reader.files[0]}: no readout {'with' if cosmic else 'without'} a neutrino: working points need both"
         )
-    calibration, event_fit = Calibration(training_prior=prior), None
-    if samples.event_logits is not None and prior is not None:
-        event_fit = fit_event_temperature(samples.event_logits, samples.classes, prior)
+    calibration, event_fit = Calibration(), None
+    if samples.event_logits is not None and shares is not None:
+        calibration = Calibration(training_prior=shares.prior, training_kinds=shares.kinds)
+        event_fit = fit_event_temperature(samples.event_logits, samples.classes, shares.prior)
         calibration = replace(calibration, event_temperature=event_fit.temperature)
     sample = samples.sample
     pixel_fit = fit_pixel_temperature(sample.logits, sample.labels.astype(np.int64), sample.weights)
     calibration = replace(calibration, pixel_temperature=pixel_fit.temperature)
-    pixels, best, unshifted = best_pixels(samples, calibration)
-    calibration = replace(calibration, pixels=pixels, vertex_errors=vertex_errors(samples, reader.shape))
+    pixels = best_pixels(samples, calibration)
+    calibration = replace(calibration, pixels=pixels.point, vertex_errors=vertex_errors(samples, reader.shape))
     selection = best_selection(samples, calibration, calibrate.kept, calibrate.kept_by_pixels)
     calibration = replace(calibration, selection=selection)
-    return CalibrationResult(calibration, weights, reader.files, samples, event_fit, pixel_fit, best, unshifted)
+    return CalibrationResult(calibration, weights, reader.files, samples, event_fit, pixel_fit, pixels)
 
 
 def vertex_errors(samples: Samples, shape: ImageShape) -> VertexErrors | None:

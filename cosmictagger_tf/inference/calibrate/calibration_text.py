@@ -5,14 +5,15 @@ import numpy as np
 from cosmictagger_tf.calibration.temperature import TemperatureFit
 from cosmictagger_tf.calibration.working_points import WorkingPoint
 from cosmictagger_tf.inference.calibrate.calibrate_run import CalibrationResult
-from cosmictagger_tf.inference.calibrate.choice import FEW_PIXELS, looks_like_neutrino
+from cosmictagger_tf.inference.calibrate.choice import FEW_PIXELS, looks_like_neutrino, probability_at_equal_priors
 from cosmictagger_tf.inference.evaluate.rates import rate
+from cosmictagger_tf.inference.evaluate.selection import KEPT_SHARES, threshold_for
 from cosmictagger_tf.text import counted
 
 
 def calibration_text(result: CalibrationResult) -> str:
     """Temperatures and working points, and what the latter keep of the data that they were chosen on."""
-    calibration, samples = result.calibration, result.samples
+    calibration, samples, pixels = result.calibration, result.samples, result.pixels
     cosmic = samples.cosmic_only
     lines = [
         f"{counted(len(cosmic), 'readout')}, {cosmic.sum()} with cosmic rays only",
@@ -25,8 +26,9 @@ def calibration_text(result: CalibrationResult) -> str:
         ]
     lines += [
         "",
-        f"working point pixels: {_shifts(calibration.pixels)}: neutrino IoU over the readouts that have one "
-        f"{result.neutrino_iou:.4f} ({result.unshifted_iou:.4f} without shifts)",
+        f"working point pixels: {_shifts(calibration.pixels)}: over the readouts that have a neutrino, its IoU "
+        f"{pixels.neutrino_iou:.4f} ({pixels.unshifted_neutrino_iou:.4f} without shifts), cosmic IoU "
+        f"{pixels.cosmic_iou:.4f} ({pixels.unshifted_cosmic_iou:.4f})",
         f"working point selection: {_shifts(calibration.selection)}",
     ]
     passed = looks_like_neutrino(samples, calibration, calibration.selection)
@@ -34,8 +36,16 @@ def calibration_text(result: CalibrationResult) -> str:
     if samples.event_logits is not None:
         kept = calibration.kept(calibration.selection, samples.event_logits)
         threshold = calibration.selection.event_probability
-        lines += [f"  P(neutrino) at equal priors above {threshold:.6f}: {_shares(kept, cosmic)}"]
+        lines += [f"  P(neutrino) at equal priors above {threshold:.9g}: {_shares(kept, cosmic)}"]
+        lines += ["", "other thresholds, for evaluate --cut:", *_thresholds(samples, calibration)]
     return "\n".join(lines)
+
+
+def _thresholds(samples, calibration) -> list[str]:
+    probabilities = probability_at_equal_priors(samples, calibration)
+    thresholds = [threshold_for(probabilities[samples.cosmic_only], share) for share in KEPT_SHARES]
+    kept = (_shares(probabilities > each, samples.cosmic_only) for each in thresholds)
+    return [f"  probability>{each!r}: {shares}" for each, shares in zip(thresholds, kept, strict=True)]
 
 
 def _fit_text(fit: TemperatureFit) -> str:

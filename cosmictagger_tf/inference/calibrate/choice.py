@@ -6,6 +6,7 @@ ln P(cosmic): see WorkingPoint.called.
 
 import logging
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -47,8 +48,7 @@ class LogProbabilities:
     def of(cls, samples: Samples, calibration: Calibration, readouts: np.ndarray) -> "LogProbabilities":
         """Those of some readouts, bool [readouts]; the others are not counted."""
         pixels: Pixels = samples.candidates.of(readouts)
-        events = samples.event_logits[pixels.readouts] if samples.joins and samples.event_logits is not None else None
-        logs = calibration.at_point(WorkingPoint(), pixels.logits, events)
+        logs = calibration.at_point(WorkingPoint(), pixels.logits, samples.events_of(pixels))
         numbers, planes = np.cumsum(readouts) - 1, samples.true_pixels.shape[1]
         images = numbers[pixels.readouts] * planes + pixels.planes
         return cls(logs, pixels.labels == NEUTRINO, pixels.weights, images, samples.true_pixels[readouts])
@@ -82,6 +82,42 @@ class LogProbabilities:
         return values.reshape(self.true_pixels.shape).min(axis=1)
 
 
+class CosmicIoU:
+    """The IoU of cosmic pixels over all sampled pixels of readouts that have a neutrino.
+
+    Args:
+        samples: of the validation data.
+        calibration: of the network.
+    """
+
+    def __init__(self, samples: Samples, calibration: Calibration):
+        pixels = samples.sample
+        self.logs = calibration.at_point(WorkingPoint(), pixels.logits, samples.events_of(pixels))
+        self.true, self.weights = pixels.labels == COSMIC, pixels.weights.astype(np.float64)
+
+    def at(self, point: WorkingPoint) -> float:
+        """That at a working point; 1 where there is no cosmic pixel, neither true nor called."""
+        called = np.argmax(self.logs + point.shifts, axis=-1) == COSMIC
+        union = self.weights[called | self.true].sum()
+        return float(self.weights[called & self.true].sum() / union) if union else 1.0
+
+
+class PixelsChoice(NamedTuple):
+    """The working point `pixels`, and what was measured there and without shifts.
+
+    Attributes:
+        point: the working point.
+        neutrino_iou, cosmic_iou: at it; see LogProbabilities.neutrino_iou, CosmicIoU.
+        unshifted_neutrino_iou, unshifted_cosmic_iou: without shifts.
+    """
+
+    point: WorkingPoint
+    neutrino_iou: float
+    cosmic_iou: float
+    unshifted_neutrino_iou: float
+    unshifted_cosmic_iou: float
+
+
 def probability_at_equal_priors(samples: Samples, calibration: Calibration) -> np.ndarray | None:
     """P(the readout has a neutrino), float64 [readouts]; None without an event head."""
     if samples.event_logits is None:
@@ -101,21 +137,23 @@ def grid(pixel_temperature: float) -> list[tuple[float, float]]:
     return sorted(points, key=lambda point: abs(point[0]) + abs(point[1]))
 
 
-def best_pixels(samples: Samples, calibration: Calibration) -> tuple[WorkingPoint, float, float]:
-    """The shifts with the best neutrino IoU over the readouts that have a neutrino, that IoU, and that without shifts.
+def best_pixels(samples: Samples, calibration: Calibration) -> PixelsChoice:
+    """The shifts with the greatest sum of both IoUs over the readouts that have a neutrino; there is such a readout."""
+    pixels, cosmics = LogProbabilities.of(samples, calibration, ~samples.cosmic_only), CosmicIoU(samples, calibration)
 
-    There is such a readout.
-    """
-    pixels = LogProbabilities.of(samples, calibration, ~samples.cosmic_only)
-    unshifted = best = pixels.neutrino_iou(pixels.margins(0.0) > 0)
+    def ious(point: WorkingPoint):
+        called = pixels.margins(point.background_shift) > -point.neutrino_shift
+        return pixels.neutrino_iou(called), cosmics.at(point)
+
     point = WorkingPoint()
-    for background, neutrino in grid(calibration.pixel_temperature):
-        value = pixels.neutrino_iou(pixels.margins(background) > -neutrino)
-        if value > best:
-            point, best = WorkingPoint(background, neutrino), value
+    unshifted = best = ious(point)
+    for shifts in grid(calibration.pixel_temperature):
+        values = ious(WorkingPoint(*shifts))
+        if sum(values) > sum(best):
+            point, best = WorkingPoint(*shifts), values
     if abs(point.background_shift) == MOST_BACKGROUND or point.neutrino_shift in (LOWEST_NEUTRINO, HIGHEST_NEUTRINO):
         log.info("working point pixels: the best shifts are the outermost that are tried: better ones may lie beyond")
-    return point, best, unshifted
+    return PixelsChoice(point, *best, *unshifted)
 
 
 def best_selection(samples: Samples, calibration: Calibration, kept: float, kept_by_pixels: float) -> WorkingPoint:

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from cosmictagger_tf.data.dataset import Reader
-from cosmictagger_tf.data.truth import COSMIC_ONLY
-from cosmictagger_tf.detector import N_CLASSES, NEUTRINO, PADDING_COORDINATE
+from cosmictagger_tf.detector import COSMIC_ONLY, N_CLASSES, NEUTRINO, PADDING_COORDINATE
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.inference.readouts import read_out
 from cosmictagger_tf.networks.predictor import Predictor
@@ -85,6 +84,10 @@ class Samples:
     def cosmic_only(self) -> np.ndarray:
         """bool [readouts]."""
         return self.classes == COSMIC_ONLY
+
+    def events_of(self, pixels: Pixels) -> np.ndarray | None:
+        """The event logits that join these pixels', float32 [n, classes of a readout]; None where they do not."""
+        return self.event_logits[pixels.readouts] if self.joins and self.event_logits is not None else None
 
     @classmethod
     def join(cls, parts: list["Samples"]) -> "Samples":

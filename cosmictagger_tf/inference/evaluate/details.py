@@ -13,8 +13,8 @@ from keras import ops
 from cosmictagger_tf.calibration.working_points import WorkingPoint
 from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.data.dataset import Reader
-from cosmictagger_tf.data.truth import COSMIC_ONLY, FEWEST_NEUTRINO_PIXELS
-from cosmictagger_tf.detector import NEUTRINO, PADDING_COORDINATE
+from cosmictagger_tf.data.truth import FEWEST_NEUTRINO_PIXELS
+from cosmictagger_tf.detector import COSMIC_ONLY, NEUTRINO, PADDING_COORDINATE
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.inference.evaluate.composition import primary_counts
 from cosmictagger_tf.inference.evaluate.curves import ScoreHistogram
@@ -42,6 +42,7 @@ class EventDetails:
             (composition.py); 0 for the others. None where the files do not tell.
         class_scores: float64 [events, classes of an event], the probabilities by the event head, at equal priors where
             the weights are calibrated; None where the network has none.
+        called_classes: int64 [events], see Calibration.called_classes; None likewise.
         vertex_rows: float64 [events], the greatest difference of the planes' predicted vertices in full-resolution
             rows, each plane's own best; NaN where a plane has none. None, as all that follow, where the network has no
             vertex head.
@@ -61,6 +62,7 @@ class EventDetails:
     true_pixels: np.ndarray
     primaries: np.ndarray | None = None
     class_scores: np.ndarray | None = None
+    called_classes: np.ndarray | None = None
     vertex_rows: np.ndarray | None = None
     vertex_agreement: np.ndarray | None = None
     points: np.ndarray | None = None

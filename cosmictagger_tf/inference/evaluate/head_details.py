@@ -43,6 +43,7 @@ class HeadReader:
         columns: dict[str, np.ndarray] = {}
         if EVENT in heads:
             columns["class_scores"] = told.probabilities
+            columns["called_classes"] = self.calibration.called_classes(heads[EVENT])
         if VERTEX in heads:
             best = np.asarray(results["vertices"], np.float64)[events, :, 0] * 2**self.downsample
             # A sparse network's empty plane has 0 in every cell.

@@ -67,20 +67,20 @@ def selections(details: EventDetails, truth: TrueReadouts, cuts: Sequence[Cut], 
     if details.primaries is not None:
         every = [*selected, *(selection for ones in points.values() for _, selection in ones)]
         made = {str(one.cut): made_of(details.primaries, one.passed & truth.cosmic_only) for one in every}
-    counts = None if details.class_scores is None else class_confusion(truth.classes, details.class_scores)
+    counts = None if details.called_classes is None else class_confusion(truth.classes, details.called_classes)
     return SelectionResults(truth, quantities, prior, selected, points, curves, made, counts)
 
 
-def class_confusion(classes: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """int64 [true class, called class]: the readouts of known class, and the class with the greatest score.
+def class_confusion(classes: np.ndarray, called: np.ndarray) -> np.ndarray:
+    """int64 [true class, called class]: the readouts of known class.
 
     Args:
         classes: int [events], negative where unknown.
-        scores: [events, classes of an event].
+        called: int [events].
     """
     counts = np.zeros((N_EVENT_CLASSES, N_EVENT_CLASSES), np.int64)
     known = classes >= 0
-    np.add.at(counts, (classes[known], np.argmax(scores[known], axis=1)), 1)
+    np.add.at(counts, (classes[known], called[known]), 1)
     return counts
 
 
@@ -160,7 +160,7 @@ def selection_columns(results: SelectionResults, details: EventDetails) -> dict[
         columns[f"predicted_neutrino_pixels/plane{plane}"] = details.neutrino_pixels[:, plane]
         columns[f"mean_row/plane{plane}"] = details.mean_rows[:, plane]
     columns |= {f"passes {one.cut}": one.passed for one in results.cuts}
-    if details.class_scores is not None:
-        columns["called_class"] = np.array(EVENT_CLASS_NAMES, object)[np.argmax(details.class_scores, axis=1)]
+    if details.class_scores is not None and details.called_classes is not None:
+        columns["called_class"] = np.array(EVENT_CLASS_NAMES, object)[details.called_classes]
         columns |= {f"probability/{name}": details.class_scores[:, c] for c, name in enumerate(EVENT_CLASS_NAMES)}
     return columns

@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 
 from cosmictagger_tf.data.neutrino import Neutrino
-from cosmictagger_tf.data.truth import COSMIC_ONLY, NC, NUE_CC, NUMU_CC, event_class
-from cosmictagger_tf.detector import UNKNOWN_EVENT_CLASS
+from cosmictagger_tf.data.truth import event_class
+from cosmictagger_tf.detector import COSMIC_ONLY, NC, NUE_CC, NUMU_CC, UNKNOWN_EVENT_CLASS
 
 ENERGY_EDGES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, np.inf)  # GeV
 ALL, COSMIC = "with a neutrino", "cosmic rays only"

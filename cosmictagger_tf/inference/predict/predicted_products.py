@@ -13,8 +13,8 @@ from cosmictagger_tf.data.larcv_format import PARTICLE_DTYPE
 from cosmictagger_tf.data.larcv_writer import image_metas
 from cosmictagger_tf.data.neutrino import CHARGED_CURRENT, NEUTRAL_CURRENT
 from cosmictagger_tf.data.transforms import at_stored_pixels
-from cosmictagger_tf.data.truth import NC, NUE_CC, NUMU_CC
 from cosmictagger_tf.data.vertices import boxes_at
+from cosmictagger_tf.detector import NC, NUE_CC, NUMU_CC
 from cosmictagger_tf.inference.predict.cleaned_image import cleaned
 from cosmictagger_tf.inference.predict.event_predictions import EventPrediction
 from cosmictagger_tf.inference.readouts import Readouts

@@ -1,6 +1,7 @@
 """calibrate: the record, what the other commands make of it, and what is refused."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,16 @@ from cosmictagger_tf.calibration.probabilities import CalibrationError
 from cosmictagger_tf.calibration.working_points import Calibration, WorkingPoint
 from cosmictagger_tf.config import CalibrateConfig, OutputConfig, WeightsConfig
 from cosmictagger_tf.errors import ConfigError
-from cosmictagger_tf.inference.calibrate.calibrate_run import CalibrationResult, fitted, place_of, training_prior
+from cosmictagger_tf.inference.calibrate.calibrate_run import CalibrationResult, fitted, place_of, training_shares
 from cosmictagger_tf.inference.calibrate.calibration_text import calibration_text
-from cosmictagger_tf.inference.calibrate.training_prior import recorded_prior
+from cosmictagger_tf.inference.calibrate.training_shares import TrainingShares, recorded_shares
 from cosmictagger_tf.inference.inference_config import InferenceConfig
 from cosmictagger_tf.inference.model_loading import find_model
 from tests.commands import run_module
 from tests.inference.calibrate.test_choice import READOUTS, made
 from tests.inference.calibrate.test_samples import FourEvents
+
+KINDS = (0.2, 0.5, 0.3)
 
 
 class Files(FourEvents):
@@ -25,20 +28,22 @@ class Files(FourEvents):
 
 
 def result_of(samples, prior, **options) -> CalibrationResult:
-    return fitted(samples, CalibrateConfig(**options), prior, Path("network.weights.h5"), Files())
+    shares = prior and TrainingShares(prior, KINDS)
+    return fitted(samples, CalibrateConfig(**options), shares, Path("network.weights.h5"), Files())
 
 
 def test_what_is_fitted_and_chosen():
     result = result_of(made(), 0.6, kept=0.1, kept_by_pixels=0.2)
     calibration = result.calibration
-    assert calibration.training_prior == 0.6 and calibration.vertex_errors is None
+    assert (calibration.training_prior, calibration.training_kinds, calibration.vertex_errors) == (0.6, KINDS, None)
     assert result.event_fit.temperature == calibration.event_temperature != 1
     assert result.pixel_fit.temperature == calibration.pixel_temperature != 1
-    assert result.neutrino_iou >= result.unshifted_iou
+    assert result.pixels.neutrino_iou + result.pixels.cosmic_iou >= sum(result.pixels[3:])
     kept = calibration.kept(calibration.selection, result.samples.event_logits)
     assert kept[result.samples.cosmic_only].sum() == 3
     text = calibration_text(result)
     assert f"{READOUTS} readouts, 30 with cosmic rays only" in text
+    assert re.search(r"probability>0\.\d+: 3\.33% of cosmic rays only", text) and text.count("probability>") == 3
     assert "10.00% of cosmic rays only" in text and "share of the training's readouts with a neutrino 0.600" in text
 
 
@@ -63,11 +68,13 @@ def test_the_prior_is_what_the_training_counted(tmp_path, caplog):
     names = [f"event_counts/{true}/nc" for true in ("nue_cc", "numu_cc", "nc", "cosmic_only")]
     lines = [",".join(["split", "step", *names]), "train,1,1,2,0,1", "validation,1,9,9,9,9", "train,2,0,0,1,3"]
     history.write_text("\n".join([*lines, "train,3,50,0,0,0", ""]))
-    assert recorded_prior(history, 2) == 0.5
+    assert recorded_shares(history, 2) == TrainingShares(0.5, (0.25, 0.5, 0.25))
     assert "the training saw 8 readouts of known class, 50.0% with a neutrino" in caplog.messages
+    # Of a kind that was never seen nothing can be told.
+    assert recorded_shares(history, 1) == TrainingShares(0.75, None)
     history.write_text("split,step,loss\ntrain,1,0.5\n")
-    assert recorded_prior(history, 2) is None
-    assert recorded_prior(tmp_path / "none.csv", 2) is None
+    assert recorded_shares(history, 2) is None
+    assert recorded_shares(tmp_path / "none.csv", 2) is None
 
 
 def test_weights_of_the_package_have_their_record_already(tmp_path):
@@ -83,7 +90,7 @@ def test_weights_of_the_package_have_their_record_already(tmp_path):
 def test_options_of_a_head_that_is_not_there_are_refused():
     config = InferenceConfig(weights=WeightsConfig(weights="sparse_small"), explicit={"kept": 0.02})
     with pytest.raises(ConfigError, match=r"--kept: .*sparse_small.weights.h5 is of a network without --event_head"):
-        training_prior(CalibrateConfig(kept=0.02), config, find_model(config))
+        training_shares(CalibrateConfig(kept=0.02), config, find_model(config))
 
 
 @pytest.mark.slow

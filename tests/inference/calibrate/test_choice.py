@@ -1,12 +1,15 @@
 """Working points: the best of those that are tried, and thresholds that keep no more than they may."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from cosmictagger_tf.calibration.working_points import Calibration, WorkingPoint
-from cosmictagger_tf.data.truth import COSMIC_ONLY, NUMU_CC
+from cosmictagger_tf.detector import COSMIC_ONLY, NUMU_CC
 from cosmictagger_tf.inference.calibrate.choice import (
     FEW_PIXELS,
+    CosmicIoU,
     LogProbabilities,
     best_pixels,
     best_selection,
@@ -75,18 +78,47 @@ def test_the_iou_is_that_of_the_readouts_with_a_neutrino():
 
 
 def test_the_best_shifts_undo_what_the_training_did():
-    point, best, unshifted = best_pixels(made(event_head=False, lifted=1.5), Calibration())
-    assert best > unshifted + 0.01 and -2.5 < point.neutrino_shift - point.background_shift / 2 < -0.5
+    chosen = best_pixels(made(event_head=False, lifted=1.5), Calibration())
+    assert chosen.neutrino_iou > chosen.unshifted_neutrino_iou + 0.01
+    assert -2.5 < chosen.point.neutrino_shift - chosen.point.background_shift / 2 < -0.5
+
+
+@pytest.mark.parametrize("joins", [True, False])
+def test_no_other_shifts_have_greater_ious(joins):
+    samples = made(joins=joins)
+    pixels = LogProbabilities.of(samples, FITTED, ~samples.cosmic_only)
+    point, *chosen = best_pixels(samples, FITTED)
+
+    def ious(background, neutrino):
+        of_cosmics = CosmicIoU(samples, FITTED).at(WorkingPoint(background, neutrino))
+        return pixels.neutrino_iou(pixels.margins(background) > -neutrino), of_cosmics
+
+    assert chosen == [*ious(point.background_shift, point.neutrino_shift), *ious(0.0, 0.0)]
+    others = [(0.0, -0.5), (-0.25, 0.25), (0.5, 0.5), (point.background_shift, point.neutrino_shift + 0.25)]
+    assert all(sum(ious(*other)) <= sum(chosen[:2]) for other in others)
+
+
+def test_the_cosmic_iou_counts_each_pixel_for_as_many_as_it_stands_for():
+    samples = made()
+    weights = np.random.default_rng(1).integers(1, 5, len(samples.sample.labels)).astype(np.float32)
+    weighted = replace(samples, sample=replace(samples.sample, weights=weights))
+    point = WorkingPoint(-0.5, -1.25)
+    cosmic, true = (
+        np.repeat(c == 1, weights.astype(int)) for c in (called(samples, FITTED, point), samples.sample.labels)
+    )
+    assert CosmicIoU(weighted, FITTED).at(point) == pytest.approx((cosmic & true).sum() / (cosmic | true).sum())
+
+
+def test_a_background_that_was_taught_too_often_is_called_less():
     samples = made(event_head=False)
-    pixels = LogProbabilities.of(samples, Calibration(), ~samples.cosmic_only)
-    point, best, _ = best_pixels(samples, Calibration())
-    others = [(0.0, 0.0), (0.0, -0.5), (-0.25, 0.25), (0.5, 0.5), (point.background_shift, point.neutrino_shift + 0.25)]
-    assert all(pixels.neutrino_iou(pixels.margins(b) > -n) <= best for b, n in others)
-    assert pixels.neutrino_iou(pixels.margins(point.background_shift) > -point.neutrino_shift) == best
+    logits = samples.sample.logits + np.float32([2.0, 0, 0])
+    shifted = replace(samples.sample, logits=logits)
+    chosen = best_pixels(replace(samples, sample=shifted, candidates=shifted), Calibration())
+    assert chosen.point.background_shift < -1 and chosen.cosmic_iou > chosen.unshifted_cosmic_iou + 0.01
 
 
 def test_shifts_at_the_edge_of_what_is_tried_are_named(caplog):
-    point, *_ = best_pixels(made(event_head=False, lifted=7.0), Calibration())
+    point = best_pixels(made(event_head=False, lifted=7.0), Calibration()).point
     assert point.neutrino_shift == -4 or abs(point.background_shift) == 2
     assert "the outermost that are tried" in caplog.messages[-1]
     caplog.clear()

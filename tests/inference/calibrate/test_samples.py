@@ -5,8 +5,8 @@ import pytest
 
 from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.event import Event, PlanePixels
-from cosmictagger_tf.data.truth import COSMIC_ONLY, Truth
-from cosmictagger_tf.detector import N_CLASSES, NEUTRINO
+from cosmictagger_tf.data.truth import Truth
+from cosmictagger_tf.detector import COSMIC_ONLY, N_CLASSES, NEUTRINO
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.inference.calibrate import samples
 from cosmictagger_tf.inference.calibrate.samples import Samples, only_vertices, samples_of

@@ -77,7 +77,7 @@ def test_of_an_unknown_geometry_there_are_pixels_alone():
 def test_probabilities_are_at_equal_priors_where_the_weights_are_calibrated():
     results = {EVENT: np.log(np.float32([[0.3, 0.3, 0.3, 0.1]]))}
     plain = HeadReader(SBND).columns({}, results, np.arange(1))
-    assert set(plain) == {"class_scores"}
+    assert set(plain) == {"class_scores", "called_classes"}
     np.testing.assert_allclose(plain["class_scores"], [[0.3, 0.3, 0.3, 0.1]], rtol=1e-5)
     moved = HeadReader(SBND, 0, Calibration(training_prior=0.9)).columns({}, results, np.arange(1))
     np.testing.assert_allclose(moved["class_scores"], [[1 / 6] * 3 + [1 / 2]], rtol=1e-5)

@@ -45,7 +45,15 @@ def details() -> EventDetails:
     primaries[5] = (0, 0, 1, 9)
     vertex_rows = np.array([1.0, 2, 3, 4, 5, np.nan, 7, np.nan])
     return EventDetails(
-        pixels, rows, rows, np.array([90] * 4 + [0] * 4), primaries, scores, vertex_rows, vertex_rows / 9
+        pixels,
+        rows,
+        rows,
+        np.array([90] * 4 + [0] * 4),
+        primaries,
+        scores,
+        scores.argmax(axis=1),
+        vertex_rows,
+        vertex_rows / 9,
     )
 
 
@@ -73,7 +81,7 @@ def test_every_number_is_in_the_record(details):
 
 
 def test_the_class_that_the_event_head_gives(details):
-    counts = class_confusion(TRUTH.classes, details.class_scores)
+    counts = class_confusion(TRUTH.classes, details.called_classes)
     assert counts.tolist() == [[1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0], [1, 0, 0, 3]]
     record = describe_selections(selections(details, TRUTH, CUTS, 0.0))["event_class"]
     assert record["confusion"] == counts.tolist()
@@ -112,7 +120,7 @@ def test_a_set_without_a_side_of_the_selection_says_so(details):
 
 
 def test_a_network_without_heads_and_a_file_that_tells_no_primaries(details):
-    plain = replace(details, primaries=None, class_scores=None, vertex_rows=None)
+    plain = replace(details, primaries=None, class_scores=None, called_classes=None, vertex_rows=None)
     results = selections(plain, TRUTH, CUTS[:2], 0.0)
     record = describe_selections(results)
     assert record["event_class"] is None and list(record["at_most_kept"]) == ["pixels"]

@@ -5,7 +5,8 @@ import pytest
 
 from cosmictagger_tf.config import DataConfig, NetworkConfig, PredictConfig
 from cosmictagger_tf.data.neutrino import neutrinos_of
-from cosmictagger_tf.data.truth import COSMIC_ONLY, NC, NUE_CC, NUMU_CC, event_class
+from cosmictagger_tf.data.truth import event_class
+from cosmictagger_tf.detector import COSMIC_ONLY, NC, NUE_CC, NUMU_CC
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.inference.predict.predicted_products import PredictedProducts, particles
 from cosmictagger_tf.inference.readouts import Readouts

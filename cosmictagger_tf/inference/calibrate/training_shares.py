@@ -1,26 +1,39 @@
-"""Which share of the readouts that taught an event head its classes had a neutrino."""
+"""How the readouts that taught an event head its classes were shared among these."""
 
 import csv
 import logging
 from pathlib import Path
+from typing import NamedTuple
 
-from cosmictagger_tf.data.truth import COSMIC_ONLY
-from cosmictagger_tf.detector import EVENT_CLASS_NAMES
+from cosmictagger_tf.detector import COSMIC_ONLY, EVENT_CLASS_NAMES
 from cosmictagger_tf.errors import read_errors
 from cosmictagger_tf.text import counted
 
 log = logging.getLogger(__name__)
 
 
-def recorded_prior(history: Path, step: int) -> float | None:
-    """The share that a run's training counted, as often as it saw each; readouts of unknown class taught nothing.
+class TrainingShares(NamedTuple):
+    """The priors of a training.
+
+    Attributes:
+        prior: share of the readouts of known class that have a neutrino, from 0 to 1.
+        kinds: of these the share of each kind, in the order of EVENT_CLASS_NAMES; None where they are not known, or
+            the training lacked one.
+    """
+
+    prior: float
+    kinds: tuple[float, ...] | None = None
+
+
+def recorded_shares(history: Path, step: int) -> TrainingShares | None:
+    """The shares that a run's training counted, as often as it saw each; readouts of unknown class taught nothing.
 
     Args:
         history: the run's history.csv, whose event_counts have each step's readouts by their true class.
         step: of the checkpoint; later steps do not count.
 
     Returns:
-        From 0 to 1; None where the run recorded no classes.
+        None where the run recorded no classes.
     """
     seen = dict.fromkeys(EVENT_CLASS_NAMES, 0.0)
     try:
@@ -35,6 +48,7 @@ def recorded_prior(history: Path, step: int) -> float | None:
     total = sum(seen.values())
     if not total:
         return None
-    share = 1 - seen[EVENT_CLASS_NAMES[COSMIC_ONLY]] / total
+    kinds = [number for c, number in enumerate(seen.values()) if c != COSMIC_ONLY]
+    share = sum(kinds) / total
     log.info(f"the training saw {counted(round(total), 'readout')} of known class, {share:.1%} with a neutrino")
-    return share
+    return TrainingShares(share, tuple(number / sum(kinds) for number in kinds) if all(kinds) else None)

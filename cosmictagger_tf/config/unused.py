@@ -34,6 +34,11 @@ def names_of(*groups: type[Config]) -> str:
     return " ".join(flag_name(f.name) for group in groups for f in fields(group))
 
 
+def neither_head(options) -> bool:
+    """Whether a network has no head."""
+    return not options.event_head and not options.vertex_head
+
+
 TRUTH = names_of(TruthConfig)
 SYNTHETIC = Rule(
     f"reader producer_image producer_label first_entry max_entries skip_bad_events {TRUTH}",
@@ -65,11 +70,11 @@ ARCHITECTURE = (
     Rule(
         "head_design",
         "there is neither --event_head nor --vertex_head",
-        lambda o: not o.event_head and not o.vertex_head,
+        neither_head,
     ),
 )
 HEAD_LOSSES = (
-    Rule(TRUTH, "is for --event_head and --vertex_head", lambda o: not o.event_head and not o.vertex_head),
+    Rule(TRUTH, "is for --event_head and --vertex_head", neither_head),
     Rule("event_loss_weight", "there is no --event_head", lambda o: not o.event_head),
     Rule(
         "vertex_loss_weight vertex_detection_weight vertex_offset_weight",

@@ -1,5 +1,7 @@
 """Events to batches of padded pixel lists: what travels to the device."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from cosmictagger_tf.data.event import Event, PlanePixels
@@ -92,6 +94,16 @@ def truth_arrays(events: list[Event], size: int, planes: int) -> Batch:
     for place, vertices in zip(padded, lists, strict=True):
         place[: len(vertices)] = np.where(np.isnan(vertices), PADDING_COORDINATE, vertices)
     return {"event_classes": classes, "vertices": padded, "vertices_known": known}
+
+
+def real_events(batch: Mapping) -> np.ndarray:
+    """The places of a Batch's events, without its fillers: int64 [events]."""
+    return np.flatnonzero(np.asarray(batch["entries"]) != FILLER)
+
+
+def listed_pixels(batch: Mapping) -> np.ndarray:
+    """Which places of a Batch's lists have a pixel of the image: bool [batch, planes, P]."""
+    return np.asarray(batch["image_coordinates"])[..., 0] != PADDING_COORDINATE
 
 
 def labels_at_pixels(batch: Batch) -> np.ndarray:

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from cosmictagger_tf.data.batch import listed_pixels, real_events
 from cosmictagger_tf.data.dataset import Reader
-from cosmictagger_tf.detector import COSMIC_ONLY, N_CLASSES, NEUTRINO, PADDING_COORDINATE
+from cosmictagger_tf.detector import COSMIC_ONLY, N_CLASSES, NEUTRINO
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.inference.readouts import read_out
 from cosmictagger_tf.networks.predictor import Predictor
@@ -133,10 +134,10 @@ def samples_of(batch: dict, outputs: dict, reader: Reader, downsample: int, join
     Raises:
         DataError: a logit is not finite.
     """
-    events = np.flatnonzero(np.asarray(batch["entries"]) >= 0)
+    events = real_events(batch)
     entries, classes = (np.asarray(batch[name])[events].astype(np.int64) for name in ("entries", "event_classes"))
     pixels, labels = np.asarray(outputs[PIXELS])[events], np.asarray(batch["labels"])[events]
-    listed = np.asarray(batch["image_coordinates"])[events][..., 0] != PADDING_COORDINATE
+    listed = listed_pixels(batch)[events]
     event_logits = np.asarray(outputs[EVENT])[events] if EVENT in outputs else None
     vertices = None
     if VERTEX in outputs:

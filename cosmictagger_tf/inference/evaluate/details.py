@@ -12,9 +12,10 @@ from keras import ops
 
 from cosmictagger_tf.calibration.working_points import WorkingPoint
 from cosmictagger_tf.config import NetworkConfig
+from cosmictagger_tf.data.batch import listed_pixels, real_events
 from cosmictagger_tf.data.dataset import Reader
 from cosmictagger_tf.data.truth import FEWEST_NEUTRINO_PIXELS
-from cosmictagger_tf.detector import COSMIC_ONLY, NEUTRINO, PADDING_COORDINATE
+from cosmictagger_tf.detector import COSMIC_ONLY, NEUTRINO
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.inference.evaluate.composition import primary_counts
 from cosmictagger_tf.inference.evaluate.curves import ScoreHistogram
@@ -152,8 +153,7 @@ def details_of(
     """
     coordinates, labels = np.asarray(batch["image_coordinates"]), np.asarray(batch["labels"])
     scores, entries = np.asarray(results["pixel_scores"]), np.asarray(batch["entries"])
-    events, planes = np.flatnonzero(entries >= 0), coordinates.shape[1]
-    listed = coordinates[..., 0] != PADDING_COORDINATE
+    events, planes, listed = real_events(batch), coordinates.shape[1], listed_pixels(batch)
     true_pixels = (np.asarray(batch["label_values"])[events] == NEUTRINO).sum(axis=(1, 2))
     details = EventDetails(
         neutrino_pixels=np.zeros((len(events), planes), np.int64),

@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from cosmictagger_tf.calibration.working_points import Calibration, WorkingPoint
+from cosmictagger_tf.data.batch import listed_pixels, real_events
 from cosmictagger_tf.data.dataset import Reader
-from cosmictagger_tf.data.sampling import FILLER
-from cosmictagger_tf.detector import BACKGROUND, COSMIC, NEUTRINO, PADDING_COORDINATE, ImageShape
+from cosmictagger_tf.detector import BACKGROUND, COSMIC, NEUTRINO, ImageShape
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.inference.readouts import Readouts, read_out
 from cosmictagger_tf.networks.segmentation import EVENT, heads_of, pixels_of
@@ -73,13 +73,13 @@ def predictions_of(batch: Mapping, outputs: Mapping, usage: Usage, reader: Reade
     Raises:
         DataError: an output of an event is not finite.
     """
-    entries = np.asarray(batch["entries"])
-    real = np.flatnonzero(entries != FILLER)
+    real = real_events(batch)
+    entries = np.asarray(batch["entries"])[real].tolist()
     scores = np.asarray(pixels_of(outputs), np.float32)[real]
     heads = {name: np.asarray(output)[real] for name, output in heads_of(outputs).items()}
     coordinates = np.asarray(batch["image_coordinates"])[real]
-    listed = coordinates[..., 0] != PADDING_COORDINATE
-    check_finite(scores, listed, heads, reader, entries[real].tolist())
+    listed = listed_pixels(batch)[real]
+    check_finite(scores, listed, heads, reader, entries)
     called: list = [None] * len(real)
     if usage.cleaned_at is not None:
         called = _pixels(called_classes(scores, heads.get(EVENT), usage.calibration, usage.cleaned_at), listed)

@@ -25,7 +25,12 @@ from cosmictagger_tf.inference.evaluate.reliabilities import reliabilities
 from cosmictagger_tf.inference.evaluate.reliability import Reliability
 from cosmictagger_tf.inference.evaluate.selection_results import SelectionResults, selections
 from cosmictagger_tf.inference.evaluate.true_readouts import TrueReadouts
-from cosmictagger_tf.inference.evaluate.vertex_results import VertexResults, point_distances, vertex_results
+from cosmictagger_tf.inference.evaluate.vertex_results import (
+    PointDistances,
+    VertexResults,
+    point_distances,
+    vertex_results,
+)
 from cosmictagger_tf.inference.inference_config import InferenceConfig
 from cosmictagger_tf.inference.model_loading import TrainedModel, agreed_model
 from cosmictagger_tf.progress import EventProgress
@@ -71,7 +76,7 @@ class Evaluation:
     bins: dict[str, list[Bin]]
     selection: SelectionResults
     reliability: dict[str, Reliability]
-    points: np.ndarray | None
+    points: PointDistances | None
     vertices: VertexResults | None
 
 

@@ -2,13 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import NamedTuple
 
 import numpy as np
 
 from cosmictagger_tf.data.neutrino import Neutrino
 from cosmictagger_tf.data.truth import FEWEST_NEUTRINO_PIXELS
 from cosmictagger_tf.inference.evaluate.details import EventDetails
-from cosmictagger_tf.inference.evaluate.vertex_distances import NEAR, DistanceSummary, distances, summary, true_points
+from cosmictagger_tf.inference.evaluate.vertex_distances import (
+    NEAR,
+    DistanceSummary,
+    distances,
+    summary,
+    true_points,
+    true_x_distances,
+)
 from cosmictagger_tf.text import counted
 
 # Which readouts, what is measured (one plane or all, in a unit, or the point) -> summary.
@@ -16,20 +24,38 @@ VertexResults = dict[str, dict[str, DistanceSummary]]
 ALL_READOUTS, SELECTED = "readouts with a vertex", "of them those kept at the working point selection"
 
 
-def point_distances(details: EventDetails, interactions: Sequence[Sequence[Neutrino] | None]) -> np.ndarray | None:
-    """How far predicted points are from the true apparent ones, cm: float64 [events]; see vertex_distances.distances.
+class PointDistances(NamedTuple):
+    """How far predicted points are off, cm: float64 [events], see vertex_distances.distances.
 
-    A readout of cosmic rays only has none, whatever its interactions. None without a vertex head.
+    Attributes:
+        apparent: from the true apparent points.
+        true_x: in x, from the true ones, with the mean time of these neutrinos taken off; see true_x_distances.
+    """
+
+    apparent: np.ndarray
+    true_x: np.ndarray
+
+
+def point_distances(details: EventDetails, interactions: Sequence[Sequence[Neutrino] | None]) -> PointDistances | None:
+    """How far predicted points are off; None without a vertex head.
+
+    A readout of cosmic rays only has no true one, whatever its interactions.
     """
     if details.points is None:
         return None
     seen = details.true_pixels >= FEWEST_NEUTRINO_PIXELS
     true = [true_points(those if there else ()) for those, there in zip(interactions, seen, strict=True)]
-    return distances(details.points, true)
+    only = [
+        those[0] if there and those and len(those) == 1 else None
+        for those, there in zip(interactions, seen, strict=True)
+    ]
+    times = [neutrino.vertex[3] for neutrino in only if neutrino and neutrino.vertex]
+    mean_time = float(np.mean(times)) if times else 0.0
+    return PointDistances(distances(details.points, true), true_x_distances(details.points, only, mean_time))
 
 
 def vertex_results(
-    details: EventDetails, points: np.ndarray | None, kept: np.ndarray | None, drawings: int, seed: int
+    details: EventDetails, points: PointDistances | None, kept: np.ndarray | None, drawings: int, seed: int
 ) -> VertexResults | None:
     """The summaries; None without a vertex head.
 
@@ -48,7 +74,7 @@ def vertex_results(
             measured |= {f"plane {plane}, {unit}": values[:, plane] for plane in range(values.shape[1])}
             measured[f"all planes, {unit}"] = values
     if points is not None and np.isfinite(details.points).any():
-        measured["in the detector, cm"] = points
+        measured |= {"in the detector, cm": points.apparent, "true x, cm": points.true_x}
     sets = {ALL_READOUTS: np.ones(len(details.true_pixels), bool)} | ({} if kept is None else {SELECTED: kept})
     return {
         title: {name: summary(values[chosen], drawings, seed) for name, values in measured.items()}
@@ -86,10 +112,12 @@ def describe_vertices(results: VertexResults | None) -> dict | None:
     return {title: {name: asdict(each) for name, each in measured.items()} for title, measured in results.items()}
 
 
-def vertex_columns(details: EventDetails, points: np.ndarray | None) -> dict[str, np.ndarray]:
+def vertex_columns(details: EventDetails, points: PointDistances | None) -> dict[str, np.ndarray]:
     """Columns of a table with a line an event: the distances of each plane and of the point; none without a head."""
     columns: dict[str, np.ndarray] = {}
     for unit, values in (("pixels", details.vertex_pixels), ("cm", details.vertex_cm)):
         if values is not None:
             columns |= {f"vertex_distance_{unit}/plane{plane}": values[:, plane] for plane in range(values.shape[1])}
-    return columns | ({} if points is None else {"point_distance_cm": points})
+    if points is not None:
+        columns |= {"point_distance_cm": points.apparent, "true_x_distance_cm": points.true_x}
+    return columns

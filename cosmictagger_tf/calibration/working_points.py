@@ -41,18 +41,23 @@ class WorkingPoint:
         background_shift: added to ln P(pixel is background): below 0 fewer pixels are called background.
         neutrino_shift: added to ln P(pixel is neutrino): below 0 fewer are called neutrino.
         event_probability: a readout is kept where that of a neutrino is above it; None keeps all.
+        joined: P(pixel is neutrino) is multiplied by P(the readout has one), of a network that joins them; False: they
+            are called as if there were one.
 
     Raises:
-        CalibrationError: a shift is not finite, or event_probability no probability.
+        CalibrationError: a shift is not finite, event_probability no probability, or joined neither true nor false.
     """
 
     background_shift: float = 0.0
     neutrino_shift: float = 0.0
     event_probability: float | None = None
+    joined: bool = True
 
     def __post_init__(self):
         _check_number("background_shift", self.background_shift)
         _check_number("neutrino_shift", self.neutrino_shift)
+        if not isinstance(self.joined, bool):
+            raise CalibrationError(f"joined {self.joined!r}: must be true or false")
         if self.event_probability is not None:
             _check_number("event_probability", self.event_probability)
             if not 0 <= self.event_probability <= 1:
@@ -176,6 +181,8 @@ class Calibration:
     def at_point(self, point: WorkingPoint, logits, event_logits=None, backend: Any = np):
         """The logarithms of the probabilities of each pixel's classes at equal priors, plus a working point's shifts.
 
+        Where the point is not joined, those of a readout that has a neutrino.
+
         The class of a pixel is that of the greatest. Where the training's prior is not known, it stays that.
 
         Args:
@@ -188,13 +195,20 @@ class Calibration:
             The same shape as the logits.
         """
         has = None
-        if event_logits is not None:
-            prior = self.training_prior
-            offsets = np.zeros(N_EVENT_CLASSES) if prior is None else prior_offsets(prior, EQUAL_PRIOR)
-            has = calibrated_log_has_neutrino(event_logits, self.event_temperature, offsets, backend)
-            has = tuple(backend.reshape(each, (-1, *[1] * (len(logits.shape) - 2))) for each in has)
+        if event_logits is not None and point.joined:
+            log_has = self.log_has_neutrino(event_logits, backend)
+            has = tuple(backend.reshape(each, (-1, *[1] * (len(logits.shape) - 2))) for each in log_has)
         logs = calibrated_log_pixels(logits, self.pixel_temperature, has, backend)
         return logs + (point.shifts if backend is np else backend.convert_to_tensor(point.shifts, "float32"))
+
+    def log_has_neutrino(self, event_logits, backend: Any = np) -> tuple:
+        """ln P(the readout has a neutrino) at equal priors, and ln P(it has none): two of [readouts].
+
+        Where the training's prior is not known, it stays that. Arguments as those of at_point.
+        """
+        prior = self.training_prior
+        offsets = np.zeros(N_EVENT_CLASSES) if prior is None else prior_offsets(prior, EQUAL_PRIOR)
+        return calibrated_log_has_neutrino(event_logits, self.event_temperature, offsets, backend)
 
     @property
     def _points_prior(self) -> float | None:

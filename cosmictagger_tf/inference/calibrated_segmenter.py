@@ -3,7 +3,8 @@
 from keras import ops
 
 from cosmictagger_tf.calibration.working_points import Calibration, WorkingPoint
-from cosmictagger_tf.networks.segmentation import EVENT, Segmentation, Segmenter
+from cosmictagger_tf.detector import NEUTRINO
+from cosmictagger_tf.networks.segmentation import EVENT, Segmentation, Segmenter, scores_of
 
 
 class CalibratedSegmenter:
@@ -30,6 +31,20 @@ class CalibratedSegmenter:
 
     def _at_point(self, logits, heads):
         return self.calibration.at_point(self.point, logits, heads.get(EVENT) if self.joins else None, ops)
+
+    def neutrino_probabilities(self, logits, heads):
+        """P(pixel is of a neutrino), [batch, ...], whatever the working point calls it, joined as the network does.
+
+        Args:
+            logits: of pixels, [batch, ..., classes], as this gives them.
+            heads: as this gives them.
+        """
+        shifts = ops.convert_to_tensor(self.point.shifts, "float32")
+        probabilities = scores_of(logits - shifts)[..., NEUTRINO]
+        if self.joins and not self.point.joined:
+            has, _ = self.calibration.log_has_neutrino(heads[EVENT], ops)
+            probabilities *= ops.reshape(ops.exp(has), (-1, *[1] * (len(probabilities.shape) - 1)))
+        return probabilities
 
     def outputs(self, batch, training: bool = False):
         logits, heads = self.segmenter.outputs(batch, training)

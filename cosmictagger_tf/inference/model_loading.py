@@ -67,7 +67,7 @@ class TrainedModel:
         """What is added to the logarithm of the background's probability at that working point."""
         return self.point.background_shift
 
-    def segmenter(self, shape: ImageShape, static: bool = False, ranks: Ranks | None = None) -> Segmenter:
+    def segmenter(self, shape: ImageShape, static: bool = False, ranks: Ranks | None = None) -> CalibratedSegmenter:
         """The segmenter for full-resolution images of `shape`, weights loaded, its pixels at the working point.
 
         With several ranks rank 0 loads the weights, and the others get what it has; they call it together.

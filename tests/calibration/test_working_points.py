@@ -31,6 +31,13 @@ def test_weights_of_before_mean_what_they_did():
     assert Calibration.of_weights({}) == Calibration()
 
 
+def test_a_point_that_is_not_joined_calls_pixels_as_if_there_were_a_neutrino():
+    logits, event = np.array([[[0.0, 0.0, 3.0]]]), np.array([[-4.0, -4.0, -4.0, 4.0]])
+    joined, apart = WorkingPoint(), WorkingPoint(joined=False)
+    assert [FITTED.called(point, logits, event)[0, 0] == 2 for point in (joined, apart)] == [False, True]
+    assert Calibration.from_dict(Calibration(pixels=apart).to_dict()).pixels == apart
+
+
 def test_readouts_are_called_as_if_all_classes_were_as_likely():
     """A class that the training saw seldom is called where its likelihood is the greatest."""
     likelihoods = np.array([[0.2, 0.2, 0.5, 0.1], [0.1, 0.1, 0.2, 0.6], [0.4, 0.3, 0.2, 0.1]])
@@ -65,6 +72,7 @@ def test_frozen():
         ({"training_prior": 0.5, "training_kinds": [0.4, 0.6, 0.0]}, "above 0"),
         ({"training_prior": 0.5, "training_kinds": [0.4, 0.6, "a"]}, "above 0"),
         ({"selection": {"event_probability": 1.5}}, "event_probability 1.5: must be from 0 to 1"),
+        ({"pixels": {"joined": 1}}, "joined 1: must be true or false"),
         ({"selection": {"event_probability": 0.5}}, "needs training_prior"),
         ({"pixels": {"neutrino_shift": float("inf")}}, "neutrino_shift inf"),
         ({"vertex_errors": [1.0]}, "is no VertexErrors"),

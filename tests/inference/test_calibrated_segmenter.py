@@ -24,7 +24,19 @@ def prepared(segmenter):
     return segmenter.prepare(batch) if segmenter.prepare else batch
 
 
-@pytest.mark.parametrize("point", [FITTED.pixels, FITTED.selection])
+APART = WorkingPoint(-0.3, 0.4, joined=False)
+
+
+@pytest.mark.parametrize("point", [FITTED.pixels, FITTED.selection, APART])
+def test_probabilities_are_joined_whatever_the_point(segmenter, point):
+    batch, calibrated = prepared(segmenter), CalibratedSegmenter(segmenter, FITTED, point, joins=True)
+    given = np.asarray(calibrated.neutrino_probabilities(*calibrated.pixel_outputs(batch)))
+    logits, heads = segmenter.pixel_outputs(batch)
+    expected = FITTED.pixel_probabilities(np.asarray(logits), np.asarray(heads[EVENT]), 0.5)[..., 2]
+    np.testing.assert_allclose(given, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("point", [FITTED.pixels, FITTED.selection, APART])
 def test_every_way_to_ask_gives_the_working_point(segmenter, point):
     batch, calibrated = prepared(segmenter), CalibratedSegmenter(segmenter, FITTED, point, joins=True)
     logits, heads = segmenter.pixel_outputs(batch)

@@ -52,12 +52,15 @@ def expected(segmenter, batch):
 
 
 def test_prediction_and_evaluation_see_the_same_scores(batch, segmenter, expected):
+    from cosmictagger_tf.calibration.working_points import Calibration, WorkingPoint
+    from cosmictagger_tf.inference.calibrated_segmenter import CalibratedSegmenter
     from cosmictagger_tf.inference.evaluate.details import DetailedEvaluator
     from cosmictagger_tf.networks.predictor import PixelPredictor
 
     scores, real = expected
     predicted = PixelPredictor(segmenter, xla=False).predict_on_batch(segmenter.prepare(batch[0]))["pixels"]
-    evaluated = DetailedEvaluator(segmenter, "light", xla=False).predict_on_batch(segmenter.prepare(batch[0]))
+    calibrated = CalibratedSegmenter(segmenter, Calibration(), WorkingPoint())
+    evaluated = DetailedEvaluator(calibrated, "light", xla=False).predict_on_batch(segmenter.prepare(batch[0]))
     np.testing.assert_allclose(predicted[real], scores[real], atol=1e-5)
     np.testing.assert_allclose(np.asarray(evaluated["pixel_scores"])[real], scores[real], atol=1e-5)
     assert evaluated["counts"].sum(axis=(2, 3)).tolist() == [[80 * 128] * 3] * 2

@@ -53,7 +53,8 @@ def _fit_text(fit: TemperatureFit) -> str:
 
 
 def _shifts(point: WorkingPoint) -> str:
-    return f"background_shift {point.background_shift:g}, neutrino_shift {point.neutrino_shift:.4g}"
+    apart = "" if point.joined else ", as if the readout had a neutrino"
+    return f"background_shift {point.background_shift:g}, neutrino_shift {point.neutrino_shift:.4g}{apart}"
 
 
 def _shares(passed: np.ndarray, cosmic: np.ndarray) -> str:

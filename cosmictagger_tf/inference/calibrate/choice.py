@@ -45,10 +45,12 @@ class LogProbabilities:
     true_pixels: np.ndarray
 
     @classmethod
-    def of(cls, samples: Samples, calibration: Calibration, readouts: np.ndarray) -> "LogProbabilities":
-        """Those of some readouts, bool [readouts]; the others are not counted."""
+    def of(
+        cls, samples: Samples, calibration: Calibration, readouts: np.ndarray, joined: bool = True
+    ) -> "LogProbabilities":
+        """Those of some readouts, bool [readouts]; the others are not counted. For `joined` see WorkingPoint."""
         pixels: Pixels = samples.candidates.of(readouts)
-        logs = calibration.at_point(WorkingPoint(), pixels.logits, samples.events_of(pixels))
+        logs = calibration.at_point(WorkingPoint(joined=joined), pixels.logits, samples.events_of(pixels))
         numbers, planes = np.cumsum(readouts) - 1, samples.true_pixels.shape[1]
         images = numbers[pixels.readouts] * planes + pixels.planes
         return cls(logs, pixels.labels == NEUTRINO, pixels.weights, images, samples.true_pixels[readouts])
@@ -88,11 +90,12 @@ class CosmicIoU:
     Args:
         samples: of the validation data.
         calibration: of the network.
+        joined: see WorkingPoint.
     """
 
-    def __init__(self, samples: Samples, calibration: Calibration):
+    def __init__(self, samples: Samples, calibration: Calibration, joined: bool = True):
         pixels = samples.sample
-        self.logs = calibration.at_point(WorkingPoint(), pixels.logits, samples.events_of(pixels))
+        self.logs = calibration.at_point(WorkingPoint(joined=joined), pixels.logits, samples.events_of(pixels))
         self.true, self.weights = pixels.labels == COSMIC, pixels.weights.astype(np.float64)
 
     def at(self, point: WorkingPoint) -> float:
@@ -138,19 +141,26 @@ def grid(pixel_temperature: float) -> list[tuple[float, float]]:
 
 
 def best_pixels(samples: Samples, calibration: Calibration) -> PixelsChoice:
-    """The shifts with the greatest sum of both IoUs over the readouts that have a neutrino; there is such a readout."""
-    pixels, cosmics = LogProbabilities.of(samples, calibration, ~samples.cosmic_only), CosmicIoU(samples, calibration)
+    """The shifts with the greatest sum of both IoUs over the readouts that have a neutrino; there is such a readout.
+
+    The point is not joined: what each pixel is where there is a neutrino does not depend on how likely that is, and the
+    point `selection` tells whether there is one.
+    """
+    joined = not samples.joins
+    pixels = LogProbabilities.of(samples, calibration, ~samples.cosmic_only, joined)
+    cosmics = CosmicIoU(samples, calibration, joined)
 
     def ious(point: WorkingPoint):
         called = pixels.margins(point.background_shift) > -point.neutrino_shift
         return pixels.neutrino_iou(called), cosmics.at(point)
 
-    point = WorkingPoint()
+    point = WorkingPoint(joined=joined)
     unshifted = best = ious(point)
-    for shifts in grid(calibration.pixel_temperature):
-        values = ious(WorkingPoint(*shifts))
+    for background, neutrino in grid(calibration.pixel_temperature):
+        other = replace(point, background_shift=background, neutrino_shift=neutrino)
+        values = ious(other)
         if sum(values) > sum(best):
-            point, best = WorkingPoint(*shifts), values
+            point, best = other, values
     if abs(point.background_shift) == MOST_BACKGROUND or point.neutrino_shift in (LOWEST_NEUTRINO, HIGHEST_NEUTRINO):
         log.info("working point pixels: the best shifts are the outermost that are tried: better ones may lie beyond")
     return PixelsChoice(point, *best, *unshifted)
@@ -161,7 +171,7 @@ def best_selection(samples: Samples, calibration: Calibration, kept: float, kept
 
     The pixels' shifts are those of calibration.pixels, but for as much of the neutrino's as has to go.
     """
-    point = calibration.pixels
+    point = replace(calibration.pixels, joined=True)
     has_neutrino = probability_at_equal_priors(samples, calibration)
     if has_neutrino is not None:
         threshold = threshold_for(has_neutrino[samples.cosmic_only], kept)
@@ -173,5 +183,5 @@ def best_selection(samples: Samples, calibration: Calibration, kept: float, kept
 
 def looks_like_neutrino(samples: Samples, calibration: Calibration, point: WorkingPoint) -> np.ndarray:
     """bool [readouts]: more than FEW_PIXELS neutrino pixels on every plane at a working point."""
-    pixels = LogProbabilities.of(samples, calibration, np.ones(len(samples.entries), bool))
+    pixels = LogProbabilities.of(samples, calibration, np.ones(len(samples.entries), bool), point.joined)
     return pixels.fewest_margins(point.background_shift) > -point.neutrino_shift

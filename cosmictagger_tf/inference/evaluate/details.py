@@ -8,20 +8,19 @@ import logging
 from dataclasses import dataclass, fields
 
 import numpy as np
-from keras import ops
 
-from cosmictagger_tf.calibration.working_points import WorkingPoint
 from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.data.batch import listed_pixels, real_events
 from cosmictagger_tf.data.dataset import Reader
 from cosmictagger_tf.data.truth import FEWEST_NEUTRINO_PIXELS
 from cosmictagger_tf.detector import COSMIC_ONLY, NEUTRINO
 from cosmictagger_tf.errors import DataError
+from cosmictagger_tf.inference.calibrated_segmenter import CalibratedSegmenter
 from cosmictagger_tf.inference.evaluate.composition import primary_counts
 from cosmictagger_tf.inference.evaluate.curves import ScoreHistogram
 from cosmictagger_tf.inference.evaluate.head_details import HeadReader
 from cosmictagger_tf.inference.evaluate.reliability import reliability_sums
-from cosmictagger_tf.networks.segmentation import VERTEX, Segmenter, scores_of
+from cosmictagger_tf.networks.segmentation import VERTEX, scores_of
 from cosmictagger_tf.simulation.cosmics import PRIMARIES
 from cosmictagger_tf.training.evaluation import Evaluator
 from cosmictagger_tf.training.metrics import measures
@@ -105,19 +104,19 @@ class DetailedEvaluator(Evaluator):
     plane in pixels, and "vertex_scores" [batch, planes].
 
     Args:
-        segmenter, scheme, xla: see Evaluator.
-        point: the working point whose shifts are in the segmenter's logits.
+        segmenter: at its working point.
+        scheme, xla: see Evaluator.
     """
 
-    def __init__(self, segmenter: Segmenter, scheme: str, xla: bool, point: WorkingPoint | None = None):
+    segmenter: CalibratedSegmenter
+
+    def __init__(self, segmenter: CalibratedSegmenter, scheme: str, xla: bool):
         super().__init__(segmenter, scheme, xla)
-        self.point = point or WorkingPoint()
 
     def call(self, batch):
         segmentation = self.segmenter(batch, training=False)
         logits = self.segmenter.at_listed_pixels(segmentation, batch)
-        shifts = ops.convert_to_tensor(self.point.shifts, "float32")
-        probabilities = scores_of(logits - shifts)[..., NEUTRINO]
+        probabilities = self.segmenter.neutrino_probabilities(logits, segmentation.heads)
         values = {**measures(segmentation, self.scheme), **segmentation.heads}
         values |= {"pixel_scores": scores_of(logits), "pixel_probabilities": probabilities}
         if VERTEX in segmentation.heads:

@@ -112,7 +112,7 @@ def evaluate_as(ranks: Ranks, evaluate: EvaluateConfig, config: InferenceConfig)
                 # The event may be sound, or one of the bad events that are skipped anyway.
                 interactions = read_interactions(reader, config.truth.producer_particle, skip_broken=most > 0)
         xla = execution.compiles(config.execution)
-        evaluator = DetailedEvaluator(trained.segmenter(reader.shape, xla, ranks), trained.scheme, xla, trained.point)
+        evaluator = DetailedEvaluator(trained.segmenter(reader.shape, xla, ranks), trained.scheme, xla)
     histogram = ScoreHistogram(reader.shape.planes)
     bad = BadEvents(most, ranks)
     heads = HeadReader(reader.shape, trained.data.downsample, trained.calibration)

@@ -81,7 +81,8 @@ def _head(evaluation):
 
 
 def _shifts(point):
-    return f"background_shift {point.background_shift:g}, neutrino_shift {point.neutrino_shift:g}"
+    apart = "" if point.joined else ", pixels as if the readout had a neutrino"
+    return f"background_shift {point.background_shift:g}, neutrino_shift {point.neutrino_shift:g}{apart}"
 
 
 def _metrics(evaluation, evaluate):

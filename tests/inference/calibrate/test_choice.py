@@ -52,8 +52,8 @@ def called(samples, calibration, point):
 @pytest.mark.parametrize("samples", [made(), made(event_head=False), made(joins=False)], ids=("event", "bare", "apart"))
 def test_margins_are_what_the_working_point_calls(samples):
     everything = np.ones(READOUTS, bool)
-    pixels = LogProbabilities.of(samples, FITTED, everything)
-    for point in (WorkingPoint(), WorkingPoint(-0.5, -1.25), WorkingPoint(0.75, 0.5)):
+    for point in (WorkingPoint(), WorkingPoint(-0.5, -1.25), WorkingPoint(0.75, 0.5), WorkingPoint(0.5, joined=False)):
+        pixels = LogProbabilities.of(samples, FITTED, everything, point.joined)
         neutrino = called(samples, FITTED, point) == 2
         np.testing.assert_array_equal(pixels.margins(point.background_shift) > -point.neutrino_shift, neutrino)
         counts = np.zeros((READOUTS, PLANES), int)
@@ -86,13 +86,15 @@ def test_the_best_shifts_undo_what_the_training_did():
 @pytest.mark.parametrize("joins", [True, False])
 def test_no_other_shifts_have_greater_ious(joins):
     samples = made(joins=joins)
-    pixels = LogProbabilities.of(samples, FITTED, ~samples.cosmic_only)
+    pixels = LogProbabilities.of(samples, FITTED, ~samples.cosmic_only, joined=not joins)
     point, *chosen = best_pixels(samples, FITTED)
 
     def ious(background, neutrino):
-        of_cosmics = CosmicIoU(samples, FITTED).at(WorkingPoint(background, neutrino))
+        of_cosmics = CosmicIoU(samples, FITTED, not joins).at(WorkingPoint(background, neutrino))
         return pixels.neutrino_iou(pixels.margins(background) > -neutrino), of_cosmics
 
+    # What each pixel is where there is a neutrino does not depend on how likely that is.
+    assert point.joined != joins
     assert chosen == [*ious(point.background_shift, point.neutrino_shift), *ious(0.0, 0.0)]
     others = [(0.0, -0.5), (-0.25, 0.25), (0.5, 0.5), (point.background_shift, point.neutrino_shift + 0.25)]
     assert all(sum(ious(*other)) <= sum(chosen[:2]) for other in others)
@@ -135,12 +137,12 @@ def test_shifts_stay_where_all_pixels_that_count_are_kept():
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5])
 def test_a_selection_keeps_no_more_than_it_may(event_head, share):
     samples = made(event_head=event_head, lifted=1.0)
-    point = best_selection(samples, FITTED, share, share)
+    point = best_selection(samples, replace(FITTED, pixels=WorkingPoint(joined=False)), share, share)
     cosmic = samples.cosmic_only
     passed = looks_like_neutrino(samples, FITTED, point)
     most = int(share * cosmic.sum())
     assert passed[cosmic].sum() <= most
-    assert point.neutrino_shift <= FITTED.pixels.neutrino_shift
+    assert point.neutrino_shift <= FITTED.pixels.neutrino_shift and point.joined
     if point.neutrino_shift < FITTED.pixels.neutrino_shift:
         # A little looser, and more pass.
         looser = WorkingPoint(point.background_shift, point.neutrino_shift + 2e-6)

@@ -5,10 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from cosmictagger_tf.calibration.working_points import Calibration, WorkingPoint
 from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.data.event import PlanePixels
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import DataError
+from cosmictagger_tf.inference.calibrated_segmenter import CalibratedSegmenter
 from cosmictagger_tf.inference.evaluate.curves import ScoreHistogram
 from cosmictagger_tf.inference.evaluate.details import DetailedEvaluator, details_of, given_quantities
 from cosmictagger_tf.inference.evaluate.head_details import HeadReader
@@ -76,7 +78,8 @@ def test_a_network_gives_what_cuts_look_at(conv_mode):
         config = NetworkConfig(**{**NETWORK, **options, "conv_mode": conv_mode})
         segmenter = build_segmenter(config, SHAPE)
         prepared = segmenter.prepare(batch) if segmenter.prepare else batch
-        results = DetailedEvaluator(segmenter, "none", False).predict_on_batch(prepared)
+        calibrated = CalibratedSegmenter(segmenter, Calibration(), WorkingPoint())
+        results = DetailedEvaluator(calibrated, "none", False).predict_on_batch(prepared)
         details = details_of(with_truth(batch), results, HeadReader(FULL, 1), ScoreHistogram(3))
         assert set(details.quantities()) == given_quantities(config)
     assert details.vertex_pixels.shape == (3, 3) and np.isfinite(details.vertex_pixels[:2]).any()

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cosmictagger_tf.calibration.working_points import Calibration, WorkingPoint
 from cosmictagger_tf.config import NetworkConfig, with_changes
 from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.larcv_h5 import LarcvFile
 from cosmictagger_tf.data.transforms import downsample_event
+from cosmictagger_tf.inference.calibrated_segmenter import CalibratedSegmenter
 from cosmictagger_tf.inference.evaluate.details import DetailedEvaluator
 from cosmictagger_tf.inference.export.saved_model import export_saved_model
 from cosmictagger_tf.inference.export.served_network import ServedNetwork
@@ -80,7 +82,8 @@ def test_every_signature_gives_what_predict_and_evaluate_give(conv_mode, heads, 
         return
     several = ("dense", "pixels", "serving_default")
     assert given == OUTPUTS_WITHOUT_HEADS | {name: {"scores", *EVENTS} for name in several} | {"events": EVENTS}
-    evaluated = DetailedEvaluator(segmenter, "light", xla=False).predict_on_batch(prepared)
+    calibrated = CalibratedSegmenter(segmenter, Calibration(), WorkingPoint())
+    evaluated = DetailedEvaluator(calibrated, "light", xla=False).predict_on_batch(prepared)
     for results in (dense, pixels, signatures["events"](images=images)):
         places = np.clip(evaluated["vertices"], 0, (events[0].shape.height, events[0].shape.width))
         np.testing.assert_allclose(results["vertices"], places, atol=1e-4, rtol=1e-5)

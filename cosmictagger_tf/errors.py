@@ -78,10 +78,19 @@ class DataError(UserError):
 
 
 class MissingPackageError(UserError):
-    """An optional package is not installed. The message has its purpose and how to install it."""
+    """An optional package is not installed, or does not import. The message has its purpose and how to install it.
 
-    def __init__(self, package: str, purpose: str, command: str):
-        super().__init__(f"{purpose} needs the package {package}, which is not installed: run `{command}`")
+    Args:
+        package: its name, as it is imported.
+        purpose: what needs it.
+        command: what installs it.
+        error: of importing it.
+    """
+
+    def __init__(self, package: str, purpose: str, command: str, error: ImportError):
+        missing = isinstance(error, ModuleNotFoundError) and error.name == package
+        state = "is not installed" if missing else f"cannot be imported ({' '.join(str(error).split())})"
+        super().__init__(f"{purpose} needs the package {package}, which {state}: run `{command}`")
 
 
 def system_reason(error: BaseException) -> str | None:

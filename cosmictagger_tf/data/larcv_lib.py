@@ -45,8 +45,8 @@ def import_larcv():
     """
     try:
         import larcv
-    except ImportError:
-        raise MissingPackageError("larcv", "--reader=larcv", "scripts/install_larcv") from None
+    except ImportError as error:
+        raise MissingPackageError("larcv", "--reader=larcv", "scripts/install_larcv", error) from None
     # It was compiled with pybind11 2.9: every voxel would come back as one constant.
     if int(np.__version__.partition(".")[0]) >= 2:
         raise ConfigError(

@@ -62,7 +62,7 @@ def _pyarrow():
     try:
         import pyarrow
         import pyarrow.parquet
-    except ImportError:
+    except ImportError as error:
         command = "pip install 'cosmictagger_tf[parquet]'"
-        raise MissingPackageError("pyarrow", f"--table=NAME{PARQUET}", command) from None
+        raise MissingPackageError("pyarrow", f"--table=NAME{PARQUET}", command, error) from None
     return pyarrow, pyarrow.parquet

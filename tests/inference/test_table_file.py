@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from pyarrow import parquet
 
 from cosmictagger_tf.errors import ConfigError, MissingPackageError
 from cosmictagger_tf.inference.table_file import table_place, write_table
@@ -39,7 +40,6 @@ def test_numbers_in_csv_read_back_as_the_same(tmp_path):
 
 
 def test_parquet_has_the_same_and_null_where_there_is_no_value(tmp_path):
-    parquet = pytest.importorskip("pyarrow.parquet")
     write_table(COLUMNS, tmp_path / "events.parquet")
     table = parquet.read_table(tmp_path / "events.parquet")
     assert table.column_names == list(COLUMNS)
@@ -64,6 +64,17 @@ def test_parquet_without_pyarrow_is_refused_before_anything_is_computed(tmp_path
         "'cosmictagger_tf[parquet]'`"
     )
     assert not (tmp_path / "new").exists()
+
+
+def test_a_pyarrow_that_does_not_import_is_not_called_missing(tmp_path, monkeypatch):
+    """As one that is too new for the NumPy beside it."""
+    (tmp_path / "pyarrow").mkdir()
+    (tmp_path / "pyarrow/__init__.py").write_text("raise ImportError('needs NumPy 2.0\\nor newer')")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "pyarrow"]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(MissingPackageError, match=r"which cannot be imported \(needs NumPy 2.0 or newer\): run"):
+        table_place(str(tmp_path / "events.parquet"))
 
 
 def test_the_place_of_a_table(tmp_path):

@@ -63,8 +63,9 @@ def write_page(picture: EventPicture, path: Path):
     """
     try:
         import plotly.io
-    except ImportError:
-        raise MissingPackageError("plotly", "--display_format=html", "pip install 'cosmictagger_tf[html]'") from None
+    except ImportError as error:
+        command = "pip install 'cosmictagger_tf[html]'"
+        raise MissingPackageError("plotly", "--display_format=html", command, error) from None
     script = SCALE_DOTS.replace("PIXEL", str(2**picture.downsample))
     page = plotly.io.to_html(
         build_figure(picture),

@@ -137,8 +137,8 @@ def _read_npz(path):
 def _read_torch(path):
     try:
         import torch
-    except ImportError:
-        raise MissingPackageError("torch", f"reading {path}", "pip install torch") from None
+    except ImportError as error:
+        raise MissingPackageError("torch", f"reading {path}", "pip install torch", error) from None
     try:
         # torch opens names in UTF-8 only.
         with path.open("rb") as file:

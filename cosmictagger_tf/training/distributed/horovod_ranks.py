@@ -183,7 +183,7 @@ def import_horovod(launch: Launch):
             raise StoppedElsewhere from None
         purpose = f"one training with the {launch.size} ranks of {launch.launcher}"
         if isinstance(error, ModuleNotFoundError):
-            raise MissingPackageError("horovod", purpose, INSTALL) from None
+            raise MissingPackageError("horovod", purpose, INSTALL, error) from None
         raise ConfigError(
             f"the installed Horovod does not work with this TensorFlow: run `{INSTALL} --rebuild`"
         ) from None

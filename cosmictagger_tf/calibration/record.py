@@ -15,16 +15,16 @@ def record_place(weights: Path) -> Path:
     return weights.with_name(weights.name.removesuffix(WEIGHTS_ENDING) + ".calibration.json")
 
 
-def write_calibration(path: Path, calibration: Calibration, weights: Path, more: dict[str, Any]):
+def write_calibration(path: Path, calibration: Calibration, checksum: str, more: dict[str, Any]):
     """Writes a record that is complete or absent.
 
     Args:
         path: of the record.
         calibration: of the weights.
-        weights: whose checksum is stored, so that no others are used with it.
+        checksum: SHA-256 of the weights, so that no others are used with it.
         more: what else the record tells, JSON values.
     """
-    write_json(path, {"calibration": calibration.to_dict(), "weights_sha256": sha256(weights), **more})
+    write_json(path, {"calibration": calibration.to_dict(), "weights_sha256": checksum, **more})
 
 
 def read_calibration(weights: Path) -> Calibration | None:
@@ -43,6 +43,10 @@ def read_calibration(weights: Path) -> Calibration | None:
         raise CalibrationError(f"{path}: is no record of a calibration: remove it, or calibrate again") from None
     except CalibrationError as error:
         raise CalibrationError(f"{path}: {error}") from None
-    if checksum != sha256(weights):
+    try:
+        same = checksum == sha256(weights)
+    except FileNotFoundError:
+        raise CalibrationError(f"{weights}: was removed while it was read") from None
+    if not same:
         raise CalibrationError(f"{path}: is of other weights than {weights.name}: remove it, or calibrate again")
     return calibration

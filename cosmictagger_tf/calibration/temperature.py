@@ -35,15 +35,19 @@ class TemperatureFit(NamedTuple):
     after: float
 
 
-def fit_event_temperature(logits: np.ndarray, classes: np.ndarray, training_prior: float) -> TemperatureFit:
+def fit_event_temperature(
+    logits: np.ndarray, classes: np.ndarray, training_prior: float, training_kinds: Sequence[float] | None = None
+) -> TemperatureFit:
     """The temperature of the class of readouts.
 
-    The validation data may have another share of readouts with a neutrino than the training: it is allowed for.
+    The validation data may have another share of readouts with a neutrino than the training, and, where the training's
+    are known, other shares of the kinds: that is allowed for.
 
     Args:
         logits: float [readouts, classes of a readout].
         classes: integer [readouts], the true ones; negative where unknown, which are left out.
         training_prior: share of the training's readouts that have a neutrino.
+        training_kinds: of these the share of each kind, see Calibration; None where it is not known.
 
     Raises:
         CalibrationError: the data are of one sort alone (with a neutrino, without), or see fit_temperature.
@@ -54,9 +58,15 @@ def fit_event_temperature(logits: np.ndarray, classes: np.ndarray, training_prio
         raise CalibrationError("temperature: there is no readout whose class is known")
     share = float(np.mean(known != COSMIC_ONLY))
     if share in (0.0, 1.0):
-        sort = "without a neutrino" if share else "with a neutrino"
+        sort = "without a neutrino" if share else "with a neutrino (of known class: see --producer_particle)"
         raise CalibrationError(f"temperature: of {counted(len(known), 'readout')} none is {sort}: both are needed")
-    return fit_temperature(logits, classes, EVENT_CLASS_NAMES, "readout", prior_offsets(training_prior, share))
+    offsets = prior_offsets(training_prior, share)
+    if training_kinds is not None:
+        kinds = np.bincount(known, minlength=len(offsets))[np.arange(len(offsets)) != COSMIC_ONLY]
+        # A kind that the data lack is ruled out: its offset is -inf.
+        with np.errstate(divide="ignore"):
+            offsets[np.arange(len(offsets)) != COSMIC_ONLY] += np.log(kinds / kinds.sum()) - np.log(training_kinds)
+    return fit_temperature(logits, classes, EVENT_CLASS_NAMES, "readout", offsets)
 
 
 def fit_pixel_temperature(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> TemperatureFit:

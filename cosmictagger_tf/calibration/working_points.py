@@ -137,19 +137,20 @@ class Calibration:
             raise CalibrationError(f"prior {prior:g}: cannot be put in: that of the training is not known")
         return event_probabilities(logits, self.event_temperature, prior_offsets(self.training_prior, prior))
 
-    def called_classes(self, event_logits: np.ndarray) -> np.ndarray:
-        """The class that each readout is called where no class is likelier than another beforehand, int64 [readouts].
+    def class_probabilities(self, event_logits: np.ndarray) -> np.ndarray:
+        """The probability of each class where none of them is likelier beforehand, float64 [readouts, classes].
 
-        Where the training's priors are not known, they stay as they were.
+        What is not known of the training's priors stays as it was.
 
         Args:
             event_logits: float [readouts, classes of a readout].
         """
-        probabilities = self.event_probabilities(event_logits, self._points_prior)
+        probabilities = self.event_probabilities(event_logits, self.points_prior)
         weights = np.ones(N_EVENT_CLASSES)
         if self.training_kinds is not None:
             weights[np.arange(N_EVENT_CLASSES) != COSMIC_ONLY] = 1 / np.array(self.training_kinds)
-        return np.argmax(probabilities * weights, axis=-1)
+        weighted = probabilities * weights
+        return weighted / weighted.sum(axis=-1, keepdims=True)
 
     def pixel_probabilities(
         self, logits: np.ndarray, event_logits: np.ndarray | None = None, prior: float | None = None
@@ -172,7 +173,7 @@ class Calibration:
 
     def kept(self, point: WorkingPoint, event_logits: np.ndarray) -> np.ndarray:
         """Which readouts a working point keeps, bool [readouts], from their logits [readouts, classes of a readout]."""
-        return point.keeps(neutrino_probability(self.event_probabilities(event_logits, self._points_prior)))
+        return point.keeps(neutrino_probability(self.event_probabilities(event_logits, self.points_prior)))
 
     def called(self, point: WorkingPoint, logits: np.ndarray, event_logits: np.ndarray | None = None) -> np.ndarray:
         """The class that each pixel is called at a working point, int64 [readouts, ...]; see at_point."""
@@ -211,8 +212,8 @@ class Calibration:
         return calibrated_log_has_neutrino(event_logits, self.event_temperature, offsets, backend)
 
     @property
-    def _points_prior(self) -> float | None:
-        # Nothing can be moved where the training's prior is not known.
+    def points_prior(self) -> float | None:
+        """The prior that thresholds are at; None, the training's, where that is not known."""
         return None if self.training_prior is None else EQUAL_PRIOR
 
     def to_dict(self) -> dict:

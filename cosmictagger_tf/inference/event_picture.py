@@ -1,11 +1,12 @@
 """What is drawn of one event: its pixels, their true and predicted classes and their scores."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from cosmictagger_tf.calibration.working_points import EQUAL_PRIOR
+from cosmictagger_tf.calibration.working_points import Calibration
 from cosmictagger_tf.data.augmentation import knows_cathode
 from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.event import Event
@@ -23,8 +24,6 @@ from cosmictagger_tf.detector import (
 from cosmictagger_tf.errors import DataError
 
 if TYPE_CHECKING:
-    from cosmictagger_tf.calibration.working_points import Calibration
-    from cosmictagger_tf.inference.readouts import Readouts
     from cosmictagger_tf.networks.predictor import Predictor
 
 WIRES = ("induction", "induction", "collection")
@@ -148,7 +147,7 @@ def take_picture(
     event: Event,
     predictor: "Predictor | None",
     downsample: int,
-    calibration: "Calibration | None" = None,
+    calibration: Calibration | None = None,
 ) -> EventPicture:
     """The picture of an event.
 
@@ -166,53 +165,77 @@ def take_picture(
     small = downsample_event(event, downsample)
     scores, told = None, None
     if predictor:
-        scores, told = predict_event(predictor, small, event.shape, calibration)
-        check_finite(scores, title)
+        scores, heads = predict_outputs(predictor, small)
+        check_finite(scores, heads, title)
+        told = told_by_heads(heads, event.shape, calibration) if heads else None
     planes = tuple(
         _plane(small, plane, scores[plane] if scores is not None else None, 2**downsample)
         for plane in range(event.shape.planes)
     )
     truth = event.truth or Truth()
     true_vertices = np.zeros((0, event.shape.planes, 2)) if truth.vertices is None else truth.vertices
-    vertex = None if told is None or np.isnan(told.vertices).all() else told.vertices[0]
+    vertex = None if told is None or np.isnan(told.vertex).all() else told.vertex
     return EventPicture(title, planes, event.shape, downsample, true_vertices, vertex, _classes(small, told))
 
 
-def check_finite(scores: np.ndarray, title: str):
-    """Raises DataError where a score [planes, ...] of the event is not finite."""
+def check_finite(scores: np.ndarray, heads: Mapping[str, np.ndarray], title: str):
+    """Raises DataError where a score [planes, ...] of the event, or what a head gives of it, is not finite."""
     # Here, because it imports Keras, which displays without a prediction do without.
-    from cosmictagger_tf.training.evaluation import not_finite
+    from cosmictagger_tf.training.evaluation import head_not_finite, not_finite
 
     for plane, values in enumerate(scores):
         if wrong := int((~np.isfinite(values)).any(axis=-1).sum()):
             raise DataError(title, not_finite(wrong), plane=plane)
+    for name, output in heads.items():
+        if not np.isfinite(output).all():
+            raise DataError(title, head_not_finite(name))
 
 
-def predict_scores(predictor: "Predictor", event: Event) -> np.ndarray:
-    """float32 [planes, height, width, classes] of an event at the network's resolution."""
-    return predict_event(predictor, event, event.shape)[0]
-
-
-def predict_event(
-    predictor: "Predictor", event: Event, shape: ImageShape, calibration: "Calibration | None" = None
-) -> "tuple[np.ndarray, Readouts | None]":
-    """The scores of an event at the network's resolution, and what its heads tell, if the predictor gives it.
-
-    Args:
-        predictor, calibration: see take_picture.
-        event: at the network's resolution.
-        shape: of the file's images.
-    """
-    # Here, because they import Keras, too.
-    from cosmictagger_tf.inference.readouts import read_out
+def predict_outputs(predictor: "Predictor", event: Event) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Of an event at the network's resolution the scores, float32 [planes, height, width, classes], and what the heads
+    give, by name, of this one readout; see readouts.read_out."""
+    # Here, because it imports Keras, too.
     from cosmictagger_tf.networks.segmentation import heads_of, pixels_of
 
     batch, prepare = make_batch([event], 1, event.shape), predictor.segmenter.prepare
     outputs = predictor.predict_on_batch(prepare(batch) if prepare else batch)
     heads = {name: np.asarray(output) for name, output in heads_of(outputs).items()}
-    calibrated = calibration is not None and calibration.training_prior is not None
-    told = read_out(heads, shape, 1, calibration, EQUAL_PRIOR if calibrated else None) if heads else None
-    return np.asarray(pixels_of(outputs)[0], np.float32), told
+    return np.asarray(pixels_of(outputs)[0], np.float32), heads
+
+
+class Told(NamedTuple):
+    """What heads tell of a readout.
+
+    Attributes:
+        vertex: float64 [planes, 2], (row, column) in pixels of the file; NaN on planes without one.
+        has_neutrino: P(the readout has a neutrino), at equal priors where the weights are calibrated; None without an
+            event head.
+        classes: float64 [classes of a readout], their probabilities, by Calibration.class_probabilities; None likewise.
+    """
+
+    vertex: np.ndarray
+    has_neutrino: float | None = None
+    classes: np.ndarray | None = None
+
+
+def told_by_heads(heads: Mapping[str, np.ndarray], shape: ImageShape, calibration: Calibration | None = None) -> Told:
+    """What they tell of a readout.
+
+    Args:
+        heads: see predict_outputs.
+        shape: of the file's images.
+        calibration: of the weights; None: logits are taken as they come.
+    """
+    # Here, because they import Keras, too.
+    from cosmictagger_tf.inference.readouts import read_out
+    from cosmictagger_tf.networks.segmentation import EVENT
+
+    calibration = calibration or Calibration()
+    readouts = read_out(heads, shape, 1, calibration, calibration.points_prior)
+    if EVENT not in heads:
+        return Told(readouts.vertices[0])
+    classes = calibration.class_probabilities(heads[EVENT])[0]
+    return Told(readouts.vertices[0], float(readouts.has_neutrino[0]), classes)
 
 
 def _classes(event, told) -> str:
@@ -222,10 +245,10 @@ def _classes(event, told) -> str:
         pixels = None if event.label is None else sum(int((p.values == NEUTRINO).sum()) for p in event.label)
         true = event_class(event.truth.neutrinos, pixels)
         parts += [] if true == UNKNOWN_EVENT_CLASS else [f"true: {_class_name(true)}"]
-    if told is not None and np.isfinite(told.probabilities).all():
-        called = int(told.classes[0])
-        text = f"predicted: {_class_name(called)} ({told.probabilities[0, called]:.1%})"
-        parts.append(f"{text}, with a neutrino {told.has_neutrino[0]:.1%}")
+    if told is not None and told.classes is not None:
+        called = int(np.argmax(told.classes))
+        text = f"predicted: {_class_name(called)} ({told.classes[called]:.1%})"
+        parts.append(f"{text}, with a neutrino {told.has_neutrino:.1%}")
     return "; ".join(parts)
 
 

@@ -7,6 +7,7 @@ import pytest
 from cosmictagger_tf.calibration.probabilities import CalibrationError
 from cosmictagger_tf.calibration.record import read_calibration, record_place, write_calibration
 from cosmictagger_tf.calibration.working_points import Calibration, WorkingPoint
+from cosmictagger_tf.files import sha256
 from cosmictagger_tf.vertex_fit import VertexErrors
 
 ERRORS = VertexErrors((1.0, 2.0, 3.0), (1.5, 2.5, 3.5), (0.1, 0.2, 0.3))
@@ -23,15 +24,22 @@ def weights(tmp_path):
 def test_it_is_read_as_it_was_written(weights):
     assert read_calibration(weights) is None
     assert record_place(weights).name == "network.calibration.json"
-    write_calibration(record_place(weights), FITTED, weights, {"readouts": 3})
+    write_calibration(record_place(weights), FITTED, sha256(weights), {"readouts": 3})
     assert read_calibration(weights) == FITTED
     assert json.loads(record_place(weights).read_text())["readouts"] == 3
 
 
 def test_it_is_of_its_weights_alone(weights):
-    write_calibration(record_place(weights), FITTED, weights, {})
+    write_calibration(record_place(weights), FITTED, sha256(weights), {})
     weights.write_bytes(b"others")
     with pytest.raises(CalibrationError, match=r"network.calibration.json: is of other weights .*calibrate again"):
+        read_calibration(weights)
+
+
+def test_weights_that_are_removed_meanwhile_are_named(weights):
+    write_calibration(record_place(weights), FITTED, sha256(weights), {})
+    weights.unlink()
+    with pytest.raises(CalibrationError, match=r"network.weights.h5: was removed"):
         read_calibration(weights)
 
 

@@ -18,9 +18,9 @@ from cosmictagger_tf.data.dataset import Reader, open_labelled
 from cosmictagger_tf.data.pipeline import evaluation_dataset
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError, DataError
-from cosmictagger_tf.files import check_output, make_folder
+from cosmictagger_tf.files import check_output, make_folder, sha256
 from cosmictagger_tf.inference.calibrate.choice import PixelsChoice, best_pixels, best_selection
-from cosmictagger_tf.inference.calibrate.samples import OutputsEvaluator, Samples, samples_of
+from cosmictagger_tf.inference.calibrate.samples import OutputsEvaluator, Samples, samples_of, without_not_finite
 from cosmictagger_tf.inference.calibrate.training_shares import TrainingShares, recorded_shares
 from cosmictagger_tf.inference.inference_config import InferenceConfig
 from cosmictagger_tf.inference.model_loading import TrainedModel, agreed_model
@@ -56,8 +56,8 @@ class CalibrationResult:
     pixel_fit: TemperatureFit
     pixels: PixelsChoice
 
-    def write(self, path: Path):
-        """Writes the record, complete or not at all."""
+    def write(self, path: Path, checksum: str):
+        """Writes the record, complete or not at all; the checksum is that of the weights that were used."""
         measured = {
             "neutrino_iou": self.pixels.neutrino_iou,
             "neutrino_iou_without_shifts": self.pixels.unshifted_neutrino_iou,
@@ -68,7 +68,7 @@ class CalibrationResult:
         }
         numbers = {"readouts": len(self.samples.entries), "cosmic_only": int(self.samples.cosmic_only.sum())}
         data = {"files": [readable(file) for file in self.files], **numbers, **measured}
-        write_calibration(path, self.calibration, self.weights, {"validation": data, **execution.describe()})
+        write_calibration(path, self.calibration, checksum, {"validation": data, **execution.describe()})
 
 
 def calibrate_run(calibrate: CalibrateConfig, config: InferenceConfig) -> tuple[CalibrationResult, Path] | None:
@@ -97,6 +97,7 @@ def _calibrate_as(ranks: Ranks, calibrate: CalibrateConfig, config: InferenceCon
         check_data(ranks, "file", reader)
         log_devices(ranks)
         xla = execution.compiles(config.execution)
+        checksum = trained.checksum or sha256(trained.weights)
         evaluator = OutputsEvaluator(trained.bare_segmenter(reader.shape, xla, ranks), xla)
     samples = collect(evaluator, reader, trained, ranks, BadEvents(most, ranks))
     with ranks.agreed():
@@ -104,9 +105,10 @@ def _calibrate_as(ranks: Ranks, calibrate: CalibrateConfig, config: InferenceCon
     if ranks.rank:
         return None
     result = fitted(samples, calibrate, shares, trained.weights, reader)
-    make_folder(place.parent, "output")
+    if calibrate.output:
+        make_folder(place.parent, "output")
     check_output(place, "output", calibrate.overwrite)
-    result.write(place)
+    result.write(place, checksum)
     return result, place
 
 
@@ -134,10 +136,10 @@ def training_shares(
         if unused:
             raise ConfigError(f"{', '.join(unused)}: {trained.weights} is of a network without --event_head")
         return None
-    shares: TrainingShares | None = TrainingShares(calibrate.training_prior)
-    if "training_prior" not in config.explicit:
-        of_run = config.weights.of_run and trained.step is not None
-        shares = recorded_shares(RunFolder(config.output).history, trained.step or 0) if of_run else None
+    of_run = config.weights.of_run and trained.step is not None
+    shares = recorded_shares(RunFolder(config.output).history, trained.step or 0) if of_run else None
+    if calibrate.training_prior:
+        shares = TrainingShares(calibrate.training_prior, shares.kinds if shares else None)
     if shares is None:
         raise ConfigError(
             "--training_prior: no history.csv tells of the training's readouts: give the share of those of known class "
@@ -157,15 +159,17 @@ def collect(
     """
     prepare = evaluator.segmenter.prepare
     stream = evaluation_dataset(reader, trained.data, ranks.rank, ranks.size, prepare=prepare, skip=bad.most)
-    progress, parts = EventProgress(len(reader), "read out"), []
+    progress, parts, unused = EventProgress(len(reader), "read out"), [], []
     for number, batch in enumerate(stream.generate(), start=1):
         outputs = evaluator.predict_on_batch(batch)
+        batch, errors = without_not_finite(batch, outputs, reader)
+        unused += errors
         joins = trained.network.event_joins_pixels
         parts.append(samples_of(batch, outputs, reader, trained.data.downsample, joins))
-        bad.watch(stream.bad_events(number))
+        bad.watch(stream.bad_events(number) + unused)
         if ranks.rank == 0:
             progress.advance(len(parts[-1].entries) * ranks.size)
-    bad.count(stream.bad_events())
+    bad.count(stream.bad_events() + unused)
     gathered = [part for share in ranks.gather(parts) for part in share if len(part.entries)]
     if not gathered:
         raise DataError(reader.files[0], "has no event that can be used")
@@ -195,7 +199,7 @@ def fitted(
     calibration, event_fit = Calibration(), None
     if samples.event_logits is not None and shares is not None:
         calibration = Calibration(training_prior=shares.prior, training_kinds=shares.kinds)
-        event_fit = fit_event_temperature(samples.event_logits, samples.classes, shares.prior)
+        event_fit = fit_event_temperature(samples.event_logits, samples.classes, shares.prior, shares.kinds)
         calibration = replace(calibration, event_temperature=event_fit.temperature)
     sample = samples.sample
     pixel_fit = fit_pixel_temperature(sample.logits, sample.labels.astype(np.int64), sample.weights)

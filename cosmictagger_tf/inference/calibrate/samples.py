@@ -6,7 +6,7 @@ neutrino: all of them up to CANDIDATES a plane, beyond that a sample. So what is
 all but its noisiest planes the working points are exact.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.inference.readouts import read_out
 from cosmictagger_tf.networks.predictor import Predictor
 from cosmictagger_tf.networks.segmentation import EVENT, PIXELS, VERTEX
-from cosmictagger_tf.training.evaluation import head_not_finite, not_finite
+from cosmictagger_tf.training.evaluation import without_unscored
 
 # Pixels for the temperature, over all readouts, and the most of one readout.
 SAMPLE, MOST_OF_ONE = 1_000_000, 3000
@@ -49,6 +49,11 @@ class Pixels:
     def join(cls, parts: list["Pixels"]) -> "Pixels":
         """Those of several, one after the other."""
         return cls(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)))
+
+    def by_readout(self) -> "Pixels":
+        """The same, in the order of the readouts."""
+        order = np.argsort(self.readouts, kind="stable")
+        return Pixels(*(getattr(self, f.name)[order] for f in fields(self)))
 
     def of(self, readouts: np.ndarray) -> "Pixels":
         """Those of the readouts for which a bool [readouts] is true."""
@@ -103,13 +108,28 @@ class Samples:
         def pixels(name):
             joined = Pixels.join([getattr(part, name) for part in parts])
             shifts = np.repeat(starts, [len(getattr(part, name).readouts) for part in parts])
-            return Pixels(joined.logits, joined.labels, joined.weights, ranks[joined.readouts + shifts], joined.planes)
+            # In the entries' order, whoever read them: sums of them are the same to the last digit.
+            return replace(joined, readouts=ranks[joined.readouts + shifts]).by_readout()
 
         columns: dict[str, Any] = {
             name: None if getattr(parts[0], name) is None else np.concatenate([getattr(p, name) for p in parts])[order]
             for name in ("entries", "classes", "event_logits", "true_pixels", "vertices")
         }
         return cls(**columns, sample=pixels("sample"), candidates=pixels("candidates"), joins=parts[0].joins)
+
+
+def without_not_finite(batch: dict, outputs: dict, reader: Reader) -> tuple[dict, list[DataError]]:
+    """A Batch with fillers in the places of the events of which an output is not finite, and what is wrong with those.
+
+    Args:
+        batch: as NumPy arrays.
+        outputs: what an OutputsEvaluator gives of it.
+        reader: the events are its entries.
+    """
+    wrong = listed_pixels(batch) & ~np.isfinite(np.asarray(outputs[PIXELS])).all(axis=-1)
+    heads = {name: outputs[name] for name in (EVENT, VERTEX) if name in outputs}
+    measures = {"not_finite": wrong.sum(axis=-1), "losses": np.zeros(len(wrong)), **heads}
+    return without_unscored(measures, batch, reader)
 
 
 class OutputsEvaluator(Predictor):
@@ -130,9 +150,6 @@ def samples_of(batch: dict, outputs: dict, reader: Reader, downsample: int, join
         reader: of the data set.
         downsample: of the batch's coordinates.
         joins: see Samples.
-
-    Raises:
-        DataError: a logit is not finite.
     """
     events = real_events(batch)
     entries, classes = (np.asarray(batch[name])[events].astype(np.int64) for name in ("entries", "event_classes"))
@@ -144,7 +161,6 @@ def samples_of(batch: dict, outputs: dict, reader: Reader, downsample: int, join
         predicted = read_out({VERTEX: np.asarray(outputs[VERTEX])[events]}, reader.shape, len(events)).vertices
         true = only_vertices(np.asarray(batch["vertices"])[events]) * 2**downsample
         vertices = np.stack([predicted, true], axis=1)
-    _check_finite(entries, pixels, listed, event_logits, reader)
     budget = int(np.clip(SAMPLE // len(reader), N_CLASSES, MOST_OF_ONE))
     sample, candidates = [_no_pixels()], [_no_pixels()]
     for i, entry in enumerate(entries.tolist()):
@@ -167,18 +183,6 @@ def only_vertices(vertices: np.ndarray) -> np.ndarray:
     several = there.any(axis=2).sum(axis=1) > 1
     first = np.where(there[..., None], vertices, -np.inf).max(axis=1).astype(np.float64)
     return np.where(np.isfinite(first) & ~several[:, None, None], first, np.nan)
-
-
-def _check_finite(entries, pixels, listed, event_logits, reader):
-    wrong = listed & ~np.isfinite(pixels).all(axis=-1)
-    if wrong.any():
-        event, plane, _ = np.argwhere(wrong)[0].tolist()
-        file, place = reader.place(int(entries[event]))
-        raise DataError(file, not_finite(int(wrong[event, plane].sum())), place, plane)
-    if event_logits is not None and not np.isfinite(event_logits).all():
-        event = int(np.argmin(np.isfinite(event_logits).all(axis=1)))
-        file, place = reader.place(int(entries[event]))
-        raise DataError(file, head_not_finite(EVENT), place)
 
 
 def _no_pixels() -> Pixels:

@@ -148,8 +148,8 @@ def _traces(name, plane: PlanePicture, picture, last, middle, rows):
 def _vertices(name, picture: EventPicture, plane):
     import plotly.graph_objects as go
 
-    last = plane == len(picture.planes) - 1
     for title, places in picture.vertices(name, plane).items():
+        earlier = any(title in picture.vertices(name, other) for other in range(plane))
         yield go.Scattergl(
             x=places[:, 1],
             y=places[:, 0],
@@ -157,7 +157,7 @@ def _vertices(name, picture: EventPicture, plane):
             marker=VERTEX_MARKS[title],
             name=title,
             legendgroup=title,
-            showlegend=last and name == "charge",
+            showlegend=name == "charge" and not earlier,
             hovertemplate=f"{title}: wire %{{x:.1f}}, tick %{{y:.1f}}<extra></extra>",
         )
 

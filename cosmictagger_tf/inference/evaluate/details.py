@@ -9,11 +9,12 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from cosmictagger_tf.calibration.probabilities import neutrino_probability
 from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.data.batch import listed_pixels, real_events
 from cosmictagger_tf.data.dataset import Reader
 from cosmictagger_tf.data.truth import FEWEST_NEUTRINO_PIXELS
-from cosmictagger_tf.detector import COSMIC_ONLY, NEUTRINO
+from cosmictagger_tf.detector import NEUTRINO
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.inference.calibrated_segmenter import CalibratedSegmenter
 from cosmictagger_tf.inference.evaluate.composition import primary_counts
@@ -42,7 +43,7 @@ class EventDetails:
             (composition.py); 0 for the others. None where the files do not tell.
         class_scores: float64 [events, classes of an event], the probabilities by the event head, at equal priors where
             the weights are calibrated; None where the network has none.
-        called_classes: int64 [events], see Calibration.called_classes; None likewise.
+        called_classes: int64 [events], the most probable by Calibration.class_probabilities; None likewise.
         vertex_rows: float64 [events], the greatest difference of the planes' predicted vertices in full-resolution
             rows, each plane's own best; NaN where a plane has none. None, as all that follow, where the network has no
             vertex head.
@@ -92,7 +93,7 @@ class EventDetails:
         if self.vertex_agreement is not None:
             quantities["vertex_agreement"] = self.vertex_agreement
         if self.class_scores is not None:
-            quantities["probability"] = 1.0 - self.class_scores[:, COSMIC_ONLY]
+            quantities["probability"] = neutrino_probability(self.class_scores)
         return quantities
 
 

@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from cosmictagger_tf import execution
+from cosmictagger_tf import execution, geometry
 from cosmictagger_tf.calibration.probabilities import neutrino_probability
 from cosmictagger_tf.calibration.working_points import Calibration
 from cosmictagger_tf.config import DataConfig, EvaluateConfig, NetworkConfig, TruthConfig
@@ -14,6 +14,7 @@ from cosmictagger_tf.data.dataset import FilesReader, Reader, open_labelled
 from cosmictagger_tf.data.neutrino import Neutrino
 from cosmictagger_tf.data.pipeline import evaluation_dataset
 from cosmictagger_tf.data.true_neutrinos import Interactions, read_interactions
+from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError, DataError
 from cosmictagger_tf.inference.evaluate.breakdown import Bin, breakdowns
 from cosmictagger_tf.inference.evaluate.curves import ScoreHistogram
@@ -103,6 +104,7 @@ def evaluate_as(ranks: Ranks, evaluate: EvaluateConfig, config: InferenceConfig)
         trained = agreed_model(ranks, config)
         check_heads(trained.network, evaluate, config)
         reader = open_labelled(trained.data, config.truth if trained.network.vertex_head else None)
+        check_geometry(evaluate, reader.shape)
         check_data(ranks, "file", reader)
         log_devices(ranks)
         interactions = primaries = None
@@ -160,6 +162,14 @@ def check_heads(network: NetworkConfig, evaluate: EvaluateConfig, config: Infere
         # A run's flagfile has them too, as they are by default.
         if not network.vertex_head and getattr(config.truth, name) != getattr(TruthConfig(), name):
             raise ConfigError(f"--{name}: this network has no --vertex_head, whose vertices it could be compared with")
+
+
+def check_geometry(evaluate: EvaluateConfig, shape: ImageShape):
+    """Raises ConfigError where a cut needs to know where images of this shape lie in the detector, and no one does."""
+    reason = geometry.unknown(shape)
+    for wanted in evaluate.cuts:
+        if reason and "vertex_agreement" in {condition.quantity for condition in wanted.conditions}:
+            raise ConfigError(f"--cut={wanted}: planes agree on points in the detector: {reason}")
 
 
 def kept_readouts(details: EventDetails, calibration: Calibration) -> np.ndarray | None:

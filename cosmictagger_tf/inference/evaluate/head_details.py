@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cosmictagger_tf import geometry
-from cosmictagger_tf.calibration.working_points import EQUAL_PRIOR, Calibration
+from cosmictagger_tf.calibration.working_points import Calibration
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.inference.evaluate.vertex_distances import PIXEL_CM, distances
 from cosmictagger_tf.inference.readouts import read_out
@@ -38,12 +38,11 @@ class HeadReader:
             events: which of its places are events.
         """
         heads = {name: np.asarray(results[name])[events] for name in (EVENT, VERTEX) if name in results}
-        prior = None if self.calibration.training_prior is None else EQUAL_PRIOR
-        told = read_out(heads, self.shape, len(events), self.calibration, prior)
+        told = read_out(heads, self.shape, len(events), self.calibration, self.calibration.points_prior)
         columns: dict[str, np.ndarray] = {}
         if EVENT in heads:
             columns["class_scores"] = told.probabilities
-            columns["called_classes"] = self.calibration.called_classes(heads[EVENT])
+            columns["called_classes"] = np.argmax(self.calibration.class_probabilities(heads[EVENT]), axis=1)
         if VERTEX in heads:
             best = np.asarray(results["vertices"], np.float64)[events, :, 0] * 2**self.downsample
             # A sparse network's empty plane has 0 in every cell.

@@ -58,7 +58,7 @@ def purity_at(prior: float, efficiency: Rate | None, kept: Rate | None) -> Purit
     Returns:
         None where either is not known, or nothing passes.
     """
-    if efficiency is None or kept is None or efficiency.rate == kept.rate == 0:
+    if efficiency is None or kept is None or not prior * efficiency.rate + (1 - prior) * kept.rate:
         return None
 
     def purity(neutrinos, cosmics):

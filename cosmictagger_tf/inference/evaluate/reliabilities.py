@@ -36,7 +36,7 @@ def reliabilities(
         sums["events"] = reliability_sums(given, there, np.arange(events), events)
     if details.reliability is not None:
         sums["pixels"] = details.reliability
-    return {name: reliability(each * weights[:, None, None], drawings, seed) for name, each in sums.items()}
+    return {name: reliability(each, drawings, seed, weights) for name, each in sums.items()}
 
 
 def describe_reliabilities(sets: dict[str, Reliability]) -> dict:

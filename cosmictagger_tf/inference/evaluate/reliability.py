@@ -80,29 +80,34 @@ def reliability_sums(probabilities: np.ndarray, truth: np.ndarray, readouts: np.
     return np.stack(sums, axis=-1).reshape(number, BINS, 3).astype(np.float64)
 
 
-def reliability(sums: np.ndarray, drawings: int = 1000, seed: int = 0) -> Reliability:
+def reliability(
+    sums: np.ndarray, drawings: int = 1000, seed: int = 0, weights: np.ndarray | None = None
+) -> Reliability:
     """The reliability of a set of readouts.
 
     Args:
         sums: see reliability_sums.
+        weights: float [readouts], what each counts for; None = 1. Not in the numbers of what is in the bins.
         drawings: how often the readouts are drawn again for the interval of the error; 0 = no interval.
         seed: of the drawing.
     """
+    numbers = sums[..., 0].sum(axis=0)
+    sums = sums if weights is None else sums * weights[:, None, None]
     total = sums.sum(axis=0)
     number, true, _ = total.sum(axis=0)
     lacks = "" if 0 < true < number else "none is false" if true else "none is true"
     filled = np.flatnonzero(total[:, 0])
-    bins = tuple(_bin(i, total[i], int((sums[:, i, 0] > 0).sum())) for i in filled)
+    bins = tuple(_bin(i, total[i], int(numbers[i]), int((sums[:, i, 0] > 0).sum())) for i in filled)
     error = float(_errors(total))
     interval = _interval(sums, error, drawings, seed) if number else None
     return Reliability(bins, error, interval, lacks if number else "none is there")
 
 
-def _bin(i, total, readouts) -> ReliabilityBin:
-    number, true, summed = total
-    share = float(true / number)
+def _bin(i, total, number, readouts) -> ReliabilityBin:
+    weighted, true, summed = total
+    share = float(true / weighted)
     low, high = wilson(share, readouts)
-    return ReliabilityBin(i / BINS, (i + 1) / BINS, int(number), readouts, float(summed / number), share, low, high)
+    return ReliabilityBin(i / BINS, (i + 1) / BINS, number, readouts, float(summed / weighted), share, low, high)
 
 
 def _errors(totals) -> np.ndarray:

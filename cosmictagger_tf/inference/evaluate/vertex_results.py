@@ -37,11 +37,11 @@ class PointDistances(NamedTuple):
 
 
 def point_distances(details: EventDetails, interactions: Sequence[Sequence[Neutrino] | None]) -> PointDistances | None:
-    """How far predicted points are off; None without a vertex head.
+    """How far predicted points are off; None without a vertex head, and in images whose geometry is not known.
 
     A readout of cosmic rays only has no true one, whatever its interactions.
     """
-    if details.points is None:
+    if details.points is None or details.vertex_cm is None:
         return None
     seen = details.true_pixels >= FEWEST_NEUTRINO_PIXELS
     true = [true_points(those if there else ()) for those, there in zip(interactions, seen, strict=True)]
@@ -73,7 +73,7 @@ def vertex_results(
         if values is not None:
             measured |= {f"plane {plane}, {unit}": values[:, plane] for plane in range(values.shape[1])}
             measured[f"all planes, {unit}"] = values
-    if points is not None and np.isfinite(details.points).any():
+    if points is not None:
         measured |= {"in the detector, cm": points.apparent, "true x, cm": points.true_x}
     sets = {ALL_READOUTS: np.ones(len(details.true_pixels), bool)} | ({} if kept is None else {SELECTED: kept})
     return {

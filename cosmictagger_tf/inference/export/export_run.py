@@ -61,6 +61,7 @@ def export_run(export: ExportConfig, config: InferenceConfig) -> Path:
         "network": trained.network.to_dict(),
         "downsample": downsample,
         "step": trained.step,
+        "working_point": trained.working_point,
         "background_shift": trained.background_shift,
         "calibration": calibration.to_dict(),
     }

@@ -7,10 +7,9 @@ from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.event import Event, PlanePixels
 from cosmictagger_tf.data.truth import Truth
 from cosmictagger_tf.detector import COSMIC_ONLY, N_CLASSES, NEUTRINO
-from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.inference.calibrate import samples
-from cosmictagger_tf.inference.calibrate.samples import Samples, only_vertices, samples_of
-from cosmictagger_tf.networks.segmentation import EVENT, PIXELS
+from cosmictagger_tf.inference.calibrate.samples import Samples, only_vertices, samples_of, without_not_finite
+from cosmictagger_tf.networks.segmentation import EVENT, PIXELS, VERTEX
 from tests.training.small import SHAPE, make_event
 
 
@@ -55,9 +54,8 @@ def test_neither_batches_nor_ranks_change_what_is_kept():
         np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
     for name in ("sample", "candidates"):
         a, b = (getattr(each, name) for each in (parts, whole))
-        order = np.argsort(a.readouts, kind="stable")
         for column in ("logits", "labels", "weights", "readouts", "planes"):
-            np.testing.assert_array_equal(getattr(a, column)[order], getattr(b, column), err_msg=column)
+            np.testing.assert_array_equal(getattr(a, column), getattr(b, column), err_msg=column)
     assert whole.classes[2:].tolist() == [COSMIC_ONLY] * 2 and whole.cosmic_only.tolist() == [False] * 2 + [True] * 2
     assert set(whole.sample.readouts) == {0, 1}
 
@@ -87,16 +85,22 @@ def test_candidates_are_all_that_may_be_called_neutrino_or_stand_for_them(monkey
     np.testing.assert_allclose(np.bincount(kept.readouts * 3 + kept.planes, kept.weights), likely.sum(axis=2).ravel())
 
 
-def test_what_is_not_finite_is_named():
-    batch = make_batch(events(), 4, SHAPE, truth=True)
-    outputs = outputs_of(batch)
+def test_what_is_not_finite_is_named_and_left_out():
+    batch = make_batch(events(), 5, SHAPE, truth=True)
+    outputs = outputs_of(batch) | {VERTEX: np.zeros((5, 3, 2, 2, 3), np.float32)}
     outputs[PIXELS][1, 2, 5] = np.nan
-    with pytest.raises(DataError, match=r"events.h5, entry 1, plane 2: the scores of 1 pixel are not finite"):
-        samples_of(batch, outputs, FourEvents(), 0, False)
-    outputs = outputs_of(batch)
+    # Of no use where padded.
+    outputs[PIXELS][0, 0, -1] = np.nan
     outputs[EVENT][2, 0] = np.inf
-    with pytest.raises(DataError, match=r"events.h5, entry 2: what the event head gives is not finite"):
-        samples_of(batch, outputs, FourEvents(), 0, False)
+    outputs[VERTEX][3, 1, 0, 0, 1] = np.inf
+    left, errors = without_not_finite(batch, outputs, FourEvents())
+    assert left["entries"].tolist() == [0, -1, -1, -1, -1]
+    assert [str(error) for error in errors] == [
+        "events.h5, entry 1, plane 2: the scores of 1 pixel are not finite: look at its charge, and at the weights",
+        "events.h5, entry 2: what the event head gives is not finite: look at its charge, and at the weights",
+        "events.h5, entry 3: what the vertex head gives is not finite: look at its charge, and at the weights",
+    ]
+    assert samples_of(left, outputs, FourEvents(), 0, False).entries.tolist() == [0]
 
 
 def test_vertices_of_readouts_with_exactly_one():

@@ -16,10 +16,12 @@ from cosmictagger_tf.config import EvaluateConfig
 from cosmictagger_tf.data.batch import labels_at_pixels
 from cosmictagger_tf.data.neutrino import Neutrino
 from cosmictagger_tf.detector import NEUTRINO, ImageShape
+from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.figures import new_figure
 from cosmictagger_tf.inference.evaluate.breakdown import breakdowns
 from cosmictagger_tf.inference.evaluate.curves import Curve, ScoreHistogram
 from cosmictagger_tf.inference.evaluate.details import EventDetails, details_of
+from cosmictagger_tf.inference.evaluate.evaluate_run import check_geometry
 from cosmictagger_tf.inference.evaluate.evaluation_files import write_events
 from cosmictagger_tf.inference.evaluate.event_cut import apply_cut, event_cut
 from cosmictagger_tf.inference.evaluate.head_details import HeadReader
@@ -208,6 +210,13 @@ def test_evaluate_writes_a_report_a_table_and_every_number(run, simulated_file, 
     assert page.count("<svg") >= 10
     loaded = re.findall(r'(?:src|href)="(?!#|data:)[^"]*"|url\((?!#)[^)]*\)|@import|<script|<link', page)
     assert not loaded, loaded
+
+
+def test_planes_cannot_agree_where_their_geometry_is_not_known():
+    config = EvaluateConfig(cut="pixels>5; vertex_agreement>0.01")
+    check_geometry(config, ImageShape())
+    with pytest.raises(ConfigError, match=r"--cut=vertex_agreement>0.01: .*1408 rows"):
+        check_geometry(config, ImageShape(3, 1408, 2048))
 
 
 def test_evaluate_refuses_what_it_cannot_do(run, unlabelled_file, tmp_path):

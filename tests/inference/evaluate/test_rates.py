@@ -27,6 +27,7 @@ def test_no_purity_where_nothing_is_known_or_kept():
     assert purity_at(0.1, nothing, nothing) is None
     assert purity_at(0.1, some, nothing).purity == 1 > purity_at(0.1, some, nothing).low
     assert purity_at(0.1, nothing, some).purity == 0
+    assert purity_at(1.0, nothing, some) is None
 
 
 def test_the_interval_of_a_purity_holds_the_true_one():

@@ -43,6 +43,11 @@ def test_calibrated_probabilities_hold_whatever_the_share_of_the_evaluation(shar
     assert describe_reliabilities(sets)["events"]["error"] == sets["events"].error
 
 
+def test_the_numbers_in_the_bins_are_those_of_readouts():
+    table, details = evaluated(0.2, 40)
+    assert sum(each.number for each in reliabilities(table, details, CALIBRATED, 0, 0)["events"].bins) == 40
+
+
 def test_of_weights_without_a_calibration_readouts_count_as_they_are():
     assert reliabilities(*evaluated(0.2), Calibration(), 0, 0)["events"].error > 0.1
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cosmictagger_tf.calibration.probabilities import neutrino_probability
 from cosmictagger_tf.config import EvaluateConfig, NetworkConfig, ReadoutsConfig
 from cosmictagger_tf.config.cuts import QUANTITIES, parse_cuts
 from cosmictagger_tf.data.neutrino import Neutrino
@@ -88,6 +89,12 @@ def test_the_class_that_the_event_head_gives(details):
     assert record["event_accuracy"] == pytest.approx(5 / 7)
     assert record["event_balanced_accuracy"] == pytest.approx((0.5 + 1 + 0.75) / 3)
     assert record["right"]["nue_cc"]["rate"] == 0.5 and record["right"]["numu_cc"] is None
+
+
+def test_the_probability_is_to_the_last_digit_that_of_the_calibrations_thresholds(details):
+    scores = np.random.default_rng(0).dirichlet(np.ones(4), 8)
+    given = replace(details, class_scores=scores).quantities()["probability"]
+    np.testing.assert_array_equal(given, neutrino_probability(scores))
 
 
 def test_what_is_printed(details):

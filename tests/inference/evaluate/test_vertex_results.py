@@ -65,9 +65,17 @@ def test_the_true_x_is_told_of_readouts_with_one_neutrino():
     np.testing.assert_array_equal(vertex_columns(given, points)["true_x_distance_cm"], points.true_x)
 
 
+def test_where_no_point_is_predicted_all_are_infinitely_far_away():
+    given = details([[np.inf] * 3], [[np.nan] * 3])
+    results = vertex_results(given, point_distances(given, [(THERE,)]), None, 0, 0)[ALL_READOUTS]
+    assert results["in the detector, cm"].median == results["true x, cm"].median == np.inf
+
+
 def test_what_the_truth_lacks_is_named():
     given = details([[np.nan] * 3], [[np.nan] * 3], cm=False)
-    results = vertex_results(given, point_distances(given, [()]), None, 10, 0)
+    # In images whose geometry is not known there are no points to compare with.
+    assert point_distances(given, [(THERE,)]) is None
+    results = vertex_results(given, None, None, 10, 0)
     assert set(results) == {ALL_READOUTS} and "all planes, cm" not in results[ALL_READOUTS]
     assert f"{ALL_READOUTS}: none in the truth" in vertex_lines(results)
 

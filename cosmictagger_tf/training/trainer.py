@@ -42,6 +42,7 @@ from cosmictagger_tf.training.run_config import (
     total_steps,
 )
 from cosmictagger_tf.training.speed import Progress
+from cosmictagger_tf.training.truth_check import check_truth
 
 log = logging.getLogger(__name__)
 
@@ -155,10 +156,12 @@ def open_files(config: RunConfig) -> tuple[Reader, Reader | None]:
     """The readers of --file and, if given, of --aux_file.
 
     Raises:
-        ConfigError, DataError: see open_labelled; or the images of --aux_file have another size.
+        ConfigError, DataError: see open_labelled and check_truth; or the images of --aux_file have another size.
     """
     truth = config.truth if config.network.has_heads else None
     reader = open_labelled(config.data, truth)
+    if truth:
+        check_truth(reader, config.network, truth)
     if not config.train.aux_file:
         return reader, None
     other = open_labelled(aux_data(config), truth)

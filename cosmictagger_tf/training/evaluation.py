@@ -109,9 +109,11 @@ def without_unscored(values: dict, batch: dict, reader: Reader) -> tuple[dict, l
     """
     entries, pixels = np.asarray(batch["entries"]), np.asarray(values["not_finite"])
     wrong = {"pixels": pixels.any(axis=1) | ~np.isfinite(np.asarray(values["losses"]))}
-    for name in (EVENT, VERTEX):
+    # Evaluator gives the event's class as scores.
+    for name, head in ((EVENT, EVENT), ("class_scores", EVENT), (VERTEX, VERTEX)):
         if name in values:
-            wrong[name] = ~np.isfinite(np.asarray(values[name])).reshape(len(entries), -1).all(axis=1)
+            numbers = np.asarray(values[name]).reshape(len(entries), -1)
+            wrong[head] = wrong.get(head, False) | ~np.isfinite(numbers).all(axis=1)
     unscored = (entries >= 0) & np.any(list(wrong.values()), axis=0)
     errors = []
     for event in np.flatnonzero(unscored):

@@ -5,10 +5,11 @@ import contextlib
 import numpy as np
 import pytest
 
+from cosmictagger_tf.data.dataset import SyntheticReader
 from cosmictagger_tf.training.callbacks import Checkpoints, WholeValidation
 from cosmictagger_tf.training.checkpoints.store import CheckpointStore
 from cosmictagger_tf.training.distributed.ranks import Ranks
-from cosmictagger_tf.training.evaluation import READOUT_MEASURES, Evaluator, EventTable, join
+from cosmictagger_tf.training.evaluation import READOUT_MEASURES, Evaluator, EventTable, join, without_unscored
 from cosmictagger_tf.training.speed import Progress
 from tests.training.small import make_batches, make_model
 from tests.training.test_event_training import HEADS
@@ -70,6 +71,16 @@ def test_neither_batches_nor_ranks_nor_fillers_change_them():
     filled = {**batch, "entries": np.array([5, -1, 6])}
     some = evaluator.table_of(evaluator.predict_on_batch(filled), filled)
     np.testing.assert_allclose(some.class_scores, every.class_scores[[0, 2]], rtol=1e-5)
+
+
+def test_an_event_of_which_the_head_gives_no_number_is_left_out():
+    """Not a number is above no limit: it would count as a readout that is rightly called cosmic."""
+    measured = {"losses": np.zeros(3, np.float32), "not_finite": np.zeros((3, 2), np.int32)}
+    measured["class_scores"] = np.float32([[0.25] * 4, [np.nan] * 4, [0.25] * 4])
+    batch, errors = without_unscored(measured, {"entries": np.array([4, 5, -1])}, SyntheticReader())
+    assert batch["entries"].tolist() == [4, -1, -1]
+    (error,) = errors
+    assert error.entry == 5 and "what the event head gives is not finite" in str(error)
 
 
 class Model:

@@ -36,8 +36,10 @@ class Neutrino:
 
     @property
     def flavour(self) -> str:
-        """ "nu_mu CC", "nu_e CC", ...; "NC" for all neutral currents."""
-        return "NC" if self.current == NEUTRAL_CURRENT else f"{FLAVOURS[abs(self.pdg)]} CC"
+        """ "nu_mu CC", ...; "NC" for all neutral currents; "nu_mu of unknown current" where a file does not tell it."""
+        if self.current == NEUTRAL_CURRENT:
+            return "NC"
+        return f"{FLAVOURS[abs(self.pdg)]} {'CC' if self.current == CHARGED_CURRENT else 'of unknown current'}"
 
     @property
     def final_state(self) -> str:

@@ -26,6 +26,12 @@ READOUT_MEASURES = ("neutrino_iou_where_present", "readout_balanced_accuracy", "
 EQUAL_ODDS = 0.5
 
 
+def readout_columns(planes: int, event_head: bool) -> list[str]:
+    """The names of what EventTable.readout_measures gives, of a network with an event head or without."""
+    iou, *of_the_head = READOUT_MEASURES
+    return [iou, *(plane_key(iou, plane) for plane in range(planes)), *(of_the_head if event_head else [])]
+
+
 @dataclass(frozen=True)
 class EventTable:
     """What a network did with each event.

@@ -25,7 +25,7 @@ from cosmictagger_tf.training.checkpoints.store import CheckpointStore
 from cosmictagger_tf.training.distributed import jobs
 from cosmictagger_tf.training.distributed.agreement import check_data, check_options, log_devices
 from cosmictagger_tf.training.distributed.ranks import Ranks
-from cosmictagger_tf.training.evaluation import READOUT_MEASURES, Evaluator, EventTable, evaluate_all
+from cosmictagger_tf.training.evaluation import Evaluator, EventTable, evaluate_all, readout_columns
 from cosmictagger_tf.training.event_losses import HeadWeights
 from cosmictagger_tf.training.finetuning import begin_from, freeze_layers
 from cosmictagger_tf.training.model import SegmentationModel, batches_for_fit
@@ -257,8 +257,9 @@ def fit(
 
 def open_recorders(folder: RunFolder, config: RunConfig, progress, model) -> list[recorders.RecordSink]:
     """Where the run's numbers go: terminal, history.csv, TensorBoard."""
-    of_heads = [*model.events.result(), *READOUT_MEASURES] if model.events else []
-    columns = recorders.history_columns(model.shape.planes, of_heads)
+    planes, of_heads = model.shape.planes, model.events.result() if model.events else {}
+    of_readouts = readout_columns(planes, config.network.event_head)
+    columns = recorders.history_columns(planes, [*of_heads, *of_readouts])
     return [
         recorders.Terminal(progress.total, config.train.logging_iteration),
         recorders.CsvHistory(folder.history, columns, progress.start),

@@ -9,7 +9,15 @@ from cosmictagger_tf.data.dataset import SyntheticReader
 from cosmictagger_tf.training.callbacks import Checkpoints, WholeValidation
 from cosmictagger_tf.training.checkpoints.store import CheckpointStore
 from cosmictagger_tf.training.distributed.ranks import Ranks
-from cosmictagger_tf.training.evaluation import READOUT_MEASURES, Evaluator, EventTable, join, without_unscored
+from cosmictagger_tf.training.evaluation import (
+    READOUT_MEASURES,
+    Evaluator,
+    EventTable,
+    join,
+    readout_columns,
+    without_unscored,
+)
+from cosmictagger_tf.training.recorders import history_columns
 from cosmictagger_tf.training.speed import Progress
 from tests.training.small import make_batches, make_model
 from tests.training.test_event_training import HEADS
@@ -56,6 +64,13 @@ def test_sets_of_one_sort_and_networks_without_the_head_have_none():
     assert not set(READOUT_MEASURES) & set(table([20, 30], [(1, 0), (2, 0)], [1, 1]).summary())
     assert not set(READOUT_MEASURES) & set(table([0, 0], [(0, 0), (0, 0)], [1, 1]).summary())
     assert set(READOUT_MEASURES) & set(table([20, 0], [(1, 0), (0, 0)]).summary()) == {IOU}
+
+
+@pytest.mark.parametrize("kept", [None, [1, 0]])
+def test_history_has_a_column_for_each_of_them(kept):
+    columns = history_columns(2, readout_columns(2, kept is not None))
+    measured = table([20, 0], [(10, 0), (0, 0)], kept).readout_measures(np.ones((1, 2)))
+    assert set(columns) - set(history_columns(2)) == set(measured) and len(set(columns)) == len(columns)
 
 
 def test_neither_batches_nor_ranks_nor_fillers_change_them():

@@ -153,7 +153,7 @@ def describe(config: RunConfig):
 
 
 def open_files(config: RunConfig) -> tuple[Reader, Reader | None]:
-    """The readers of --file and, if given, of --aux_file.
+    """The readers of --file, with truth where the network has heads, and, if given, of --aux_file.
 
     Raises:
         ConfigError, DataError: see open_labelled and check_truth; or the images of --aux_file have another size.
@@ -164,7 +164,8 @@ def open_files(config: RunConfig) -> tuple[Reader, Reader | None]:
         check_truth(reader, config.network, truth)
     if not config.train.aux_file:
         return reader, None
-    other = open_labelled(aux_data(config), truth)
+    # What is measured of it, its labels tell.
+    other = open_labelled(aux_data(config))
     if other.shape != reader.shape:
         raise ConfigError(f"--aux_file={','.join(other.files)}: {other.shape}, while --file has {reader.shape}")
     return reader, other

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import shutil
 
 import h5py
 import pytest
@@ -12,7 +13,7 @@ from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.training import trainer
 from cosmictagger_tf.training.truth_check import check_truth
-from tests.data.bad_truth import retyped
+from tests.data.bad_truth import damage, retyped
 from tests.data.sound_files import sound_file
 from tests.data.truth_files import PARTICLES, truth_file
 from tests.training.backend_worker import run_config
@@ -62,8 +63,17 @@ def test_a_file_of_cosmic_rays_may_be_among_others_and_is_named(tmp_path, caplog
     assert re.match(r"--event_head: 1 of 2 files, the first of them .*cosmics.h5, do not have particle_sbndneut", line)
 
 
+def test_of_the_validation_file_labels_alone_are_read(tmp_path):
+    path = truth_file(tmp_path / "file.h5")
+    bad = shutil.copy(path, tmp_path / "bad.h5")
+    damage(bad, "a box nowhere")
+    job = {"synthetic": False, "file": [str(path)], "aux_file": [str(bad)], "run_id": "run", "iterations": 1}
+    reader, other = trainer.open_files(run_config(str(tmp_path), job | {"event_head": True}))
+    assert reader.read(1).truth and other.read(1).truth is None
+
+
 def test_a_training_looks_before_it_begins(tmp_path):
-    job = {"synthetic": False, "file": [str(sound_file(tmp_path / "file.h5"))], "run_id": "run"} | {"iterations": 1}
+    job = {"synthetic": False, "file": [str(sound_file(tmp_path / "file.h5"))], "run_id": "run", "iterations": 1}
     trainer.open_files(run_config(str(tmp_path), job))
     with pytest.raises(ConfigError, match="--event_head: no file"):
         trainer.open_files(run_config(str(tmp_path), job | {"event_head": True}))

@@ -105,14 +105,14 @@ def _box_centres(product: RawProduct, shape: ImageShape):
 
 
 def _cluster_centres(product: RawProduct, shape: ImageShape):
-    # (row, column) of the middle of each cluster's pixels, plane by plane; clusters without pixels are none.
+    # (row, column) of the middle of each cluster, plane by plane; NaN for one without pixels, which lies outside.
     _, planes, clusters, voxels = product.chain.values()
     sizes, of_cluster = product.beside["image_meta"].rows["number_of_voxels"], _parts(clusters.rows)
     for (width, height), part in zip(sizes.tolist(), _parts(planes.rows), strict=True):
         if (width, height) != (shape.width, shape.height):
             raise ValueError(f"an image of {height} rows x {width} columns, not {shape}")
         pixels = [voxels.rows["id"][rows] for rows in of_cluster[part]]
-        yield np.array([_middle(ids, shape) for ids in pixels if len(ids)])
+        yield np.array([_middle(ids, shape) if len(ids) else (np.nan, np.nan) for ids in pixels])
 
 
 def _middle(ids, shape) -> tuple[float, float]:

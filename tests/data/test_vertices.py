@@ -84,6 +84,21 @@ def test_which_of_several_belong_together_must_be_told(file):
     assert vertices(file, CLUSTERS, 0) is None and vertices(file, CLUSTERS, 1) is not None
 
 
+def test_a_cluster_without_pixels_keeps_its_place_among_several(file):
+    """Of two interactions plane 0 sees the second alone, and plane 1 the first."""
+    with h5py.File(file, "a") as opened:
+        planes, clusters = (opened[f"{CLUSTERS}/{name}"] for name in ("projection_extents", "cluster_extents"))
+        rows, there = planes[:], clusters[0]
+        rows["first"][:3], rows["N"][:3] = len(clusters) + 2 * np.arange(3), 2
+        planes[:] = rows
+        added = np.repeat(there[None], 6)
+        added["N"][[0, 3]] = 0
+        clusters.resize((len(clusters) + 6,))
+        clusters[-6:] = added
+    missing = np.isnan(vertices(file, CLUSTERS, 0)).any(axis=-1)
+    assert missing.tolist() == [[True, False, False], [False, True, False]]
+
+
 def test_a_single_vertex_may_be_on_some_planes_alone(file):
     with h5py.File(file, "a") as opened:
         planes = opened[f"{BOXES}/bbox_extents"][:]

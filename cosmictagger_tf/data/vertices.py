@@ -17,6 +17,9 @@ from cosmictagger_tf.data.tables import Hdf5File
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import DataError
 
+# A cluster around a vertex has so many rows and columns, less what the image's edge cuts off.
+CLUSTER_SIDE = 3
+
 
 class VertexProduct:
     """The vertices in a product of an open file: the centres of a bbox2d's boxes, or of a cluster2d's clusters.
@@ -116,12 +119,24 @@ def _cluster_centres(product: RawProduct, shape: ImageShape):
 
 
 def _middle(ids, shape) -> tuple[float, float]:
-    # (row, column) of the middle of pixels, of which there is at least one.
+    # (row, column) of the middle of a cluster of at least one pixel.
     outside = (ids < 0) | (ids >= shape.pixels)
     if outside.any():
         raise ValueError(f"pixel id {ids[outside][0]} lies outside of {shape}")
     ids = ids.astype(np.int64)
-    return float(np.mean(ids % shape.height)) + 0.5, float(np.mean(ids // shape.height)) + 0.5
+    places, sizes = (ids % shape.height, ids // shape.height), (shape.height, shape.width)
+    whole = [_middle_of_three(axis, size) for axis, size in zip(places, sizes, strict=True)]
+    row, column = (float(np.mean(axis)) for axis in places) if None in whole else whole
+    return row + 0.5, column + 0.5
+
+
+def _middle_of_three(axis, size) -> int | None:
+    # Of a cluster's rows or columns: the second of the three that it has, or had before the image's edge cut it off,
+    # and then maybe outside. None where it never had three.
+    first, last = int(axis.min()), int(axis.max())
+    if last - first == CLUSTER_SIDE - 1 or (first == 0 and last < CLUSTER_SIDE):
+        return last - CLUSTER_SIDE // 2
+    return first + CLUSTER_SIDE // 2 if last == size - 1 and last - first < CLUSTER_SIDE else None
 
 
 def _parts(rows) -> list[slice]:

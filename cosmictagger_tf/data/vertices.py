@@ -76,10 +76,12 @@ class VertexProduct:
         return _within(vertices, self.shape)
 
     def _check_names(self, ids, product: RawProduct, entry):
+        # Where a plane has nothing on it, image_meta may be as it was made.
+        _, planes, *_ = product.chain.values()
         metas = product.beside["image_meta"].rows
         names = metas["projection_id"].tolist() if "projection_id" in metas.dtype.names else ids
-        for plane, name in zip(ids, names, strict=True):
-            if name != plane:
+        for plane, name, count in zip(ids, names, planes.rows["N"].tolist(), strict=True):
+            if count and name != plane:
                 raise self._error(f"image_meta calls it plane {name}", entry, plane)
 
     def _error(self, reason, entry, plane=None) -> DataError:
@@ -97,7 +99,7 @@ def _box_centres(product: RawProduct, shape: ImageShape):
     (_, planes, boxes), metas = product.chain.values(), product.beside["image_meta"].rows
     for meta, part in zip(metas, _parts(planes.rows), strict=True):
         sizes, origin, centres = meta["image_sizes"], meta["origin"], boxes.rows["centroid"][part]
-        if not ((sizes > 0) & np.isfinite(sizes) & np.isfinite(origin)).all():
+        if len(centres) and not ((sizes > 0) & np.isfinite(sizes) & np.isfinite(origin)).all():
             raise ValueError(f"an image of size {sizes.tolist()} that begins at {origin.tolist()}")
         wrong = ~np.isfinite(centres).all(axis=1)
         if wrong.any():
@@ -112,7 +114,7 @@ def _cluster_centres(product: RawProduct, shape: ImageShape):
     _, planes, clusters, voxels = product.chain.values()
     sizes, of_cluster = product.beside["image_meta"].rows["number_of_voxels"], _parts(clusters.rows)
     for (width, height), part in zip(sizes.tolist(), _parts(planes.rows), strict=True):
-        if (width, height) != (shape.width, shape.height):
+        if part.stop > part.start and (width, height) != (shape.width, shape.height):
             raise ValueError(f"an image of {height} rows x {width} columns, not {shape}")
         pixels = [voxels.rows["id"][rows] for rows in of_cluster[part]]
         yield np.array([_middle(ids, shape) if len(ids) else (np.nan, np.nan) for ids in pixels])

@@ -136,6 +136,17 @@ def test_an_entry_may_be_written_without_planes(file):
 
 
 @pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("group", [BOXES, CLUSTERS])
+def test_where_there_is_nothing_image_meta_may_be_as_it_was_made(file, group):
+    """Of no size, and of no plane: as of an entry whose vertices were never set."""
+    with h5py.File(file, "a") as opened:
+        rows = opened[f"{group}/image_meta"][:]
+        rows[-3:] = np.zeros((), rows.dtype)
+        opened[f"{group}/image_meta"][:] = rows
+    assert vertices(file, group, 2).shape == (0, 3, 2)
+
+
+@pytest.mark.filterwarnings("error")
 def test_a_box_too_far_away_for_a_number_is_outside(file):
     with h5py.File(file, "a") as opened:
         value("bboxes", "centroid", 0, np.finfo(float).max)(opened[BOXES])

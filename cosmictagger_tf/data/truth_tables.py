@@ -45,7 +45,8 @@ class TruthTables:
     """The truth of a file's entries.
 
     Vertices are those of the bbox2d product, or, where the file has none, of the cluster2d product. Where it has
-    neither, or an entry with neutrinos has no vertices there, they are the particles' own, projected.
+    neither, or an entry with neutrinos has no vertices there, or several that do not pair up, they are the particles'
+    own, projected.
 
     Args:
         file: open.

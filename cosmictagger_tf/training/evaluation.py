@@ -21,7 +21,7 @@ from cosmictagger_tf.training.metrics import measures, metrics_from_counts, name
 # Of readouts as wholes, in sets that have some without a neutrino:
 # - the neutrino IoU over the readouts that have a neutrino: over the others it is 1 or 0;
 # - the mean of two shares: of the readouts with a neutrino that the event head takes for such, and of those without;
-# - the mean of these two: what the best checkpoint is chosen by.
+# - the mean of these two: what the best checkpoint is chosen by, of a network with an event head.
 READOUT_MEASURES = ("neutrino_iou_where_present", "readout_balanced_accuracy", "selection_score")
 EQUAL_ODDS = 0.5
 

@@ -275,7 +275,7 @@ class SyntheticReader:
         self.shape = shape or ImageShape()
         self.has_labels = True
         self.has_truth = truth
-        self.truth_sources = (TruthSources(True, True),) if truth else ()
+        self.truth_sources: tuple[TruthSources, ...] = (TruthSources(True, True),) if truth else ()
         self.entries = entries
 
     def __len__(self) -> int:

@@ -127,12 +127,13 @@ def _middle(ids, shape) -> tuple[float, float]:
         raise ValueError(f"pixel id {ids[outside][0]} lies outside of {shape}")
     ids = ids.astype(np.int64)
     places, sizes = (ids % shape.height, ids // shape.height), (shape.height, shape.width)
-    whole = [_middle_of_three(axis, size) for axis, size in zip(places, sizes, strict=True)]
-    row, column = (float(np.mean(axis)) for axis in places) if None in whole else whole
+    middles = [_middle_of_three(axis, size) for axis, size in zip(places, sizes, strict=True)]
+    whole = [middle for middle in middles if middle is not None]
+    row, column = whole if len(whole) == len(places) else [float(np.mean(axis)) for axis in places]
     return row + 0.5, column + 0.5
 
 
-def _middle_of_three(axis, size) -> int | None:
+def _middle_of_three(axis, size) -> float | None:
     # Of a cluster's rows or columns: the second of the three that it has, or had before the image's edge cut it off,
     # and then maybe outside. None where it never had three.
     first, last = int(axis.min()), int(axis.max())

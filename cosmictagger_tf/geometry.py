@@ -73,6 +73,8 @@ def project(point: np.ndarray, time: float) -> np.ndarray:
     x, y, z = np.asarray(point, float)
     drift = drift_rows(x) + time * DRIFT_VELOCITY / CM_PER_ROW
     row = rows(np.clip(drift, 0.0, ROWS_PER_TPC - WITHIN), x > 0)
+    # A drift of 0 on the right is where the image ends.
+    row = np.minimum(row, SBND_TICKS - WITHIN)
     # Charge a little beyond the last wire goes to it.
     ends = zip(FIRST_COLUMN, LAST_COLUMN, strict=True)
     return np.array([(row, np.clip(columns(y, z, p), *bounds)) for p, bounds in enumerate(ends)])

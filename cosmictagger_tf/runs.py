@@ -134,7 +134,7 @@ class RunFolder:
         changes = [
             (name in FIXED.get(section, ()), f"--{name}: {old} -> {new}")
             for section, config in configs.items()
-            for name, old, new in _differences(record.get("config", {}).get(section, {}), config.to_dict())
+            for name, old, new in _differences(_recorded(record, section, config), config.to_dict())
             if name not in WITHOUT_MEANING.get(section, ())
         ]
         for name, old, new in _differences(record, facts):
@@ -147,6 +147,12 @@ class RunFolder:
                 "give the old ones, or another --run_id"
             )
         return allowed
+
+
+def _recorded(record: dict, section: str, config: Config) -> dict:
+    # A section's options as a record has them; those that are younger than the record had their defaults.
+    recorded = record.get("config", {}).get(section)
+    return json.loads(json.dumps({f.name: f.default for f in fields(config)})) | recorded if recorded else {}
 
 
 def _differences(old: dict, new: dict) -> Iterator[tuple[str, Any, Any]]:

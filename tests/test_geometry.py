@@ -46,6 +46,12 @@ def test_what_would_lie_beyond_the_cathode_or_the_last_wire_is_put_on_it():
         assert np.floor(places[[0, 2], 1]).tolist() == [2016, 1856]
 
 
+@pytest.mark.parametrize("x,row", [(-199.9, 0), (199.9, 1279)])
+def test_what_would_lie_before_an_anode_is_put_on_the_images_first_or_last_row(x, row):
+    places = geometry.project(np.array([x, 0.0, 250.0]), -5.0).astype(np.float32)
+    assert (np.floor(places[:, 0]) == row).all()
+
+
 def test_an_apparent_point_is_seen_where_the_late_one_is():
     rng = np.random.default_rng(5)
     points, times = rng.uniform(geometry.LOWER, geometry.UPPER, size=(50, 3)), rng.uniform(0, 9, 50)

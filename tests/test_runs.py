@@ -1,6 +1,7 @@
 """A run's folder: locked while it trains, compared with what is asked for, cleared up after a killed process."""
 
 import errno
+import json
 import os
 import re
 import signal
@@ -100,6 +101,17 @@ def test_what_may_not_change_is_refused_with_every_difference(begun):
     for difference in ("--minibatch_size: 2 -> 4", "--blocks_final: 5 -> 2", "events: 100 -> 90"):
         assert difference in line
     assert "iterations" not in line and "\n" not in line
+
+
+def test_an_option_that_is_younger_than_the_run_had_its_default(begun):
+    record = json.loads(begun.record_file.read_text())
+    del record["config"]["network"]["blocks_final"], record["config"]["train"]["logging_iteration"]
+    begun.record_file.write_text(json.dumps(record))
+    facts = {"events": 100, "ranks": 2}
+    assert begun.check_resumable(sections(), facts) == []
+    assert begun.check_resumable(sections(logging_iteration=7), facts) == ["--logging_iteration: 1 -> 7"]
+    with pytest.raises(ConfigError, match="--blocks_final: 5 -> 2"):
+        begun.check_resumable(sections(blocks_final=2), facts)
 
 
 def test_other_events_of_the_same_number_are_refused(folder, three_events):

@@ -88,7 +88,8 @@ def truth_arrays(events: list[Event], size: int, planes: int) -> Batch:
             # What is within the image is so in 32-bit numbers, too.
             ends = np.nextafter(np.array((event.shape.height, event.shape.width), np.float32), np.float32(0))
             lists[i] = np.minimum(truth.vertices, ends)
-        known[i] = classes[i] == COSMIC_ONLY or truth.vertices is not None
+        # A list without vertices, of a readout with neutrino pixels, does not tell that there is none.
+        known[i] = classes[i] == COSMIC_ONLY or (truth.vertices is not None and len(truth.vertices) > 0)
     length = power_of_two(max([FEWEST_VERTICES, *(len(vertices) for vertices in lists)]))
     padded = np.full((size, length, planes, 2), PADDING_COORDINATE, np.float32)
     for place, vertices in zip(padded, lists, strict=True):

@@ -15,7 +15,7 @@ from cosmictagger_tf.data.event import Event, PlanePixels
 from cosmictagger_tf.data.neutrino import Neutrino
 from cosmictagger_tf.data.open_files import OpenFile
 from cosmictagger_tf.data.tables import FileIdentity
-from cosmictagger_tf.data.truth import Truth
+from cosmictagger_tf.data.truth import Truth, TruthSources
 from cosmictagger_tf.detector import ADC_THRESHOLD, N_CLASSES, ImageShape
 from cosmictagger_tf.errors import ConfigError, DataError, read_errors
 from cosmictagger_tf.text import counted, listed
@@ -30,6 +30,7 @@ class Reader(Protocol):
         shape: the images' full-resolution shape.
         has_labels: whether events carry labels.
         has_truth: whether they carry truth: whether it was asked for.
+        truth_sources: of each file, which truth there is; none without truth.
     """
 
     files: tuple[str, ...]
@@ -37,6 +38,7 @@ class Reader(Protocol):
     shape: ImageShape
     has_labels: bool
     has_truth: bool
+    truth_sources: tuple[TruthSources, ...]
 
     def __len__(self) -> int:
         """Entries in all."""
@@ -73,6 +75,7 @@ class FileReader(Protocol):
     identity: FileIdentity
     shape: ImageShape
     has_labels: bool
+    truth_sources: TruthSources | None
 
     def __len__(self) -> int: ...
 
@@ -159,6 +162,7 @@ class FilesReader:
         self.shape = self.parts[0].shape
         self.has_labels = self.parts[0].has_labels
         self.has_truth = truth is not None
+        self.truth_sources = tuple(part.truth_sources for part in self.parts if part.truth_sources)
 
     def __len__(self) -> int:
         return self.count
@@ -271,6 +275,7 @@ class SyntheticReader:
         self.shape = shape or ImageShape()
         self.has_labels = True
         self.has_truth = truth
+        self.truth_sources: tuple[TruthSources, ...] = (TruthSources(True, True),) if truth else ()
         self.entries = entries
 
     def __len__(self) -> int:

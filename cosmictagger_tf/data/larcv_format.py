@@ -90,5 +90,5 @@ CHAINS: dict[str, tuple[str, ...]] = {
 
 
 def group_name(kind: str, producer: str) -> str:
-    """The HDF5 path of a product: kind is "sparse2d", "cluster2d", "bbox2d" or "particle"."""
+    """The HDF5 path of a product: kind is one of CHAINS, such as "sparse2d" or "tensor1d"."""
     return f"/Data/{kind}_{producer}_group"

@@ -12,6 +12,7 @@ from cosmictagger_tf.config import TruthConfig
 from cosmictagger_tf.data.event import Event
 from cosmictagger_tf.data.foreign import why_not_larcv
 from cosmictagger_tf.data.larcv_format import VOXEL_DTYPE, group_name
+from cosmictagger_tf.data.product_tables import product_names
 from cosmictagger_tf.data.tables import Hdf5File, Table
 from cosmictagger_tf.data.truth_tables import TruthTables
 from cosmictagger_tf.data.voxels import EntryVoxels, follow_each_other, parts, read_quickly
@@ -38,6 +39,7 @@ class LarcvFile:
     Attributes:
         shape: full resolution, as the first entry has it.
         has_labels: whether the file has the label product.
+        truth_sources: None without truth.
 
     Raises:
         DataError: it is no larcv3 file, has no such image, or its products have different lengths.
@@ -61,6 +63,7 @@ class LarcvFile:
                 self._check_lengths()
                 self.shape = self.image.first_shape()
                 self.truth = TruthTables(self.file, truth, len(self), self.shape) if truth else None
+                self.truth_sources = self.truth.sources() if self.truth else None
         except BaseException:
             self.file.close()
             raise
@@ -134,11 +137,6 @@ def _halves(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     # The lower and upper 32 bits of each id, where they lie: half as much to go through as the whole ids.
     words = ids.astype("<u8", copy=False)[:, None].view("<u4")
     return words[:, 0], words[:, 1]
-
-
-def product_names(file: Hdf5File) -> list[str]:
-    """The products of a file, such as "particle_sbndneutrino", in alphabetical order."""
-    return sorted(name.removesuffix("_group") for name in file.members("Data") if name.endswith("_group"))
 
 
 def _instead(file: Hdf5File) -> str:

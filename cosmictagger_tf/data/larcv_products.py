@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from cosmictagger_tf.data.dataset import FilesReader
 from cosmictagger_tf.data.larcv_format import CHAINS
-from cosmictagger_tf.data.larcv_h5 import product_names
-from cosmictagger_tf.data.product_tables import ProductTables, RawProduct, kind_of
+from cosmictagger_tf.data.product_tables import ProductTables, RawProduct, kind_of, product_names
 from cosmictagger_tf.data.tables import FileIdentity, Hdf5File
 from cosmictagger_tf.errors import DataError, read_errors
 from cosmictagger_tf.text import listed

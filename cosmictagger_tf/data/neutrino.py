@@ -36,8 +36,10 @@ class Neutrino:
 
     @property
     def flavour(self) -> str:
-        """ "nu_mu CC", "nu_e CC", ...; "NC" for all neutral currents."""
-        return "NC" if self.current == NEUTRAL_CURRENT else f"{FLAVOURS[abs(self.pdg)]} CC"
+        """ "nu_mu CC", ...; "NC" for all neutral currents; "nu_mu of unknown current" where a file does not tell it."""
+        if self.current == NEUTRAL_CURRENT:
+            return "NC"
+        return f"{FLAVOURS[abs(self.pdg)]} {'CC' if self.current == CHARGED_CURRENT else 'of unknown current'}"
 
     @property
     def final_state(self) -> str:
@@ -70,7 +72,7 @@ def _neutrino(rows) -> Neutrino:
     # Of its own row and those of what left it.
     row, others = rows[0], rows[1:]
     energy, vertex = row["energy_init"].item(), None
-    if _holds(rows.dtype, "vtx", "V") and all(_holds(rows.dtype["vtx"], axis, "iuf") for axis in "xyzt"):
+    if has_vertices(rows.dtype):
         x, y, z, t = (row["vtx"][name].item() for name in "xyzt")
         vertex = (x, y, z, t / 1000)
     if not all(map(math.isfinite, (energy, *(vertex or ())))):
@@ -81,6 +83,11 @@ def _neutrino(rows) -> Neutrino:
     interaction = row["interaction_type"].item() if _holds(rows.dtype, "interaction_type", "iu") else -1
     told = current if current in CURRENTS else -1
     return Neutrino(energy, row["pdg"].item(), told, interaction, vertex, tuple(others["pdg"].tolist()))
+
+
+def has_vertices(dtype: np.dtype) -> bool:
+    """Whether rows of this structured type have where a particle begins, and when."""
+    return _holds(dtype, "vtx", "V") and all(_holds(dtype["vtx"], axis, "iuf") for axis in "xyzt")
 
 
 def _holds(dtype, name, kinds) -> bool:

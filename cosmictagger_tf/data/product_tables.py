@@ -123,6 +123,11 @@ class BadRange(ValueError):
         self.row = row
 
 
+def product_names(file: Hdf5File) -> list[str]:
+    """The products of a file, such as "particle_sbndneutrino", in alphabetical order."""
+    return sorted(name.removesuffix("_group") for name in file.members("Data") if name.endswith("_group"))
+
+
 def kind_of(name: str) -> str:
     """The kind of a product's name: "particle" of "particle_sbndneutrino"."""
     return name.partition("_")[0]

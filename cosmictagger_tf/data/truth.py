@@ -32,6 +32,21 @@ class Truth:
         return self if self.vertices is None else replace(self, vertices=change(self.vertices))
 
 
+@dataclass(frozen=True)
+class TruthSources:
+    """Which truth the products of a file tell of readouts with a neutrino; that there is none, the labels tell.
+
+    Attributes:
+        interactions: it has the particle product, without which their class is not known.
+        vertices: it has a product of vertices, or particles whose vertices can be projected.
+        products: names of those that it has, these and others, such as "particle_sbndneutrino".
+    """
+
+    interactions: bool
+    vertices: bool
+    products: tuple[str, ...] = ()
+
+
 def event_class(neutrinos: Sequence[Neutrino] | None, neutrino_pixels: int | None) -> int:
     """The class of a readout: an index of detector.EVENT_CLASS_NAMES, or UNKNOWN_EVENT_CLASS.
 

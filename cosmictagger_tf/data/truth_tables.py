@@ -1,11 +1,12 @@
 """The truth of readouts, from the tables of an open larcv3 file."""
 
+from cosmictagger_tf import geometry
 from cosmictagger_tf.config import TruthConfig
 from cosmictagger_tf.data.larcv_format import group_name
-from cosmictagger_tf.data.neutrino import COLUMNS, Neutrino, neutrinos_of
-from cosmictagger_tf.data.product_tables import ProductTables
+from cosmictagger_tf.data.neutrino import COLUMNS, Neutrino, has_vertices, neutrinos_of
+from cosmictagger_tf.data.product_tables import ProductTables, product_names
 from cosmictagger_tf.data.tables import Hdf5File
-from cosmictagger_tf.data.truth import Truth
+from cosmictagger_tf.data.truth import Truth, TruthSources
 from cosmictagger_tf.data.vertices import VertexProduct, projected
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import DataError
@@ -26,6 +27,11 @@ class ParticleTables:
     def __init__(self, file: Hdf5File, producer: str, entries: int):
         self.tables = ProductTables(file, f"particle_{producer}", entries, {"particles": COLUMNS})
 
+    @property
+    def have_vertices(self) -> bool:
+        """Whether the particles have them."""
+        return has_vertices(self.tables.chain[-1].dtype)
+
     def read(self, entry: int) -> tuple[Neutrino, ...]:
         """Those of an entry; raises DataError."""
         rows = self.tables.read(entry).chain["particles"].rows
@@ -39,7 +45,8 @@ class TruthTables:
     """The truth of a file's entries.
 
     Vertices are those of the bbox2d product, or, where the file has none, of the cluster2d product. Where it has
-    neither, or an entry with neutrinos has no vertices there, they are the particles' own, projected.
+    neither, or an entry with neutrinos has no vertices there, or several that do not pair up, they are the particles'
+    own, projected.
 
     Args:
         file: open.
@@ -52,11 +59,17 @@ class TruthTables:
     """
 
     def __init__(self, file: Hdf5File, config: TruthConfig, entries: int, shape: ImageShape):
-        self.shape = shape
+        self.file, self.shape = file, shape
         self.particles = particle_tables(file, config.producer_particle, entries)
         products = (("bbox2d", config.producer_vertex), ("cluster2d", config.producer_vertex_cluster))
         present = [f"{kind}_{name}" for kind, name in products if has_product(file, kind, name)]
         self.vertices = VertexProduct(file, present[0], entries, shape) if present else None
+
+    def sources(self) -> TruthSources:
+        """Which truth there is, in any of the entries."""
+        projectable = self.particles is not None and self.particles.have_vertices and not geometry.unknown(self.shape)
+        present = [name for name in product_names(self.file) if self.file.members(f"/Data/{name}_group")]
+        return TruthSources(self.particles is not None, self.vertices is not None or projectable, tuple(present))
 
     def read(self, entry: int) -> Truth:
         """That of an entry; raises DataError."""

@@ -17,6 +17,9 @@ from cosmictagger_tf.data.tables import Hdf5File
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import DataError
 
+# A cluster around a vertex has so many rows and columns, less what the image's edge cuts off.
+CLUSTER_SIDE = 3
+
 
 class VertexProduct:
     """The vertices in a product of an open file: the centres of a bbox2d's boxes, or of a cluster2d's clusters.
@@ -73,10 +76,12 @@ class VertexProduct:
         return _within(vertices, self.shape)
 
     def _check_names(self, ids, product: RawProduct, entry):
+        # Where a plane has nothing on it, image_meta may be as it was made.
+        _, planes, *_ = product.chain.values()
         metas = product.beside["image_meta"].rows
         names = metas["projection_id"].tolist() if "projection_id" in metas.dtype.names else ids
-        for plane, name in zip(ids, names, strict=True):
-            if name != plane:
+        for plane, name, count in zip(ids, names, planes.rows["N"].tolist(), strict=True):
+            if count and name != plane:
                 raise self._error(f"image_meta calls it plane {name}", entry, plane)
 
     def _error(self, reason, entry, plane=None) -> DataError:
@@ -94,7 +99,7 @@ def _box_centres(product: RawProduct, shape: ImageShape):
     (_, planes, boxes), metas = product.chain.values(), product.beside["image_meta"].rows
     for meta, part in zip(metas, _parts(planes.rows), strict=True):
         sizes, origin, centres = meta["image_sizes"], meta["origin"], boxes.rows["centroid"][part]
-        if not ((sizes > 0) & np.isfinite(sizes) & np.isfinite(origin)).all():
+        if len(centres) and not ((sizes > 0) & np.isfinite(sizes) & np.isfinite(origin)).all():
             raise ValueError(f"an image of size {sizes.tolist()} that begins at {origin.tolist()}")
         wrong = ~np.isfinite(centres).all(axis=1)
         if wrong.any():
@@ -105,23 +110,36 @@ def _box_centres(product: RawProduct, shape: ImageShape):
 
 
 def _cluster_centres(product: RawProduct, shape: ImageShape):
-    # (row, column) of the middle of each cluster's pixels, plane by plane; clusters without pixels are none.
+    # (row, column) of the middle of each cluster, plane by plane; NaN for one without pixels, which lies outside.
     _, planes, clusters, voxels = product.chain.values()
     sizes, of_cluster = product.beside["image_meta"].rows["number_of_voxels"], _parts(clusters.rows)
     for (width, height), part in zip(sizes.tolist(), _parts(planes.rows), strict=True):
-        if (width, height) != (shape.width, shape.height):
+        if part.stop > part.start and (width, height) != (shape.width, shape.height):
             raise ValueError(f"an image of {height} rows x {width} columns, not {shape}")
         pixels = [voxels.rows["id"][rows] for rows in of_cluster[part]]
-        yield np.array([_middle(ids, shape) for ids in pixels if len(ids)])
+        yield np.array([_middle(ids, shape) if len(ids) else (np.nan, np.nan) for ids in pixels])
 
 
 def _middle(ids, shape) -> tuple[float, float]:
-    # (row, column) of the middle of pixels, of which there is at least one.
+    # (row, column) of the middle of a cluster of at least one pixel.
     outside = (ids < 0) | (ids >= shape.pixels)
     if outside.any():
         raise ValueError(f"pixel id {ids[outside][0]} lies outside of {shape}")
     ids = ids.astype(np.int64)
-    return float(np.mean(ids % shape.height)) + 0.5, float(np.mean(ids // shape.height)) + 0.5
+    places, sizes = (ids % shape.height, ids // shape.height), (shape.height, shape.width)
+    middles = [_middle_of_three(axis, size) for axis, size in zip(places, sizes, strict=True)]
+    whole = [middle for middle in middles if middle is not None]
+    row, column = whole if len(whole) == len(places) else [float(np.mean(axis)) for axis in places]
+    return row + 0.5, column + 0.5
+
+
+def _middle_of_three(axis, size) -> float | None:
+    # Of a cluster's rows or columns: the second of the three that it has, or had before the image's edge cut it off,
+    # and then maybe outside. None where it never had three.
+    first, last = int(axis.min()), int(axis.max())
+    if last - first == CLUSTER_SIDE - 1 or (first == 0 and last < CLUSTER_SIDE):
+        return last - CLUSTER_SIDE // 2
+    return first + CLUSTER_SIDE // 2 if last == size - 1 and last - first < CLUSTER_SIDE else None
 
 
 def _parts(rows) -> list[slice]:

@@ -137,25 +137,27 @@ class FiniteStop(keras.callbacks.Callback):
         step, jax = self.progress.step(batch), keras.backend.backend() == "jax"
         wrong = not np.isfinite((logs or {}).get("loss", 0.0))
         if not jax or wrong or any(reader.due(reader.last_step, step) for reader in self.readers):
-            self.look()
+            self.look(wrong)
         if jax and wrong:
             # To the loss scale, which halves, its gradients were an overflow.
-            self.stop(step - 1)
+            self.stop(step - 1, wrong)
 
     def on_epoch_end(self, epoch, logs=None):
         self.look()
 
-    def look(self):
-        """Raises NonFiniteError where it must."""
+    def look(self, wrong_loss: bool = False):
+        """Raises NonFiniteError where it must; `wrong_loss`: the loss of the step is known to be no number."""
         self.model.sync()
         if int(self.model.guard.fault.numpy()):
-            self.stop(self.progress.start + int(self.model.guard.steps.numpy()))
+            self.stop(self.progress.start + int(self.model.guard.steps.numpy()), wrong_loss)
 
-    def stop(self, step: int):
+    def stop(self, step: int, wrong_loss: bool):
         """Raises NonFiniteError for a step, counted from 0."""
         with self.ranks.agreed():
             if self.model.is_to_blame():
-                what = "the loss" if self.model.segmentation.unsound_losses else "a gradient"
+                # A head's loss is not in the metrics.
+                known = self.model.segmentation.unsound_losses or float(self.model.guard.loss_fault.numpy())
+                what = "the loss" if wrong_loss or known else "a gradient"
                 events = "; ".join(self.events(step))
                 raise NonFiniteError(f"step {step + 1}: {what} is not finite, of the events {events}: {self.ADVICE}")
 

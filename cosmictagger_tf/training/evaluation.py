@@ -21,9 +21,15 @@ from cosmictagger_tf.training.metrics import measures, metrics_from_counts, name
 # Of readouts as wholes, in sets that have some without a neutrino:
 # - the neutrino IoU over the readouts that have a neutrino: over the others it is 1 or 0;
 # - the mean of two shares: of the readouts with a neutrino that the event head takes for such, and of those without;
-# - the mean of these two: what the best checkpoint is chosen by.
+# - the mean of these two: what the best checkpoint is chosen by, of a network with an event head.
 READOUT_MEASURES = ("neutrino_iou_where_present", "readout_balanced_accuracy", "selection_score")
 EQUAL_ODDS = 0.5
+
+
+def readout_columns(planes: int, event_head: bool) -> list[str]:
+    """The names of what EventTable.readout_measures gives, of a network with an event head or without."""
+    iou, *of_the_head = READOUT_MEASURES
+    return [iou, *(plane_key(iou, plane) for plane in range(planes)), *(of_the_head if event_head else [])]
 
 
 @dataclass(frozen=True)
@@ -109,9 +115,11 @@ def without_unscored(values: dict, batch: dict, reader: Reader) -> tuple[dict, l
     """
     entries, pixels = np.asarray(batch["entries"]), np.asarray(values["not_finite"])
     wrong = {"pixels": pixels.any(axis=1) | ~np.isfinite(np.asarray(values["losses"]))}
-    for name in (EVENT, VERTEX):
+    # Evaluator gives the event's class as scores.
+    for name, head in ((EVENT, EVENT), ("class_scores", EVENT), (VERTEX, VERTEX)):
         if name in values:
-            wrong[name] = ~np.isfinite(np.asarray(values[name])).reshape(len(entries), -1).all(axis=1)
+            numbers = np.asarray(values[name]).reshape(len(entries), -1)
+            wrong[head] = wrong.get(head, False) | ~np.isfinite(numbers).all(axis=1)
     unscored = (entries >= 0) & np.any(list(wrong.values()), axis=0)
     errors = []
     for event in np.flatnonzero(unscored):

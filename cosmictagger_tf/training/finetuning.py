@@ -50,7 +50,7 @@ def find_weights(source: str) -> Path:
     return store.path(manifest["step"]) / WEIGHTS_FILE
 
 
-def init_from(source: str, network: keras.Model, new_layers: bool = False):
+def init_from(source: str, network: keras.Model, new_layers: bool = False, other_heads: bool = False):
     """Loads the weights that --init_from means into a network.
 
     Args:
@@ -58,12 +58,13 @@ def init_from(source: str, network: keras.Model, new_layers: bool = False):
         network: of the same layers, but for its heads; takes the weights.
         new_layers: the network may have layers that those weights lack, which stay as they are, but for
             begin_as_identities.
+        other_heads: its heads are of another design than those of the weights, and begin fresh.
 
     Raises:
         CheckpointError: the weights are not there or do not fit.
     """
     file = find_weights(source)
-    new = load_weights(file, network, new_layers, heads_differ=True)
+    new = load_weights(file, network, new_layers, heads_differ=True, other_heads=other_heads)
     log.info(f"begins with the weights {file}")
     begin_as_identities(network, new)
     if new:
@@ -72,9 +73,14 @@ def init_from(source: str, network: keras.Model, new_layers: bool = False):
 
 def begin_from(config: RunConfig, segmenter: Segmenter):
     """What a training with --init_from begins with; see init_from and misfits_explained."""
-    shape = ImageShape(segmenter.shape.planes)
-    with misfits_explained(config.train.init_from, config.network, shape):
-        init_from(config.train.init_from, segmenter.network, config.train.init_new_layers)
+    source, network, shape = config.train.init_from, config.network, ImageShape(segmenter.shape.planes)
+    with misfits_explained(source, network, shape):
+        theirs = origin.network if (origin := origin_of(source)) else network
+        # Both designs have layers of the same names, some of the same shapes, that mean something else.
+        other_heads = theirs.has_heads and network.has_heads and theirs.head_design != network.head_design
+        if other_heads:
+            log.info(f"left out: the heads of {source}, of --head_design={theirs.head_design}")
+        init_from(source, segmenter.network, config.train.init_new_layers, other_heads)
 
 
 class Origin(NamedTuple):

@@ -72,11 +72,17 @@ class SegmentationModel(keras.Model):
         return total * ops.stop_gradient(ops.where(ops.isfinite(total), 1.0, float("nan")))
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """Adds a Batch to the metrics; returns its loss of the pixels, without penalties."""
+        """Adds a Batch to the metrics; returns its loss of the pixels, without penalties, or NaN where a head has none.
+
+        On JAX a loss that is not finite is known by what is returned here alone.
+        """
         self.segmentation.update_from_counts(y_pred["counts"], x["weights"], y_pred["losses"])
+        loss = mean_over_images(y_pred["losses"], x["weights"])
         if self.events:
             self.events.update_state(y_pred["heads"], x["weights"])
-        return {"loss": mean_over_images(y_pred["losses"], x["weights"])}
+            of_heads = mean_over_images(self.head_weights.of(y_pred["heads"]), x["weights"])
+            loss = ops.where(ops.isfinite(of_heads), loss, float("nan"))
+        return {"loss": loss}
 
     @property
     def guard(self) -> GuardedOptimizer:

@@ -25,7 +25,7 @@ from cosmictagger_tf.training.checkpoints.store import CheckpointStore
 from cosmictagger_tf.training.distributed import jobs
 from cosmictagger_tf.training.distributed.agreement import check_data, check_options, log_devices
 from cosmictagger_tf.training.distributed.ranks import Ranks
-from cosmictagger_tf.training.evaluation import READOUT_MEASURES, Evaluator, EventTable, evaluate_all
+from cosmictagger_tf.training.evaluation import Evaluator, EventTable, evaluate_all, readout_columns
 from cosmictagger_tf.training.event_losses import HeadWeights
 from cosmictagger_tf.training.finetuning import begin_from, freeze_layers
 from cosmictagger_tf.training.model import SegmentationModel, batches_for_fit
@@ -42,6 +42,7 @@ from cosmictagger_tf.training.run_config import (
     total_steps,
 )
 from cosmictagger_tf.training.speed import Progress
+from cosmictagger_tf.training.truth_check import check_truth
 
 log = logging.getLogger(__name__)
 
@@ -152,16 +153,19 @@ def describe(config: RunConfig):
 
 
 def open_files(config: RunConfig) -> tuple[Reader, Reader | None]:
-    """The readers of --file and, if given, of --aux_file.
+    """The readers of --file, with truth where the network has heads, and, if given, of --aux_file.
 
     Raises:
-        ConfigError, DataError: see open_labelled; or the images of --aux_file have another size.
+        ConfigError, DataError: see open_labelled and check_truth; or the images of --aux_file have another size.
     """
     truth = config.truth if config.network.has_heads else None
     reader = open_labelled(config.data, truth)
+    if truth:
+        check_truth(reader, config.network, truth)
     if not config.train.aux_file:
         return reader, None
-    other = open_labelled(aux_data(config), truth)
+    # What is measured of it, its labels tell.
+    other = open_labelled(aux_data(config))
     if other.shape != reader.shape:
         raise ConfigError(f"--aux_file={','.join(other.files)}: {other.shape}, while --file has {reader.shape}")
     return reader, other
@@ -254,8 +258,9 @@ def fit(
 
 def open_recorders(folder: RunFolder, config: RunConfig, progress, model) -> list[recorders.RecordSink]:
     """Where the run's numbers go: terminal, history.csv, TensorBoard."""
-    of_heads = [*model.events.result(), *READOUT_MEASURES] if model.events else []
-    columns = recorders.history_columns(model.shape.planes, of_heads)
+    planes, of_heads = model.shape.planes, model.events.result() if model.events else {}
+    of_readouts = readout_columns(planes, config.network.event_head)
+    columns = recorders.history_columns(planes, [*of_heads, *of_readouts])
     return [
         recorders.Terminal(progress.total, config.train.logging_iteration),
         recorders.CsvHistory(folder.history, columns, progress.start),

@@ -54,6 +54,14 @@ def test_what_is_not_told_is_unknown_and_so_is_a_filler():
     assert arrays(unlabelled)[0] == [UNKNOWN]
 
 
+def test_neutrino_pixels_of_no_neutrino_do_not_tell_that_there_is_no_vertex():
+    nowhere = np.zeros((0, 3, 2))
+    classes, _, known = arrays(event_with(Truth((), nowhere)), event_with(Truth(None, nowhere)))
+    assert (classes, known) == ([UNKNOWN] * 2, [0.0] * 2)
+    # A neutrino outside of the images has none in them.
+    assert arrays(event_with(Truth(MUON, np.full((1, 3, 2), np.nan))))[2] == [1.0]
+
+
 def test_a_vertex_at_the_end_of_an_image_is_within_it():
     edge = np.nextafter(np.full((1, 3, 2), (SHAPE.height, SHAPE.width), float), 0)
     vertices = arrays(event_with(Truth(MUON, edge)))[1]

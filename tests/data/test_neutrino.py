@@ -28,6 +28,7 @@ def test_a_neutrino_that_leaves_again_is_no_interaction_of_its_own():
 def test_where_no_current_is_told_the_first_neutrino_is_it():
     (neutrino,) = neutrinos_of(particle_rows((13, -1, 1.0), (16, -1, 2.0), (12, -1, 3.0)))
     assert (neutrino.pdg, neutrino.current, neutrino.energy, neutrino.interaction) == (16, -1, 2.0, -1)
+    assert neutrino.flavour == "nu_tau of unknown current"
 
 
 def test_secondaries_did_not_leave_the_nucleus():

@@ -39,9 +39,30 @@ def test_boxes_give_back_the_places_that_they_were_made_of(file):
 def test_clusters_give_the_pixel_in_their_middle(file):
     first, second, third = (vertices(file, CLUSTERS, entry) for entry in range(3))
     np.testing.assert_array_equal(np.floor(first), np.floor(VERTICES[0]))
-    # Two thirds of it are there at an edge, and its middle is half a pixel off.
-    np.testing.assert_allclose(second[0, :2], VERTICES[1][0, :2] + [[-0.5, 0.5], [0.0, -0.5]])
-    assert third.shape == (0, 3, 2)
+    # Also where an edge cuts off a third of it; of the last plane's, outside, only the outer third is within.
+    np.testing.assert_array_equal(second[0, :2], VERTICES[1][0, :2])
+    assert np.isnan(second[0, 2]).all() and third.shape == (0, 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "middle"),
+    [
+        ((0, 1), (5, 6, 7), (0.5, 6.5)),
+        ((0,), (5, 6, 7), None),
+        ((30, 31), (63,), None),
+        ((29, 30, 31), (62, 63), (30.5, 63.5)),
+        # Of other clusters than 3 x 3 it is the mean.
+        ((7,), (0,), (7.5, 0.5)),
+        ((0, 1), (5, 6, 7, 8), (1.0, 7.0)),
+    ],
+)
+def test_the_middle_of_a_cluster_at_an_edge(file, rows, columns, middle):
+    ids = [column * SHAPE.height + row for column in columns for row in rows]
+    with h5py.File(file, "a") as opened:
+        value("voxels", "id", slice(len(ids)), ids)(opened[CLUSTERS])
+        value("cluster_extents", "N", 0, len(ids))(opened[CLUSTERS])
+    place = vertices(file, CLUSTERS, 0)[0, 0]
+    assert np.isnan(place).all() if middle is None else place.tolist() == list(middle)
 
 
 def test_several_interactions_keep_their_order(tmp_path):
@@ -84,6 +105,20 @@ def test_which_of_several_belong_together_must_be_told(file):
     assert vertices(file, CLUSTERS, 0) is None and vertices(file, CLUSTERS, 1) is not None
 
 
+def test_a_cluster_without_pixels_keeps_its_place_among_several(file):
+    """Of two interactions plane 0 sees the second alone, and plane 1 the first."""
+    with h5py.File(file, "a") as opened:
+        planes, clusters = (opened[f"{CLUSTERS}/{name}"] for name in ("projection_extents", "cluster_extents"))
+        rows, added = planes[:], np.repeat(clusters[:1], 6)
+        rows["first"][:3], rows["N"][:3] = len(clusters) + 2 * np.arange(3), 2
+        planes[:] = rows
+        added["N"][[0, 3]] = 0
+        clusters.resize((len(clusters) + 6,))
+        clusters[-6:] = added
+    missing = np.isnan(vertices(file, CLUSTERS, 0)).any(axis=-1)
+    assert missing.tolist() == [[True, False, False], [False, True, False]]
+
+
 def test_a_single_vertex_may_be_on_some_planes_alone(file):
     with h5py.File(file, "a") as opened:
         planes = opened[f"{BOXES}/bbox_extents"][:]
@@ -98,6 +133,17 @@ def test_an_entry_may_be_written_without_planes(file):
         extents["N"][1] = 0
         opened[f"{BOXES}/extents"][:] = extents
     assert vertices(file, BOXES, 1).shape == (0, 3, 2)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("group", [BOXES, CLUSTERS])
+def test_where_there_is_nothing_image_meta_may_be_as_it_was_made(file, group):
+    """Of no size, and of no plane: as of an entry whose vertices were never set."""
+    with h5py.File(file, "a") as opened:
+        rows = opened[f"{group}/image_meta"][:]
+        rows[-3:] = np.zeros((), rows.dtype)
+        opened[f"{group}/image_meta"][:] = rows
+    assert vertices(file, group, 2).shape == (0, 3, 2)
 
 
 @pytest.mark.filterwarnings("error")

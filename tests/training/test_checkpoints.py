@@ -239,9 +239,12 @@ def test_an_architecture_with_lists_is_known_again_and_an_older_checkpoint_lacks
     store = CheckpointStore(tmp_path, architecture=ours)
     store.save(10, network(), state(), {})
     assert store.verify(10)["architecture"] == ours
-    older = {name: value for name, value in ours.items() if name != "blocks_by_level"}
+    older = {name: value for name, value in ours.items() if name != "normalise_charge"}
     change_manifest(store.path(10), {"architecture": older})
     assert store.verify(10)["step"] == 10
+    younger = CheckpointStore(tmp_path, architecture=ours | {"normalise_charge": True})
+    with pytest.raises(CheckpointError, match="--normalise_charge: False, not True"):
+        younger.verify(10)
     change_manifest(store.path(10), {"architecture": {**ours, "blocks_by_level": ["0", "2"]}})
     with pytest.raises(CheckpointError, match=r"--blocks_by_level: \['0', '2'\], not \['0', '1'\]"):
         store.verify(10)

@@ -14,10 +14,14 @@ import pytest
 import tensorflow as tf
 
 from cosmictagger_tf.config import OptimizerConfig, TruthConfig
+from cosmictagger_tf.errors import NonFiniteError
 from cosmictagger_tf.training import trainer
+from cosmictagger_tf.training.callbacks import FiniteStop
+from cosmictagger_tf.training.distributed.ranks import Ranks
 from cosmictagger_tf.training.dry_run import layer_names, network_table
 from cosmictagger_tf.training.event_losses import HeadWeights
 from cosmictagger_tf.training.finetuning import freeze_layers
+from cosmictagger_tf.training.speed import Progress
 from tests.commands import ROOT
 from tests.networks.sparse.examples import randomise
 from tests.training.backend_worker import SMALL as SMALL_RUN
@@ -121,6 +125,18 @@ def test_heads_alone_can_be_trained_and_are_shown():
         if not all(map(np.array_equal, weights, model.network.get_layer(name).get_weights()))
     }
     assert moved and all(name.startswith(("event_", "vertex_")) for name in moved)
+
+
+def test_a_heads_loss_that_is_not_finite_stops_the_training_as_a_loss(model):
+    layer = model.network.get_layer("event_output")
+    layer.kernel.assign(np.full(layer.kernel.shape, np.nan, np.float32))
+    (loss,) = train_on(model, [batch_of(model)])
+    # In the log of the step, which is all that is looked at on JAX.
+    assert np.isnan(loss) and not model.segmentation.unsound_losses
+    stop = FiniteStop(Progress(0, 9), lambda step: [f"a.h5, entry {step}"], Ranks())
+    stop.set_model(model)
+    with pytest.raises(NonFiniteError, match=r"step 1: the loss is not finite, of the events a.h5, entry 0: "):
+        stop.on_epoch_end(0)
 
 
 def trained(conv_mode: str) -> dict:

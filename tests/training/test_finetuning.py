@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import keras
 import numpy as np
@@ -21,13 +21,15 @@ from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError, UserError
 from cosmictagger_tf.inference.export.export_run import export_run
 from cosmictagger_tf.inference.inference_config import InferenceConfig
-from cosmictagger_tf.networks.build import build_network
+from cosmictagger_tf.networks.build import build_network, build_segmenter
+from cosmictagger_tf.networks.heads import LAYERS
 from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.training.checkpoints.shipped import ShippedModel
 from cosmictagger_tf.training.checkpoints.store import CheckpointStore
 from cosmictagger_tf.training.checkpoints.weights import CheckpointError, load_weights
-from cosmictagger_tf.training.finetuning import init_from, misfits_explained
+from cosmictagger_tf.training.finetuning import begin_from, init_from, misfits_explained
 from tests.networks.sparse.examples import SHAPE, SMALL, dense_images, random_batch, randomise, rulebook, site_logits
+from tests.training.backend_worker import run_config
 
 
 def logits(network, config, batch):
@@ -61,6 +63,30 @@ def test_weights_with_heads_begin_a_network_without_them_and_the_reverse(tmp_pat
         init_from(str(tmp_path / "first.weights.h5"), build_network(with_changes(bare, blocks_final=2), SHAPE))
     with pytest.raises(CheckpointError, match="do not fit"):
         load_weights(tmp_path / "first.weights.h5", build_network(bare, SHAPE))
+
+
+def test_heads_of_another_design_begin_fresh_whatever_their_names(tmp_path, caplog):
+    first = with_changes(WITH_HEADS, conv_mode="sparse")
+    sites = with_changes(first, head_design="sites")
+    folder, network = RunFolder(OutputConfig(str(tmp_path), "reference")), build_network(first, SHAPE)
+    randomise(network)
+    folder.prepare()
+    CheckpointStore(folder.checkpoints).save(0, network, {}, {})
+    folder.write_record({"network": first}, {"image_shape": astuple(SHAPE)})
+    job = {"init_from": str(folder.path), "run_id": "sites", "iterations": 1, "synthetic": True}
+    for config in (first, sites):
+        segmenter = build_segmenter(config, SHAPE)
+        heads = [layer.name for layer in segmenter.network.layers if layer.weights and layer.name.startswith(LAYERS)]
+        shared = [name for name in heads if any(name == layer.name for layer in network.layers)]
+        assert shared
+        begin_from(replace(run_config(str(tmp_path), job), network=config), segmenter)
+        same = [
+            all(map(np.array_equal, *(n.get_layer(name).get_weights() for n in (network, segmenter.network))))
+            for name in shared
+        ]
+        assert all(same) if config is first else not any(same)
+    line = next(line for line in caplog.messages if line.startswith("begin fresh: "))
+    assert all(name in line for name in heads)
 
 
 @pytest.mark.parametrize("normalization", ["batch", "layer", "group", "none"])

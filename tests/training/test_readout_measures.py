@@ -5,10 +5,19 @@ import contextlib
 import numpy as np
 import pytest
 
+from cosmictagger_tf.data.dataset import SyntheticReader
 from cosmictagger_tf.training.callbacks import Checkpoints, WholeValidation
 from cosmictagger_tf.training.checkpoints.store import CheckpointStore
 from cosmictagger_tf.training.distributed.ranks import Ranks
-from cosmictagger_tf.training.evaluation import READOUT_MEASURES, Evaluator, EventTable, join
+from cosmictagger_tf.training.evaluation import (
+    READOUT_MEASURES,
+    Evaluator,
+    EventTable,
+    join,
+    readout_columns,
+    without_unscored,
+)
+from cosmictagger_tf.training.recorders import history_columns
 from cosmictagger_tf.training.speed import Progress
 from tests.training.small import make_batches, make_model
 from tests.training.test_event_training import HEADS
@@ -57,6 +66,13 @@ def test_sets_of_one_sort_and_networks_without_the_head_have_none():
     assert set(READOUT_MEASURES) & set(table([20, 0], [(1, 0), (0, 0)]).summary()) == {IOU}
 
 
+@pytest.mark.parametrize("kept", [None, [1, 0]])
+def test_history_has_a_column_for_each_of_them(kept):
+    columns = history_columns(2, readout_columns(2, kept is not None))
+    measured = table([20, 0], [(10, 0), (0, 0)], kept).readout_measures(np.ones((1, 2)))
+    assert set(columns) - set(history_columns(2)) == set(measured) and len(set(columns)) == len(columns)
+
+
 def test_neither_batches_nor_ranks_nor_fillers_change_them():
     whole = table([20, 40, 0, 0, 30], [(10, 0), (40, 4), (0, 0), (0, 7), (3, 0)], [1, 1, 0, 1, 0])
     columns = (whole.entries, whole.losses, whole.counts, whole.class_scores)
@@ -70,6 +86,16 @@ def test_neither_batches_nor_ranks_nor_fillers_change_them():
     filled = {**batch, "entries": np.array([5, -1, 6])}
     some = evaluator.table_of(evaluator.predict_on_batch(filled), filled)
     np.testing.assert_allclose(some.class_scores, every.class_scores[[0, 2]], rtol=1e-5)
+
+
+def test_an_event_of_which_the_head_gives_no_number_is_left_out():
+    """Not a number is above no limit: it would count as a readout that is rightly called cosmic."""
+    measured = {"losses": np.zeros(3, np.float32), "not_finite": np.zeros((3, 2), np.int32)}
+    measured["class_scores"] = np.float32([[0.25] * 4, [np.nan] * 4, [0.25] * 4])
+    batch, errors = without_unscored(measured, {"entries": np.array([4, 5, -1])}, SyntheticReader())
+    assert batch["entries"].tolist() == [4, -1, -1]
+    (error,) = errors
+    assert error.entry == 5 and "what the event head gives is not finite" in str(error)
 
 
 class Model:

@@ -94,6 +94,10 @@ def check_architecture(network: NetworkConfig):
         raise ConfigError(f"--row_exchange={','.join(network.row_exchange)}: the reference's networks have none")
     if network.submanifold:
         raise ConfigError("--submanifold: the reference's networks compute empty pixels too")
+    if network.normalise_charge:
+        raise ConfigError("--normalise_charge: the reference's networks take the charge as it is")
+    if network.event_joins_pixels:
+        raise ConfigError("--event_joins_pixels: the reference's networks tell pixels and event apart")
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:

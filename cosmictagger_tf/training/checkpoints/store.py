@@ -21,8 +21,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from cosmictagger_tf.config import NetworkConfig
 from cosmictagger_tf.errors import NonFiniteError, read_errors, write_errors
 from cosmictagger_tf.files import flush, read_json, replaced_folder, sha256, write_arrays, write_json
+from cosmictagger_tf.runs import architecture
 from cosmictagger_tf.training.checkpoints.weights import CheckpointError, load_weights, values_of
 
 log = logging.getLogger(__name__)
@@ -162,9 +164,9 @@ class CheckpointStore:
                 f"checkpoint {folder}: {MANIFEST_FILE} is altered: it has step {manifest.get('step')}"
             )
         ours, theirs = self.architecture or {}, manifest.get("architecture")
-        # What the checkpoint does not record is an option younger than it; loading refuses weights that do not fit.
-        known = [name for name in ours if name in theirs] if isinstance(theirs, dict) else []
-        names = [name for name in known if theirs[name] != ours[name]]
+        # An option that the checkpoint does not record is younger than it, and had its default.
+        theirs = architecture(NetworkConfig()) | theirs if isinstance(theirs, dict) else ours
+        names = [name for name in ours if name in theirs and theirs[name] != ours[name]]
         if names:
             shown = "; ".join(f"--{name}: {theirs[name]}, not {ours[name]}" for name in names)
             raise CheckpointError(f"checkpoint {folder}: is of another architecture ({shown})")

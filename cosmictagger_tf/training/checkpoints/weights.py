@@ -29,7 +29,13 @@ def values_of(variable: keras.Variable) -> np.ndarray:
     return keras.ops.convert_to_numpy(variable.value)
 
 
-def load_weights(file: Path, network: keras.Model, new_layers: bool = False, heads_differ: bool = False) -> list[str]:
+def load_weights(
+    file: Path,
+    network: keras.Model,
+    new_layers: bool = False,
+    heads_differ: bool = False,
+    other_heads: bool = False,
+) -> list[str]:
     """Loads a .weights.h5 file of Keras into a network, layer by layer, by their names.
 
     Keras's own loading goes by the kind and number of a layer, which change where one is added before it.
@@ -40,6 +46,7 @@ def load_weights(file: Path, network: keras.Model, new_layers: bool = False, hea
         new_layers: it may have layers that the file lacks or has in another shape, which stay as they are, and the file
             others, which are left out.
         heads_differ: the same of the layers of heads (see networks/heads.py) alone.
+        other_heads: those of the file are of another design, so that none is taken, whatever its name and shape.
 
     Returns:
         The names of those layers.
@@ -55,7 +62,8 @@ def load_weights(file: Path, network: keras.Model, new_layers: bool = False, hea
     layers = {layer.name: layer for layer in network.layers if layer.weights}
     try:
         with open_for_reading(file) as opened:
-            stored = _stored_layers(opened)
+            not_taken = heads.LAYERS if other_heads else ()
+            stored = {name: w for name, w in _stored_layers(opened).items() if not name.startswith(not_taken)}
             new = [name for name, layer in layers.items() if _shapes(stored.get(name, [])) != _shapes(layer.weights)]
             left = [name for name in stored if name not in layers]
             allowed = "" if new_layers else heads.LAYERS if heads_differ else ()

@@ -24,7 +24,7 @@ from cosmictagger_tf.inference.calibrate.samples import OutputsEvaluator, Sample
 from cosmictagger_tf.inference.calibrate.training_shares import TrainingShares, recorded_shares
 from cosmictagger_tf.inference.inference_config import InferenceConfig
 from cosmictagger_tf.inference.model_loading import TrainedModel, agreed_model
-from cosmictagger_tf.progress import EventProgress
+from cosmictagger_tf.progress import EventProgress, activity
 from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.training.bad_events import BadEvents
 from cosmictagger_tf.training.distributed.agreement import check_data, check_options, log_devices
@@ -104,7 +104,8 @@ def _calibrate_as(ranks: Ranks, calibrate: CalibrateConfig, config: InferenceCon
         reader.check_unchanged()
     if ranks.rank:
         return None
-    result = fitted(samples, calibrate, shares, trained.weights, reader)
+    with activity("fitting temperatures and choosing working points"):
+        result = fitted(samples, calibrate, shares, trained.weights, reader)
     if calibrate.output:
         make_folder(place.parent, "output")
     check_output(place, "output", calibrate.overwrite)

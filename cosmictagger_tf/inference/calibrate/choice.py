@@ -5,6 +5,7 @@ ln P(cosmic): see WorkingPoint.called.
 """
 
 import logging
+import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -60,15 +61,18 @@ class LogProbabilities:
         others = np.maximum(self.logs[:, BACKGROUND] + background_shift, self.logs[:, COSMIC])
         return self.logs[:, NEUTRINO] - others
 
-    def neutrino_iou(self, called: np.ndarray) -> float:
-        """The mean over readouts and planes, where bool [n] pixels are called neutrino."""
-        number = self.true_pixels.size
+    def neutrino_ious(self, background_shift: float, neutrino_shifts: np.ndarray) -> np.ndarray:
+        """The mean over readouts and planes, float64 [shifts], at each of some neutrino_shifts, which rise."""
+        # The first shift that calls a pixel neutrino: what is called is summed up along the shifts.
+        first = np.searchsorted(neutrino_shifts, -self.margins(background_shift), side="right")
+        shape = self.true_pixels.size, len(neutrino_shifts) + 1
+        places = self.images * shape[1] + first
         predicted, right = (
-            np.bincount(self.images[chosen], self.weights[chosen], number)
-            for chosen in (called, called & self.neutrino)
+            np.bincount(places[chosen], self.weights[chosen], math.prod(shape)).reshape(shape).cumsum(axis=1)[:, :-1]
+            for chosen in (slice(None), self.neutrino)
         )
-        union = self.true_pixels.reshape(-1) + predicted - right
-        return float(np.where(union > 0, right / np.where(union > 0, union, 1.0), 1.0).mean())
+        union = self.true_pixels.reshape(-1, 1) + predicted - right
+        return np.where(union > 0, right / np.where(union > 0, union, 1.0), 1.0).mean(axis=0)
 
     def fewest_margins(self, background_shift: float) -> np.ndarray:
         """float64 [readouts]: every plane has more than FEW_PIXELS neutrino pixels where it is above minus the
@@ -98,11 +102,18 @@ class CosmicIoU:
         self.logs = calibration.at_point(WorkingPoint(joined=joined), pixels.logits, samples.events_of(pixels))
         self.true, self.weights = pixels.labels == COSMIC, pixels.weights.astype(np.float64)
 
-    def at(self, point: WorkingPoint) -> float:
-        """That at a working point; 1 where there is no cosmic pixel, neither true nor called."""
-        called = np.argmax(self.logs + point.shifts, axis=-1) == COSMIC
-        union = self.weights[called | self.true].sum()
-        return float(self.weights[called & self.true].sum() / union) if union else 1.0
+    def at(self, background_shift: float, neutrino_shifts: np.ndarray) -> np.ndarray:
+        """At each of some neutrino_shifts, which rise: float64 [shifts]; 1 where no pixel is cosmic, true or called."""
+        background, cosmic, neutrino = (self.logs[:, c] for c in (BACKGROUND, COSMIC, NEUTRINO))
+        # So many of the shifts, from the least, call a pixel cosmic.
+        number = np.searchsorted(neutrino_shifts, cosmic - neutrino, side="right")
+        number = np.where(cosmic > background + background_shift, number, 0)
+        called, right = (
+            np.bincount(number[chosen], self.weights[chosen], len(neutrino_shifts) + 1)[::-1].cumsum()[::-1][1:]
+            for chosen in (slice(None), self.true)
+        )
+        union = self.weights[self.true].sum() + called - right
+        return np.where(union > 0, right / np.where(union > 0, union, 1.0), 1.0)
 
 
 class PixelsChoice(NamedTuple):
@@ -110,7 +121,7 @@ class PixelsChoice(NamedTuple):
 
     Attributes:
         point: the working point.
-        neutrino_iou, cosmic_iou: at it; see LogProbabilities.neutrino_iou, CosmicIoU.
+        neutrino_iou, cosmic_iou: at it; see LogProbabilities.neutrino_ious, CosmicIoU.
         unshifted_neutrino_iou, unshifted_cosmic_iou: without shifts.
     """
 
@@ -150,17 +161,19 @@ def best_pixels(samples: Samples, calibration: Calibration) -> PixelsChoice:
     pixels = LogProbabilities.of(samples, calibration, ~samples.cosmic_only, joined)
     cosmics = CosmicIoU(samples, calibration, joined)
 
-    def ious(point: WorkingPoint):
-        called = pixels.margins(point.background_shift) > -point.neutrino_shift
-        return pixels.neutrino_iou(called), cosmics.at(point)
-
-    point = WorkingPoint(joined=joined)
-    unshifted = best = ious(point)
-    for background, neutrino in grid(calibration.pixel_temperature):
-        other = replace(point, background_shift=background, neutrino_shift=neutrino)
-        values = ious(other)
-        if sum(values) > sum(best):
-            point, best = other, values
+    points = grid(calibration.pixel_temperature)
+    neutrino_shifts = np.unique([neutrino for _, neutrino in points])
+    ious = {}
+    for background in {background for background, _ in points}:
+        scanned = (
+            each.tolist()
+            for each in (pixels.neutrino_ious(background, neutrino_shifts), cosmics.at(background, neutrino_shifts))
+        )
+        for neutrino, *values in zip(neutrino_shifts.tolist(), *scanned, strict=True):
+            ious[background, neutrino] = values
+    # Of equal ones the first, which is the nearest to none.
+    shifts = max(points, key=lambda shifts: sum(ious[shifts]))
+    point, best, unshifted = WorkingPoint(*shifts, joined=joined), ious[shifts], ious[0.0, 0.0]
     if abs(point.background_shift) == MOST_BACKGROUND or point.neutrino_shift in (LOWEST_NEUTRINO, HIGHEST_NEUTRINO):
         log.info("working point pixels: the best shifts are the outermost that are tried: better ones may lie beyond")
     return PixelsChoice(point, *best, *unshifted)

@@ -74,7 +74,7 @@ def test_the_iou_is_that_of_the_readouts_with_a_neutrino():
             true, predicted = pixels.labels[here] == 2, neutrino[here]
             values.append((true & predicted).sum() / (true | predicted).sum())
     of_those = LogProbabilities.of(samples, FITTED, chosen)
-    assert of_those.neutrino_iou(of_those.margins(0.0) > 0) == pytest.approx(np.mean(values))
+    assert of_those.neutrino_ious(0.0, np.array([-1.0, 0.0, 0.5]))[1] == pytest.approx(np.mean(values))
 
 
 def test_the_best_shifts_undo_what_the_training_did():
@@ -87,15 +87,15 @@ def test_the_best_shifts_undo_what_the_training_did():
 def test_no_other_shifts_have_greater_ious(joins):
     samples = made(joins=joins)
     pixels = LogProbabilities.of(samples, FITTED, ~samples.cosmic_only, joined=not joins)
+    cosmics = CosmicIoU(samples, FITTED, not joins)
     point, *chosen = best_pixels(samples, FITTED)
 
     def ious(background, neutrino):
-        of_cosmics = CosmicIoU(samples, FITTED, not joins).at(WorkingPoint(background, neutrino))
-        return pixels.neutrino_iou(pixels.margins(background) > -neutrino), of_cosmics
+        return [each(background, np.array([neutrino]))[0] for each in (pixels.neutrino_ious, cosmics.at)]
 
     # What each pixel is where there is a neutrino does not depend on how likely that is.
     assert point.joined != joins
-    assert chosen == [*ious(point.background_shift, point.neutrino_shift), *ious(0.0, 0.0)]
+    assert chosen == pytest.approx([*ious(point.background_shift, point.neutrino_shift), *ious(0.0, 0.0)])
     others = [(0.0, -0.5), (-0.25, 0.25), (0.5, 0.5), (point.background_shift, point.neutrino_shift + 0.25)]
     assert all(sum(ious(*other)) <= sum(chosen[:2]) for other in others)
 
@@ -104,11 +104,12 @@ def test_the_cosmic_iou_counts_each_pixel_for_as_many_as_it_stands_for():
     samples = made()
     weights = np.random.default_rng(1).integers(1, 5, len(samples.sample.labels)).astype(np.float32)
     weighted = replace(samples, sample=replace(samples.sample, weights=weights))
-    point = WorkingPoint(-0.5, -1.25)
-    cosmic, true = (
-        np.repeat(c == 1, weights.astype(int)) for c in (called(samples, FITTED, point), samples.sample.labels)
-    )
-    assert CosmicIoU(weighted, FITTED).at(point) == pytest.approx((cosmic & true).sum() / (cosmic | true).sum())
+    shifts = np.array([-1.5, -1.25, 0.25])
+    ious = CosmicIoU(weighted, FITTED).at(-0.5, shifts)
+    for shift, iou in zip(shifts, ious, strict=True):
+        calls = called(samples, FITTED, WorkingPoint(-0.5, shift)), samples.sample.labels
+        cosmic, true = (np.repeat(classes == 1, weights.astype(int)) for classes in calls)
+        assert iou == pytest.approx((cosmic & true).sum() / (cosmic | true).sum())
 
 
 def test_a_background_that_was_taught_too_often_is_called_less():

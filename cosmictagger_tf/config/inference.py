@@ -8,7 +8,7 @@ from cosmictagger_tf.config.cuts import QUANTITIES, Cut, parse_cuts
 from cosmictagger_tf.errors import ConfigError
 
 # Trained networks that come with the package (training/checkpoints/shipped.py).
-SHIPPED_WEIGHTS = ("sparse_small",)
+SHIPPED_WEIGHTS = ("sparse_small", "sparse_events")
 # Those that a calibration has (calibration/working_points.py).
 WORKING_POINTS = ("pixels", "selection")
 

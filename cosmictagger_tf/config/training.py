@@ -101,7 +101,7 @@ class TrainConfig(Config):
     init_from: str = option(
         "",
         "begin with the weights of another run (its folder), of a .weights.h5 file, or with those that come with the "
-        "package (by name: sparse_small); a resumed run ignores it",
+        "package (by name: sparse_small, sparse_events); a resumed run ignores it",
         path=True,
     )
     init_new_layers: bool = option(

@@ -1,5 +1,6 @@
 """The weights that come with the package: present, whole, and as good as the model card says."""
 
+import csv
 import json
 import shutil
 import subprocess
@@ -148,6 +149,29 @@ def test_they_tell_neutrinos_from_cosmic_rays_in_events_they_never_saw_in_bfloat
     assert half["loss"] != evaluation["metrics"]["loss"], "computed in float32"
     wrong = run_module("evaluate", "--weights=sparse_small", "--n_initial_filters=4", *there, *report, check=False)
     assert wrong.returncode == 2 and "--n_initial_filters=4, but 8" in wrong.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_sparse_events_tells_readouts_with_a_neutrino_from_those_without(tmp_path):
+    path, report = tmp_path / "new.h5", tmp_path / "report.html"
+    run_module("simulate", f"--output={path}", "--events=24", "--cosmic_only=0.5", "--simulation_seed=78")
+    weights = ["--weights=sparse_events", f"--file={path}"]
+    run_module("evaluate", *weights, f"--report={report}", "--nohtml", "--bootstrap=0")
+    evaluation = json.loads(report.with_suffix(".json").read_text())
+    # Loose bounds: these are few readouts, docs/model_card.md has many.
+    for name, least in (
+        ("accuracy", 0.999),
+        ("nonbackground_accuracy", 0.85),
+        ("cosmic_iou", 0.8),
+        ("neutrino_iou_where_present", 0.35),
+        ("readout_balanced_accuracy", 0.7),
+    ):
+        assert evaluation["metrics"][name] > least, name
+    assert evaluation["vertex"]["readouts with a vertex"]["all planes, cm"]["near"] > 0.5
+    run_module("predict", *weights, f"--output={tmp_path}/scored.h5", f"--table={tmp_path}/readouts.csv", "--clean")
+    with open(tmp_path / "readouts.csv", newline="") as file:
+        called = {line["called_class"] for line in csv.DictReader(file)}
+    assert "cosmic_only" in called and len(called) > 1
 
 
 def test_weights_outside_a_run_are_of_the_run_that_is_named_or_of_what_the_flags_say(run, simulated_file, tmp_path):

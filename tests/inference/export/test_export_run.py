@@ -41,7 +41,7 @@ def event(simulated_file):
 @pytest.fixture(scope="module")
 def expected(run, event):
     """float32 [planes, height, width, classes], by the package itself, and the images that it saw."""
-    from cosmictagger_tf.inference.event_picture import predict_scores
+    from cosmictagger_tf.inference.event_picture import predict_outputs
     from cosmictagger_tf.inference.inference_config import InferenceConfig
     from cosmictagger_tf.inference.model_loading import find_model
     from cosmictagger_tf.networks.predictor import Predictor
@@ -49,7 +49,7 @@ def expected(run, event):
     where = OutputConfig(*(flag.partition("=")[2] for flag in run[:2]))
     trained = find_model(InferenceConfig(where))
     small = downsample_event(event, trained.data.downsample)
-    scores = predict_scores(Predictor(trained.segmenter(event.shape), xla=False), small)
+    scores, _ = predict_outputs(Predictor(trained.segmenter(event.shape), xla=False), small)
     assert np.ptp(scores) > 1e-2
     return scores, small
 

@@ -361,7 +361,7 @@ def test_nothing_reads_the_model_between_the_steps_that_are_due(monkeypatch):
     stop = FiniteStop(progress, lambda step: [], Ranks(), [due])
     for callback in (stop, due):
         callback.set_model(model)
-    monkeypatch.setattr(stop, "look", lambda: model.sync())
+    monkeypatch.setattr(stop, "look", lambda wrong: model.sync())
     for batch in range(20):
         for callback in (stop, due):
             callback.on_train_batch_end(batch, {"loss": 1.0})
@@ -369,7 +369,7 @@ def test_nothing_reads_the_model_between_the_steps_that_are_due(monkeypatch):
     stop.on_train_batch_end(20, {"loss": 1.0})
     assert model.synced == 8
     # A loss that is not finite is a reason to look, at any step; the guard has seen it, or nothing would be wrong.
-    monkeypatch.setattr(stop, "stop", lambda step: None)
+    monkeypatch.setattr(stop, "stop", lambda step, wrong: None)
     stop.on_train_batch_end(21, {"loss": np.nan})
     assert model.synced == 9
 

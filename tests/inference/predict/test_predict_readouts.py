@@ -19,6 +19,7 @@ from cosmictagger_tf.config import DataConfig, NetworkConfig, TruthConfig
 from cosmictagger_tf.data.dataset import open_reader
 from cosmictagger_tf.data.pipeline import evaluation_dataset
 from cosmictagger_tf.detector import EVENT_CLASS_NAMES, ImageShape
+from cosmictagger_tf.files import sha256
 from cosmictagger_tf.inference.readouts import Readouts, read_out
 from tests.commands import ROOT, TINY, refusal, run_module
 from tests.data.larcv_tools import library_content, library_numbers
@@ -217,7 +218,7 @@ def test_calibrated_weights_take_a_prior_and_their_working_point_empties_readout
     # Half of the readouts are below it.
     threshold = float(np.median(expected.has_neutrino))
     calibration = Calibration(training_prior=0.5, selection=WorkingPoint(event_probability=threshold))
-    write_calibration(record_place(weights), calibration, weights, {})
+    write_calibration(record_place(weights), calibration, sha256(weights), {})
     flags = [*network[:-1], f"--weights_location={weights}", f"--file={simulated_file}", "--prior=0.1", "--clean"]
     places = [f"--output={tmp_path}/out.h5", f"--table={tmp_path}/out.csv"]
     run_module("predict", *flags, *places, "--working_point=selection")

@@ -37,14 +37,15 @@ def calibration_text(result: CalibrationResult) -> str:
         kept = calibration.kept(calibration.selection, samples.event_logits)
         threshold = calibration.selection.event_probability
         lines += [f"  P(neutrino) at equal priors above {threshold:.9g}: {_shares(kept, cosmic)}"]
-        lines += ["", "other thresholds, for evaluate --cut:", *_thresholds(samples, calibration)]
+    probabilities = probability_at_equal_priors(samples, calibration)
+    if probabilities is not None:
+        lines += ["", "other thresholds, for evaluate --cut:", *_thresholds(probabilities, cosmic)]
     return "\n".join(lines)
 
 
-def _thresholds(samples, calibration) -> list[str]:
-    probabilities = probability_at_equal_priors(samples, calibration)
-    thresholds = [threshold_for(probabilities[samples.cosmic_only], share) for share in KEPT_SHARES]
-    kept = (_shares(probabilities > each, samples.cosmic_only) for each in thresholds)
+def _thresholds(probabilities: np.ndarray, cosmic: np.ndarray) -> list[str]:
+    thresholds = [threshold_for(probabilities[cosmic], share) for share in KEPT_SHARES]
+    kept = (_shares(probabilities > each, cosmic) for each in thresholds)
     return [f"  probability>{each!r}: {shares}" for each, shares in zip(thresholds, kept, strict=True)]
 
 

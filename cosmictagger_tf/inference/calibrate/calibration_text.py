@@ -33,12 +33,10 @@ def calibration_text(result: CalibrationResult) -> str:
     ]
     passed = looks_like_neutrino(samples, calibration, calibration.selection)
     lines += [f"  more than {FEW_PIXELS} neutrino pixels on every plane: {_shares(passed, cosmic)}"]
-    if samples.event_logits is not None:
-        kept = calibration.kept(calibration.selection, samples.event_logits)
-        threshold = calibration.selection.event_probability
-        lines += [f"  P(neutrino) at equal priors above {threshold:.9g}: {_shares(kept, cosmic)}"]
     probabilities = probability_at_equal_priors(samples, calibration)
     if probabilities is not None:
+        kept, threshold = calibration.selection.keeps(probabilities), calibration.selection.event_probability
+        lines += [f"  P(neutrino) at equal priors above {threshold:.9g}: {_shares(kept, cosmic)}"]
         lines += ["", "other thresholds, for evaluate --cut:", *_thresholds(probabilities, cosmic)]
     return "\n".join(lines)
 

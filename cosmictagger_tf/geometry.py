@@ -26,6 +26,8 @@ ROWS_PER_TPC = SBND_TICKS // 2
 CM_PER_ROW = HALF_X / ROWS_PER_TPC
 # cm/us at 0.5 kV/cm and 87 K (arXiv:2008.09765, figure of drift velocity).
 DRIFT_VELOCITY = 0.16
+# Height and width of a pixel of SBND's images, cm.
+PIXEL_CM = (CM_PER_ROW, PITCH)
 # Rows: what is called within a TPC's window is so in 32-bit numbers, too.
 WITHIN = 1e-3
 

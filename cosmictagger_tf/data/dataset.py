@@ -28,6 +28,8 @@ class Reader(Protocol):
         files: paths, in the order of the entries.
         sizes: their bytes.
         shape: the images' full-resolution shape.
+        pixel_size: height and width of their pixels in the first file's units, see larcv_h5.Sparse2d.pixel_size; None
+            where these are pixels.
         has_labels: whether events carry labels.
         has_truth: whether they carry truth: whether it was asked for.
         truth_sources: of each file, which truth there is; none without truth.
@@ -36,6 +38,7 @@ class Reader(Protocol):
     files: tuple[str, ...]
     sizes: tuple[int, ...]
     shape: ImageShape
+    pixel_size: tuple[float, float] | None
     has_labels: bool
     has_truth: bool
     truth_sources: tuple[TruthSources, ...]
@@ -74,6 +77,7 @@ class FileReader(Protocol):
     path: str
     identity: FileIdentity
     shape: ImageShape
+    pixel_size: tuple[float, float] | None
     has_labels: bool
     truth_sources: TruthSources | None
 
@@ -159,7 +163,7 @@ class FilesReader:
             self.close()
             raise
         self.sizes = tuple(part.identity.size for part in self.parts)
-        self.shape = self.parts[0].shape
+        self.shape, self.pixel_size = self.parts[0].shape, self.parts[0].pixel_size
         self.has_labels = self.parts[0].has_labels
         self.has_truth = truth is not None
         self.truth_sources = tuple(part.truth_sources for part in self.parts if part.truth_sources)
@@ -273,6 +277,7 @@ class SyntheticReader:
         self.files: tuple[str, ...] = ("(synthetic)",)
         self.sizes: tuple[int, ...] = (0,)
         self.shape = shape or ImageShape()
+        self.pixel_size: tuple[float, float] | None = None
         self.has_labels = True
         self.has_truth = truth
         self.truth_sources: tuple[TruthSources, ...] = (TruthSources(True, True),) if truth else ()

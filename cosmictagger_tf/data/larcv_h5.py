@@ -62,6 +62,7 @@ class LarcvFile:
                 self.event_ids = self.file.table("/Events/event_id", {"run": "iu", "subrun": "iu", "event": "iu"})
                 self._check_lengths()
                 self.shape = self.image.first_shape()
+                self.pixel_size = self.image.pixel_size()
                 self.truth = TruthTables(self.file, truth, len(self), self.shape) if truth else None
                 self.truth_sources = self.truth.sources() if self.truth else None
         except BaseException:
@@ -179,16 +180,34 @@ class Sparse2d:
 
     def first_shape(self) -> ImageShape:
         """The shape of the images of the first entry that has any."""
-        for entry in range(len(self.extents)):
-            extents, metas = self._rows(entry)
-            if len(extents):
-                break
-        else:
-            raise self.error("no entry has an image", None)
+        entry, extents, metas = self._first_image()
         wires, ticks = (int(n) for n in metas["number_of_voxels"][0])
         if min(wires, ticks) <= 0 or wires * ticks > MOST_PIXELS:
             raise self.error(f"an image of {size_text(ticks, wires)}", entry)
         return ImageShape(len(extents), ticks, wires)
+
+    def pixel_size(self) -> tuple[float, float] | None:
+        """Height and width of a pixel of that entry in image_meta's units.
+
+        None where image_meta has no sizes, or none that a pixel can have, and where its unit is the pixel, as in the
+        first SBND set. In the second set it is cm.
+        """
+        if "image_sizes" not in (self.meta.dtype.names or ()):
+            return None
+        _, _, metas = self._first_image()
+        sizes = np.ravel(metas["image_sizes"][0]).astype(np.float64)
+        if sizes.shape != (2,) or not np.isfinite(sizes).all() or (sizes <= 0).any():
+            return None
+        width, height = (sizes / metas["number_of_voxels"][0]).tolist()
+        return None if width == height == 1 else (height, width)
+
+    def _first_image(self) -> tuple[int, np.ndarray, np.ndarray]:
+        # The first entry that has any, and its rows.
+        for entry in range(len(self.extents)):
+            extents, metas = self._rows(entry)
+            if len(extents):
+                return entry, extents, metas
+        raise self.error("no entry has an image", None)
 
     def _rows(self, entry) -> tuple[np.ndarray, np.ndarray]:
         # The entry's rows of voxel_extents and of image_meta.

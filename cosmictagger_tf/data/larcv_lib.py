@@ -115,7 +115,7 @@ class LarcvLibraryFile:
         self.path = path
         self.checker = LarcvFile(path, producer_image, producer_label, truth)
         self.shape, self.has_labels = self.checker.shape, self.checker.has_labels
-        self.truth_sources = self.checker.truth_sources
+        self.pixel_size, self.truth_sources = self.checker.pixel_size, self.checker.truth_sources
         self.event_id, self.content = self.checker.event_id, self.checker.content
         self.identity, self.check_unchanged = self.checker.identity, self.checker.check_unchanged
         self.lock = threading.Lock()

@@ -41,7 +41,7 @@ class OpenFile:
         with self.used() as file:
             self.identity = file.identity
             self.shape, self.has_labels, self.entries = file.shape, file.has_labels, len(file)
-            self.truth_sources = file.truth_sources
+            self.pixel_size, self.truth_sources = file.pixel_size, file.truth_sources
 
     def __len__(self) -> int:
         return self.entries

@@ -13,7 +13,9 @@ from cosmictagger_tf.data.dataset import expand, open_reader
 from cosmictagger_tf.data.transforms import downsample_event
 from cosmictagger_tf.errors import ConfigError, MissingPackageError
 from tests.commands import run_module
+from tests.data.file_changes import columns, table, value
 from tests.data.larcv_tools import open_library
+from tests.data.sound_files import META, sound_file
 
 LEVELS = range(7)
 
@@ -37,7 +39,9 @@ def test_both_readers_give_the_same_arrays(any_file):
     pytest.importorskip("larcv", reason="the larcv library is not installed: scripts/install_larcv")
     ours = open_reader(DataConfig(file=(str(any_file),)))
     library = open_reader(DataConfig(file=(str(any_file),), reader="larcv"))
-    assert (len(ours), ours.shape, ours.has_labels) == (len(library), library.shape, library.has_labels)
+    for name in ("shape", "pixel_size", "has_labels"):
+        assert getattr(ours, name) == getattr(library, name)
+    assert len(ours) == len(library)
     # Out of order, and one twice: the library keeps what it read last.
     for entry in (0, 2, 1, 1):
         a, b = ours.read(entry), library.read(entry)
@@ -123,3 +127,26 @@ def test_the_most_voxels_are_those_of_the_longest_list(any_file):
     with contextlib.closing(open_reader(DataConfig(file=(str(any_file),), first_entry=1, max_entries=1))) as one:
         event = one.read(0)
         assert one.most_voxels() == max(len(plane) for plane in event.image + event.label)
+
+
+SIZES = {
+    "cm": ((614.4, 439.466), (439.466 / 32, 614.4 / 64)),
+    "pixels": ((64, 32), None),
+    "no sizes": ((0, 0), None),
+    "not finite": ((float("nan"), 1), None),
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_image_meta_tells_the_size_of_a_pixel(tmp_path, name):
+    sizes, expected = SIZES[name]
+    path = sound_file(tmp_path / "sizes.h5")
+
+    def size():
+        with contextlib.closing(open_reader(DataConfig(file=(str(path),)))) as reader:
+            return reader.pixel_size
+
+    value(META, "image_sizes", slice(None), sizes)(path)
+    assert size() == pytest.approx(expected)
+    table(META, lambda rows: columns(rows, image_sizes=None))(path)
+    assert size() is None

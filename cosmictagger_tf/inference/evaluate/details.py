@@ -49,10 +49,10 @@ class EventDetails:
             vertex head.
         vertex_agreement: float64 [events], the chance that planes which see one point disagree as much or more as those
             vertices that agree best; NaN where there is no point.
-        points: float64 [events, 3], the point of these, apparent, cm; NaN likewise.
+        points: float64 [events, 3], the point of these, apparent, cm; NaN likewise. None where the geometry is unknown.
         vertex_pixels: float64 [events, planes], how far they are from the true ones on each plane, in pixels of the
             file; see vertex_distances.distances.
-        vertex_cm: the same in cm; None where the geometry is not known.
+        vertex_cm: the same in cm; None where neither geometry nor file tells the size of a pixel.
         reliability: float64 [events, bins, 3], of the probabilities that stored pixels are of a neutrino, see
             reliability.reliability_sums; None where they were not summed.
     """

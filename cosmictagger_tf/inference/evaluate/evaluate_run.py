@@ -117,7 +117,7 @@ def evaluate_as(ranks: Ranks, evaluate: EvaluateConfig, config: InferenceConfig)
         evaluator = DetailedEvaluator(trained.segmenter(reader.shape, xla, ranks), trained.scheme, xla)
     histogram = ScoreHistogram(reader.shape.planes)
     bad = BadEvents(most, ranks)
-    heads = HeadReader(reader.shape, trained.data.downsample, trained.calibration)
+    heads = HeadReader(reader.shape, trained.data.downsample, trained.calibration, reader.pixel_size)
     table, details = evaluate_events(evaluator, reader, trained.data, heads, histogram, ranks, bad, primaries)
     if primaries is not None:
         primaries.close()

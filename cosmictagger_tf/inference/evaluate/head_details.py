@@ -8,7 +8,7 @@ import numpy as np
 from cosmictagger_tf import geometry
 from cosmictagger_tf.calibration.working_points import Calibration
 from cosmictagger_tf.detector import ImageShape
-from cosmictagger_tf.inference.evaluate.vertex_distances import PIXEL_CM, distances
+from cosmictagger_tf.inference.evaluate.vertex_distances import distances
 from cosmictagger_tf.inference.readouts import read_out
 from cosmictagger_tf.networks.segmentation import EVENT, VERTEX
 
@@ -21,11 +21,18 @@ class HeadReader:
         shape: of the file's images, at full resolution.
         downsample: of the network.
         calibration: of the weights.
+        pixel_size: of the file, cm, where the geometry is not known; None: not known either.
     """
 
     shape: ImageShape
     downsample: int = 0
     calibration: Calibration = field(default_factory=Calibration)
+    pixel_size: tuple[float, float] | None = None
+
+    @property
+    def pixel_cm(self) -> tuple[float, float] | None:
+        """Height and width of a pixel, cm: the detector's, else what the file has; None where neither is known."""
+        return self.pixel_size if geometry.unknown(self.shape) else geometry.PIXEL_CM
 
     def columns(self, batch: dict, results: Mapping, events: np.ndarray) -> dict[str, np.ndarray]:
         """Of a Batch those of EventDetails that its heads tell, by name; nothing of a network without heads.
@@ -51,11 +58,12 @@ class HeadReader:
             columns |= {
                 "vertex_rows": rows.max(axis=1) - rows.min(axis=1),
                 "vertex_agreement": told.agreement,
-                "points": told.points,
                 "vertex_pixels": distances(told.vertices, true),
             }
-            if geometry.unknown(self.shape) is None:
-                columns["vertex_cm"] = distances(told.vertices, true, PIXEL_CM)
+            if not geometry.unknown(self.shape):
+                columns["points"] = told.points
+            if self.pixel_cm:
+                columns["vertex_cm"] = distances(told.vertices, true, self.pixel_cm)
         return columns
 
 

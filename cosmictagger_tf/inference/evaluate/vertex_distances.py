@@ -18,8 +18,6 @@ QUANTILES = (0.5, 0.68)
 # In the unit of the distances: cm, if they are.
 NEAR = 5.0
 NO_INTERVAL = (np.nan, np.nan)
-# Height and width of a pixel of SBND's images, cm.
-PIXEL_CM = (geometry.CM_PER_ROW, geometry.PITCH)
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ def distances(
             none.
         true: of each event [V, planes, 2] or [V, 3], NaN on planes where it is outside the image; V = 0 without a
             vertex, None where it is not known.
-        unit: what a step along each of the last axis is worth, such as PIXEL_CM.
+        unit: what a step along each of the last axis is worth, such as geometry.PIXEL_CM.
 
     Returns:
         float64, [events, planes] or [events]: infinite where there is a true vertex and none predicted, NaN where

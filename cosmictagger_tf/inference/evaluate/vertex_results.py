@@ -41,7 +41,7 @@ def point_distances(details: EventDetails, interactions: Sequence[Sequence[Neutr
 
     A readout of cosmic rays only has no true one, whatever its interactions.
     """
-    if details.points is None or details.vertex_cm is None:
+    if details.points is None:
         return None
     seen = details.true_pixels >= FEWEST_NEUTRINO_PIXELS
     true = [true_points(those if there else ()) for those, there in zip(interactions, seen, strict=True)]
@@ -66,7 +66,7 @@ def vertex_results(
         drawings: how often the events are drawn again for the intervals.
         seed: of the drawing.
     """
-    if details.vertex_pixels is None or details.points is None:
+    if details.vertex_pixels is None:
         return None
     measured: dict[str, np.ndarray] = {}
     for unit, values in (("pixels", details.vertex_pixels), ("cm", details.vertex_cm)):

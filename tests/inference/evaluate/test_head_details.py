@@ -5,10 +5,9 @@ import pytest
 
 from cosmictagger_tf.calibration.working_points import Calibration
 from cosmictagger_tf.detector import ImageShape
-from cosmictagger_tf.geometry import project
+from cosmictagger_tf.geometry import PIXEL_CM, project
 from cosmictagger_tf.inference.evaluate.details import EventDetails
 from cosmictagger_tf.inference.evaluate.head_details import HeadReader, true_vertices
-from cosmictagger_tf.inference.evaluate.vertex_distances import PIXEL_CM
 from cosmictagger_tf.networks.segmentation import EVENT, VERTEX
 
 SBND, CELL = ImageShape(), 32
@@ -70,8 +69,18 @@ def test_of_an_unknown_geometry_there_are_pixels_alone():
     place = np.array([(10.0, 20.0)] * 3)
     results = {VERTEX: cells_at(place, shape=shape), "vertices": place[None], "vertex_scores": np.ones((1, 3))}
     columns = HeadReader(shape).columns(batch_of(place + 1), results, np.arange(1))
-    assert "vertex_cm" not in columns and np.isnan(columns["points"]).all()
+    assert "vertex_cm" not in columns and "points" not in columns
     np.testing.assert_allclose(columns["vertex_pixels"], np.sqrt(2), atol=1e-4)
+
+
+def test_of_an_unknown_geometry_the_file_tells_the_size_of_a_pixel():
+    shape = ImageShape(3, 64, 96)
+    place = np.array([(10.0, 20.0)] * 3)
+    results = {VERTEX: cells_at(place, shape=shape), "vertices": place[None], "vertex_scores": np.ones((1, 3))}
+    columns = HeadReader(shape, pixel_size=(0.4, 0.3)).columns(batch_of(place + (3, 4)), results, np.arange(1))
+    np.testing.assert_allclose(columns["vertex_cm"], np.hypot(3 * 0.4, 4 * 0.3), atol=1e-4)
+    # SBND's own images are what they are, whatever a file has.
+    assert HeadReader(SBND, pixel_size=(9.0, 9.0)).pixel_cm == PIXEL_CM
 
 
 def test_probabilities_are_at_equal_priors_where_the_weights_are_calibrated():

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from cosmictagger_tf.data.neutrino import Neutrino
+from cosmictagger_tf.geometry import PIXEL_CM
 from cosmictagger_tf.inference.evaluate.vertex_distances import (
-    PIXEL_CM,
     distances,
     summary,
     true_points,

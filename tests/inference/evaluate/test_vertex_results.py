@@ -25,7 +25,11 @@ def details(pixels, points, cm=True):
     """Of events with these distances of their planes, in pixels, and these points."""
     pixels = np.array(pixels, float)
     empty = np.zeros((len(pixels), 3))
-    columns = {"vertex_pixels": pixels, "vertex_cm": 0.3 * pixels if cm else None, "points": np.array(points, float)}
+    columns = {
+        "vertex_pixels": pixels,
+        "vertex_cm": 0.3 * pixels if cm else None,
+        "points": points and np.array(points, float),
+    }
     return EventDetails(empty, empty, empty, np.full(len(pixels), 90), **columns)
 
 
@@ -72,12 +76,18 @@ def test_where_no_point_is_predicted_all_are_infinitely_far_away():
 
 
 def test_what_the_truth_lacks_is_named():
-    given = details([[np.nan] * 3], [[np.nan] * 3], cm=False)
     # In images whose geometry is not known there are no points to compare with.
+    given = details([[np.nan] * 3], None, cm=False)
     assert point_distances(given, [(THERE,)]) is None
     results = vertex_results(given, None, None, 10, 0)
     assert set(results) == {ALL_READOUTS} and "all planes, cm" not in results[ALL_READOUTS]
     assert f"{ALL_READOUTS}: none in the truth" in vertex_lines(results)
+
+
+def test_the_size_of_a_pixel_is_enough_for_the_planes():
+    given = details([[1, 2, 3]], None)
+    results = vertex_results(given, point_distances(given, [(THERE,)]), None, 0, 0)[ALL_READOUTS]
+    assert results["all planes, cm"].median == pytest.approx(0.6) and "in the detector, cm" not in results
 
 
 def test_a_network_without_the_head_tells_nothing():

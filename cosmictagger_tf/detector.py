@@ -18,6 +18,8 @@ CLASS_COLORS = ("#ffffff", "#0072b2", "#d55e00")
 EVENT_CLASS_NAMES = ("nue_cc", "numu_cc", "nc", "cosmic_only")
 N_EVENT_CLASSES = len(EVENT_CLASS_NAMES)
 NUE_CC, NUMU_CC, NC, COSMIC_ONLY = range(N_EVENT_CLASSES)
+# The classes of readouts with a neutrino, as an index of arrays.
+NEUTRINO_KINDS = [NUE_CC, NUMU_CC, NC]
 UNKNOWN_EVENT_CLASS = -1
 
 # SBND's drift-time and wire axes, and the ADC below which a pixel is not stored.

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cosmictagger_tf.calibration.probabilities import CalibrationError, checked, prior_offsets, softmax
-from cosmictagger_tf.detector import CLASS_NAMES, COSMIC_ONLY, EVENT_CLASS_NAMES
+from cosmictagger_tf.detector import CLASS_NAMES, COSMIC_ONLY, EVENT_CLASS_NAMES, NEUTRINO_KINDS
 from cosmictagger_tf.text import counted, listed
 
 log = logging.getLogger(__name__)
@@ -62,10 +62,10 @@ def fit_event_temperature(
         raise CalibrationError(f"temperature: of {counted(len(known), 'readout')} none is {sort}: both are needed")
     offsets = prior_offsets(training_prior, share)
     if training_kinds is not None:
-        kinds = np.bincount(known, minlength=len(offsets))[np.arange(len(offsets)) != COSMIC_ONLY]
+        kinds = np.bincount(known, minlength=len(offsets))[NEUTRINO_KINDS]
         # A kind that the data lack is ruled out: its offset is -inf.
         with np.errstate(divide="ignore"):
-            offsets[np.arange(len(offsets)) != COSMIC_ONLY] += np.log(kinds / kinds.sum()) - np.log(training_kinds)
+            offsets[NEUTRINO_KINDS] += np.log(kinds / kinds.sum()) - np.log(training_kinds)
     return fit_temperature(logits, classes, EVENT_CLASS_NAMES, "readout", offsets)
 
 

@@ -22,7 +22,7 @@ from cosmictagger_tf.calibration.probabilities import (
     prior_offsets,
 )
 from cosmictagger_tf.calibration.temperature import HIGHEST, LOWEST
-from cosmictagger_tf.detector import BACKGROUND, COSMIC_ONLY, N_CLASSES, N_EVENT_CLASSES, NEUTRINO
+from cosmictagger_tf.detector import BACKGROUND, N_CLASSES, N_EVENT_CLASSES, NEUTRINO, NEUTRINO_KINDS
 from cosmictagger_tf.vertex_fit import VertexErrors
 
 EQUAL_PRIOR = 0.5
@@ -148,7 +148,7 @@ class Calibration:
         probabilities = self.event_probabilities(event_logits, self.points_prior)
         weights = np.ones(N_EVENT_CLASSES)
         if self.training_kinds is not None:
-            weights[np.arange(N_EVENT_CLASSES) != COSMIC_ONLY] = 1 / np.array(self.training_kinds)
+            weights[NEUTRINO_KINDS] = 1 / np.array(self.training_kinds)
         weighted = probabilities * weights
         return weighted / weighted.sum(axis=-1, keepdims=True)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cosmictagger_tf.detector import BACKGROUND, COSMIC, COSMIC_ONLY, NEUTRINO
+from cosmictagger_tf.detector import BACKGROUND, COSMIC, COSMIC_ONLY, NEUTRINO, NEUTRINO_KINDS
 
 
 def log_has_neutrino(event_logits, backend: Any = np) -> tuple:
@@ -23,7 +23,7 @@ def log_has_neutrino(event_logits, backend: Any = np) -> tuple:
         backend: see above.
     """
     classes = [event_logits[..., c] for c in range(event_logits.shape[-1])]
-    kinds = [each for c, each in enumerate(classes) if c != COSMIC_ONLY]
+    kinds = [classes[kind] for kind in NEUTRINO_KINDS]
     whole = _log_sum(classes, backend)
     return _log_sum(kinds, backend) - whole, classes[COSMIC_ONLY] - whole
 

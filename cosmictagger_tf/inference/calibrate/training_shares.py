@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import NamedTuple
 
-from cosmictagger_tf.detector import COSMIC_ONLY, EVENT_CLASS_NAMES
+from cosmictagger_tf.detector import EVENT_CLASS_NAMES, NEUTRINO_KINDS
 from cosmictagger_tf.errors import read_errors
 from cosmictagger_tf.text import counted
 
@@ -48,7 +48,7 @@ def recorded_shares(history: Path, step: int) -> TrainingShares | None:
     total = sum(seen.values())
     if not total:
         return None
-    kinds = [number for c, number in enumerate(seen.values()) if c != COSMIC_ONLY]
+    kinds = [list(seen.values())[kind] for kind in NEUTRINO_KINDS]
     share = sum(kinds) / total
     log.info(f"the training saw {counted(round(total), 'readout')} of known class, {share:.1%} with a neutrino")
     return TrainingShares(share, tuple(number / sum(kinds) for number in kinds) if all(kinds) else None)

@@ -36,6 +36,7 @@ GROUPS = (DataConfig, TruthConfig, SkipConfig, IoTestConfig, RanksConfig)
 def main(data, truth, skip, test, distributed) -> None:
     from cosmictagger_tf.benchmarking.throughput import Throughput, read_through
     from cosmictagger_tf.data.dataset import open_reader
+    from cosmictagger_tf.data.truth_products import check_producers
     from cosmictagger_tf.training.bad_events import BadEvents
     from cosmictagger_tf.training.distributed.agreement import check_data, check_options
     from cosmictagger_tf.training.distributed.jobs import run
@@ -49,6 +50,7 @@ def main(data, truth, skip, test, distributed) -> None:
             if test.compare_readers and ranks.size > 1:
                 raise ConfigError("--compare_readers: compares them in one process, without horovodrun or mpirun")
             reader = open_reader(data, truth if test.truth else None)
+            check_producers(reader, truth)
             check_data(ranks, "file", reader)
             check_image_shape(reader.shape, data.downsample, 0)
         log.info(f"{counted(len(reader), 'entry')} of {reader.shape}, labels: {'yes' if reader.has_labels else 'no'}")

@@ -17,6 +17,7 @@ from cosmictagger_tf.config import (
     NetworkConfig,
     OptimizerConfig,
     OutputConfig,
+    TruthConfig,
     flag_name,
 )
 from cosmictagger_tf.config.quoting import flag_line
@@ -46,6 +47,7 @@ SECTIONS: dict[type[Config], str] = {
     NetworkConfig: "network",
     OptimizerConfig: "optimizer",
     ExecutionConfig: "execution",
+    TruthConfig: "truth",
 }
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
@@ -109,7 +111,7 @@ class RunFolder:
         record = self.record()
         if record is None:
             raise ConfigError(f"{self.path}: no run is there (--output_dir and --run_id name it)")
-        return kind.from_dict(record["config"][SECTIONS[kind]])
+        return section_of(record, kind)
 
     def write_record(self, configs: dict[str, Config], more: dict):
         """Writes run.json: the configs by section, the command line and the git commit, and `more`; and run.flags."""
@@ -160,6 +162,11 @@ def _differences(old: dict, new: dict) -> Iterator[tuple[str, Any, Any]]:
     for name, value in json.loads(json.dumps(new)).items():
         if name in old and old[name] != value:
             yield name, old[name], value
+
+
+def section_of(record: dict, kind: type[AnyConfig]) -> AnyConfig:
+    """The configuration of one class in the record of a run; as it is by default where an older version has none."""
+    return kind.from_dict(record["config"].get(SECTIONS[kind], {}))
 
 
 def shape_in(record: dict) -> ImageShape | None:

@@ -28,8 +28,7 @@ class Reader(Protocol):
         files: paths, in the order of the entries.
         sizes: their bytes.
         shape: the images' full-resolution shape.
-        pixel_size: height and width of their pixels in the first file's units, see larcv_h5.Sparse2d.pixel_size; None
-            where these are pixels.
+        pixel_size: height and width of their pixels, see larcv_h5.Sparse2d.pixel_size; None where files differ.
         has_labels: whether events carry labels.
         has_truth: whether they carry truth: whether it was asked for.
         truth_sources: of each file, which truth there is; none without truth.
@@ -163,7 +162,9 @@ class FilesReader:
             self.close()
             raise
         self.sizes = tuple(part.identity.size for part in self.parts)
-        self.shape, self.pixel_size = self.parts[0].shape, self.parts[0].pixel_size
+        self.shape = self.parts[0].shape
+        pixel_sizes = {part.pixel_size for part in self.parts}
+        self.pixel_size = pixel_sizes.pop() if len(pixel_sizes) == 1 else None
         self.has_labels = self.parts[0].has_labels
         self.has_truth = truth is not None
         self.truth_sources = tuple(part.truth_sources for part in self.parts if part.truth_sources)
@@ -280,7 +281,7 @@ class SyntheticReader:
         self.pixel_size: tuple[float, float] | None = None
         self.has_labels = True
         self.has_truth = truth
-        self.truth_sources: tuple[TruthSources, ...] = (TruthSources(True, True),) if truth else ()
+        self.truth_sources: tuple[TruthSources, ...] = (TruthSources(True, "synthetic"),) if truth else ()
         self.entries = entries
 
     def __len__(self) -> int:

@@ -12,7 +12,7 @@ from cosmictagger_tf.config import TruthConfig
 from cosmictagger_tf.data.event import Event
 from cosmictagger_tf.data.foreign import why_not_larcv
 from cosmictagger_tf.data.larcv_format import VOXEL_DTYPE, group_name
-from cosmictagger_tf.data.product_tables import product_names
+from cosmictagger_tf.data.product_tables import products_with_tables
 from cosmictagger_tf.data.tables import Hdf5File, Table
 from cosmictagger_tf.data.truth_tables import TruthTables
 from cosmictagger_tf.data.voxels import EntryVoxels, follow_each_other, parts, read_quickly
@@ -142,7 +142,7 @@ def _halves(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _instead(file: Hdf5File) -> str:
     # What a file has where the product that was asked for is missing, or an empty group.
-    products = [name for name in product_names(file) if file.members(f"Data/{name}_group")]
+    products = products_with_tables(file)
     sparse = [name.removeprefix("sparse2d_") for name in products if name.startswith("sparse2d_")]
     if products and not sparse:
         return f"(it has: {listed(products)}): only sparse2d products are read, with one sparse image a wire plane"

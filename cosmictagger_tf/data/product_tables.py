@@ -128,6 +128,11 @@ def product_names(file: Hdf5File) -> list[str]:
     return sorted(name.removesuffix("_group") for name in file.members("Data") if name.endswith("_group"))
 
 
+def products_with_tables(file: Hdf5File) -> list[str]:
+    """Those that are more than their empty group, as early larcv3 wrote it."""
+    return [name for name in product_names(file) if file.members(f"Data/{name}_group")]
+
+
 def kind_of(name: str) -> str:
     """The kind of a product's name: "particle" of "particle_sbndneutrino"."""
     return name.partition("_")[0]

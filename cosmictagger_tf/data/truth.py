@@ -32,19 +32,28 @@ class Truth:
         return self if self.vertices is None else replace(self, vertices=change(self.vertices))
 
 
+# Vertices that are those of the particles, projected onto the planes.
+PROJECTED = "the particles' projected vertices"
+
+
 @dataclass(frozen=True)
 class TruthSources:
     """Which truth the products of a file tell of readouts with a neutrino; that there is none, the labels tell.
 
     Attributes:
         interactions: it has the particle product, without which their class is not known.
-        vertices: it has a product of vertices, or particles whose vertices can be projected.
+        vertices_from: the product that its vertices are read from, or PROJECTED; empty: it tells none.
         products: names of those that it has, these and others, such as "particle_sbndneutrino".
     """
 
     interactions: bool
-    vertices: bool
+    vertices_from: str
     products: tuple[str, ...] = ()
+
+    @property
+    def vertices(self) -> bool:
+        """Whether it tells where the neutrinos interacted."""
+        return bool(self.vertices_from)
 
 
 def event_class(neutrinos: Sequence[Neutrino] | None, neutrino_pixels: int | None) -> int:

@@ -4,9 +4,9 @@ from cosmictagger_tf import geometry
 from cosmictagger_tf.config import TruthConfig
 from cosmictagger_tf.data.larcv_format import group_name
 from cosmictagger_tf.data.neutrino import COLUMNS, Neutrino, has_vertices, neutrinos_of
-from cosmictagger_tf.data.product_tables import ProductTables, product_names
+from cosmictagger_tf.data.product_tables import ProductTables, products_with_tables
 from cosmictagger_tf.data.tables import Hdf5File
-from cosmictagger_tf.data.truth import Truth, TruthSources
+from cosmictagger_tf.data.truth import PROJECTED, Truth, TruthSources
 from cosmictagger_tf.data.vertices import VertexProduct, projected
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import DataError
@@ -68,8 +68,8 @@ class TruthTables:
     def sources(self) -> TruthSources:
         """Which truth there is, in any of the entries."""
         projectable = self.particles is not None and self.particles.have_vertices and not geometry.unknown(self.shape)
-        present = [name for name in product_names(self.file) if self.file.members(f"/Data/{name}_group")]
-        return TruthSources(self.particles is not None, self.vertices is not None or projectable, tuple(present))
+        vertices_from = self.vertices.tables.name if self.vertices else PROJECTED if projectable else ""
+        return TruthSources(self.particles is not None, vertices_from, tuple(products_with_tables(self.file)))
 
     def read(self, entry: int) -> Truth:
         """That of an entry; raises DataError."""

@@ -7,7 +7,14 @@ import keras
 
 from cosmictagger_tf.calibration.record import read_calibration
 from cosmictagger_tf.calibration.working_points import Calibration, WorkingPoint
-from cosmictagger_tf.config import WORKING_POINTS, DataConfig, NetworkConfig, OptimizerConfig, check_image_shape
+from cosmictagger_tf.config import (
+    WORKING_POINTS,
+    DataConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    TruthConfig,
+    check_image_shape,
+)
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import sha256
@@ -40,6 +47,7 @@ class TrainedModel:
         checksum: SHA-256 that the file has, where it is known.
         calibration: what turns its logits into probabilities; as they come where none is stored with the weights.
         working_point: which of the calibration's, "pixels" or "selection".
+        truth: which products have the truth of whole readouts, with what the run was trained with filled in.
     """
 
     network: NetworkConfig
@@ -50,6 +58,7 @@ class TrainedModel:
     checksum: str | None = None
     calibration: Calibration = field(default_factory=Calibration)
     working_point: str = "pixels"
+    truth: TruthConfig = field(default_factory=TruthConfig)
 
     @property
     def point(self) -> WorkingPoint:
@@ -143,7 +152,7 @@ def find_model(config: InferenceConfig, calibrated: bool = True) -> TrainedModel
     location = Path(weights.weights_location)
     if weights.weights_location and ("run_id" not in explicit or set(config.network_options) - set(HOW_IT_COMPUTES)):
         scheme = OptimizerConfig().loss_balance_scheme
-        model = TrainedModel(config.network, config.data, scheme, location, None)
+        model = TrainedModel(config.network, config.data, scheme, location, None, truth=config.truth)
         return _at_working_point(model, config, calibrated)
     folder = RunFolder(config.output)
     shipped = ShippedModel(weights.weights) if weights.weights != "run" else None
@@ -151,8 +160,9 @@ def find_model(config: InferenceConfig, calibrated: bool = True) -> TrainedModel
     trained = source.config(NetworkConfig)
     network = as_it_computes(trained, config.network)
     check_architecture(config.network_options, network, trained, source.path)
-    run_data = source.config(DataConfig)
+    run_data, run_truth = source.config(DataConfig), source.config(TruthConfig)
     data = replace(config.data, **{n: getattr(run_data, n) for n in INHERITED_DATA if n not in explicit})
+    truth = replace(config.truth, **{n: value for n, value in run_truth.to_dict().items() if n not in explicit})
     scheme = source.config(OptimizerConfig).loss_balance_scheme
     if shipped:
         checksum, calibration = shipped.record["sha256"], shipped.calibration
@@ -164,7 +174,7 @@ def find_model(config: InferenceConfig, calibrated: bool = True) -> TrainedModel
         manifest = find_checkpoint(store, weights.checkpoint_step)
         path, checksum = store.path(manifest["step"]) / WEIGHTS_FILE, manifest["sha256"][WEIGHTS_FILE]
         model = TrainedModel(network, data, scheme, path, manifest["step"], checksum)
-    return _at_working_point(model, config, calibrated)
+    return _at_working_point(replace(model, truth=truth), config, calibrated)
 
 
 def _at_working_point(model: TrainedModel, config: InferenceConfig, calibrated: bool) -> TrainedModel:
@@ -192,6 +202,14 @@ def check_architecture(options: dict, network: NetworkConfig, trained: NetworkCo
         hint = " (it can be computed as --conv_mode=sparse or as --conv_mode=3D --submanifold)"
         wrong_form = trained.is_sparse_3d and set(wrong) <= {"conv_mode", "submanifold"}
         raise ConfigError(f"{path} was trained with another architecture: {shown}{hint if wrong_form else ''}")
+
+
+def check_vertex_producers(network: NetworkConfig, truth: TruthConfig):
+    """Raises ConfigError where true vertices are named for a network that predicts none."""
+    for name in ("producer_vertex", "producer_vertex_cluster"):
+        # A run's flagfile has them too, as they are by default.
+        if not network.vertex_head and getattr(truth, name) != getattr(TruthConfig(), name):
+            raise ConfigError(f"--{name}: this network has no --vertex_head, whose vertices it could be compared with")
 
 
 def as_it_computes(trained: NetworkConfig, options: NetworkConfig) -> NetworkConfig:

@@ -12,6 +12,7 @@ from cosmictagger_tf.config.backend_limits import refuse_limits
 from cosmictagger_tf.data.dataset import Reader, expand, open_labelled
 from cosmictagger_tf.data.pipeline import evaluation_dataset, training_dataset
 from cosmictagger_tf.data.sampling import training_entries
+from cosmictagger_tf.data.truth_products import check_producers
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.launch import launched
 from cosmictagger_tf.networks.build import build_segmenter
@@ -161,6 +162,7 @@ def open_files(config: RunConfig) -> tuple[Reader, Reader | None]:
     truth = config.truth if config.network.has_heads else None
     reader = open_labelled(config.data, truth)
     if truth:
+        check_producers(reader, truth)
         check_truth(reader, config.network, truth)
     if not config.train.aux_file:
         return reader, None

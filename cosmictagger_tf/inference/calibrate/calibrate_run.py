@@ -16,6 +16,7 @@ from cosmictagger_tf.config import CalibrateConfig
 from cosmictagger_tf.config.quoting import readable
 from cosmictagger_tf.data.dataset import Reader, open_labelled
 from cosmictagger_tf.data.pipeline import evaluation_dataset
+from cosmictagger_tf.data.truth_products import check_producers
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError, DataError
 from cosmictagger_tf.files import check_output, make_folder, sha256
@@ -23,7 +24,7 @@ from cosmictagger_tf.inference.calibrate.choice import PixelsChoice, best_pixels
 from cosmictagger_tf.inference.calibrate.samples import OutputsEvaluator, Samples, samples_of, without_not_finite
 from cosmictagger_tf.inference.calibrate.training_shares import TrainingShares, recorded_shares
 from cosmictagger_tf.inference.inference_config import InferenceConfig
-from cosmictagger_tf.inference.model_loading import TrainedModel, agreed_model
+from cosmictagger_tf.inference.model_loading import TrainedModel, agreed_model, check_vertex_producers
 from cosmictagger_tf.progress import EventProgress, activity
 from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.training.bad_events import BadEvents
@@ -91,9 +92,11 @@ def _calibrate_as(ranks: Ranks, calibrate: CalibrateConfig, config: InferenceCon
         check_options(ranks, calibrate, *compared, config.truth)
         ranks.part("minibatch_size", config.data.minibatch_size)
         trained = agreed_model(ranks, config, calibrated=False)
+        check_vertex_producers(trained.network, config.truth)
         place = place_of(calibrate, config, trained)
         shares = training_shares(calibrate, config, trained)
-        reader = open_labelled(trained.data, config.truth)
+        reader = open_labelled(trained.data, trained.truth)
+        check_producers(reader, trained.truth, config.explicit)
         check_data(ranks, "file", reader)
         log_devices(ranks)
         xla = execution.compiles(config.execution)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cosmictagger_tf import execution
 from cosmictagger_tf.calibration.working_points import Calibration
-from cosmictagger_tf.config import DataConfig, DisplayConfig, check_image_shape
+from cosmictagger_tf.config import DataConfig, DisplayConfig, TruthConfig, check_image_shape
 from cosmictagger_tf.config.quoting import readable
 from cosmictagger_tf.data.dataset import FilesReader, open_reader
 from cosmictagger_tf.errors import ConfigError
@@ -21,8 +21,10 @@ def display_events(display: DisplayConfig, config: InferenceConfig) -> Iterator[
     Raises:
         UserError: no such entry or run, weights that do not fit, a bad entry.
     """
-    data, calibration, build = trained_predictor(config) if display.predict else (config.data, None, lambda shape: None)
-    reader = open_reader(data, config.truth)
+    data, truth, calibration, build = config.data, config.truth, None, lambda shape: None
+    if display.predict:
+        data, truth, calibration, build = trained_predictor(config)
+    reader = open_reader(data, truth)
     check_image_shape(reader.shape, data.downsample, 0)
     predictor = build(reader.shape)
     folder = Path(display.display_dir)
@@ -44,9 +46,9 @@ def display_events(display: DisplayConfig, config: InferenceConfig) -> Iterator[
         yield path
 
 
-def trained_predictor(config: InferenceConfig) -> tuple[DataConfig, Calibration, Callable]:
-    """How a trained network takes its data, its calibration, and a function that builds its ImagePredictor for images
-    of an ImageShape.
+def trained_predictor(config: InferenceConfig) -> tuple[DataConfig, TruthConfig, Calibration, Callable]:
+    """How a trained network takes its data and its truth, its calibration, and a function that builds its
+    ImagePredictor for images of an ImageShape.
 
     Keras is imported here: displays without a prediction do without it.
     """
@@ -55,4 +57,9 @@ def trained_predictor(config: InferenceConfig) -> tuple[DataConfig, Calibration,
 
     execution.prepare(config.execution)
     trained, xla = find_model(config), execution.compiles(config.execution)
-    return trained.data, trained.calibration, lambda shape: ImagePredictor(trained.segmenter(shape, xla), xla)
+    return (
+        trained.data,
+        trained.truth,
+        trained.calibration,
+        lambda shape: ImagePredictor(trained.segmenter(shape, xla), xla),
+    )

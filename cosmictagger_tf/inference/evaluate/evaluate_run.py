@@ -8,12 +8,13 @@ import numpy as np
 from cosmictagger_tf import execution, geometry
 from cosmictagger_tf.calibration.probabilities import neutrino_probability
 from cosmictagger_tf.calibration.working_points import Calibration
-from cosmictagger_tf.config import DataConfig, EvaluateConfig, NetworkConfig, TruthConfig
+from cosmictagger_tf.config import DataConfig, EvaluateConfig, NetworkConfig
 from cosmictagger_tf.data.cosmic_primaries import open_primaries
 from cosmictagger_tf.data.dataset import FilesReader, Reader, open_labelled
 from cosmictagger_tf.data.neutrino import Neutrino
 from cosmictagger_tf.data.pipeline import evaluation_dataset
 from cosmictagger_tf.data.true_neutrinos import Interactions, read_interactions
+from cosmictagger_tf.data.truth_products import check_producers, log_vertex_sources
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.errors import ConfigError, DataError
 from cosmictagger_tf.inference.evaluate.breakdown import Bin, breakdowns
@@ -33,7 +34,7 @@ from cosmictagger_tf.inference.evaluate.vertex_results import (
     vertex_results,
 )
 from cosmictagger_tf.inference.inference_config import InferenceConfig
-from cosmictagger_tf.inference.model_loading import TrainedModel, agreed_model
+from cosmictagger_tf.inference.model_loading import TrainedModel, agreed_model, check_vertex_producers
 from cosmictagger_tf.progress import EventProgress
 from cosmictagger_tf.training.bad_events import BadEvents
 from cosmictagger_tf.training.distributed.agreement import check_data, check_options, log_devices
@@ -103,7 +104,10 @@ def evaluate_as(ranks: Ranks, evaluate: EvaluateConfig, config: InferenceConfig)
         ranks.part("minibatch_size", config.data.minibatch_size)
         trained = agreed_model(ranks, config)
         check_heads(trained.network, evaluate, config)
-        reader = open_labelled(trained.data, config.truth if trained.network.vertex_head else None)
+        reader = open_labelled(trained.data, trained.truth if trained.network.vertex_head else None)
+        check_producers(reader, trained.truth, config.explicit)
+        if ranks.rank == 0:
+            log_vertex_sources(reader)
         check_geometry(evaluate, reader.shape)
         check_data(ranks, "file", reader)
         log_devices(ranks)
@@ -112,7 +116,7 @@ def evaluate_as(ranks: Ranks, evaluate: EvaluateConfig, config: InferenceConfig)
             primaries = open_primaries(reader, trained.data, evaluate.producer_cosmic_primary)
             if ranks.rank == 0:
                 # The event may be sound, or one of the bad events that are skipped anyway.
-                interactions = read_interactions(reader, config.truth.producer_particle, skip_broken=most > 0)
+                interactions = read_interactions(reader, trained.truth.producer_particle, skip_broken=most > 0)
         xla = execution.compiles(config.execution)
         evaluator = DetailedEvaluator(trained.segmenter(reader.shape, xla, ranks), trained.scheme, xla)
     histogram = ScoreHistogram(reader.shape.planes)
@@ -158,10 +162,7 @@ def check_heads(network: NetworkConfig, evaluate: EvaluateConfig, config: Infere
     """Raises ConfigError where an option is for a head that the network has not."""
     for wanted in evaluate.cuts:
         wanted.check_quantities(given_quantities(network))
-    for name in ("producer_vertex", "producer_vertex_cluster"):
-        # A run's flagfile has them too, as they are by default.
-        if not network.vertex_head and getattr(config.truth, name) != getattr(TruthConfig(), name):
-            raise ConfigError(f"--{name}: this network has no --vertex_head, whose vertices it could be compared with")
+    check_vertex_producers(network, config.truth)
 
 
 def check_geometry(evaluate: EvaluateConfig, shape: ImageShape):

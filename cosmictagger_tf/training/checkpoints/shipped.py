@@ -11,7 +11,7 @@ from cosmictagger_tf.calibration.working_points import Calibration
 from cosmictagger_tf.config import SHIPPED_WEIGHTS
 from cosmictagger_tf.detector import ImageShape
 from cosmictagger_tf.files import read_json, replaced_file, sha256, write_json
-from cosmictagger_tf.runs import SECTIONS, AnyConfig, RunFolder, shape_in
+from cosmictagger_tf.runs import SECTIONS, AnyConfig, RunFolder, section_of, shape_in
 from cosmictagger_tf.training.checkpoints.store import WEIGHTS_FILE, CheckpointStore
 from cosmictagger_tf.training.checkpoints.weights import CheckpointError
 
@@ -53,7 +53,7 @@ class ShippedModel:
 
     def config(self, kind: type[AnyConfig]) -> AnyConfig:
         """What the network was trained with."""
-        return kind.from_dict(self.record["config"][SECTIONS[kind]])
+        return section_of(self.record, kind)
 
 
 def ship(folder: RunFolder, step: int, name: str, calibration: Calibration, into: Path = FOLDER):
@@ -72,7 +72,7 @@ def ship(folder: RunFolder, step: int, name: str, calibration: Calibration, into
     store = CheckpointStore(folder.checkpoints)
     store.verify(step)
     record = folder.record() or {}
-    config = {section: record["config"][section] for section in SECTIONS.values()}
+    config = {section: record["config"][section] for section in SECTIONS.values() if section in record["config"]}
     # The files' names, without this machine's folders.
     config["data"]["file"] = [Path(path).name for path in config["data"]["file"]]
     into.mkdir(exist_ok=True)

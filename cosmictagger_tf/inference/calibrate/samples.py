@@ -13,7 +13,7 @@ import numpy as np
 
 from cosmictagger_tf.data.batch import listed_pixels, real_events
 from cosmictagger_tf.data.dataset import Reader
-from cosmictagger_tf.detector import COSMIC_ONLY, N_CLASSES, NEUTRINO
+from cosmictagger_tf.detector import COSMIC_ONLY, N_CLASSES, NEUTRINO, ImageShape
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.inference.readouts import read_out
 from cosmictagger_tf.networks.predictor import Predictor
@@ -70,8 +70,8 @@ class Samples:
         classes: int64 [readouts], the true ones; UNKNOWN_EVENT_CLASS where not known.
         event_logits: float32 [readouts, classes of a readout]; None where the network has no event head.
         true_pixels: int64 [readouts, planes], labelled neutrino.
-        vertices: float64 [readouts, 2, planes, 2], the predicted and the true one as (row, column) in pixels of the
-            file; NaN where a readout has not exactly one. None where the network has no vertex head.
+        vertices: float64 [readouts, 2, planes, 2], the predicted (scored_vertices) and the true one as (row, column)
+            in pixels of the file; NaN where a readout has not exactly one. None where the network has no vertex head.
         sample: for the temperature; of readouts that have a neutrino.
         candidates: for the working points.
         joins: whether the pixels' probabilities are multiplied by the event's.
@@ -158,7 +158,7 @@ def samples_of(batch: dict, outputs: dict, reader: Reader, downsample: int, join
     event_logits = np.asarray(outputs[EVENT])[events] if EVENT in outputs else None
     vertices = None
     if VERTEX in outputs:
-        predicted = read_out({VERTEX: np.asarray(outputs[VERTEX])[events]}, reader.shape, len(events)).vertices
+        predicted = scored_vertices(np.asarray(outputs[VERTEX])[events], reader.shape)
         true = only_vertices(np.asarray(batch["vertices"])[events]) * 2**downsample
         vertices = np.stack([predicted, true], axis=1)
     budget = int(np.clip(SAMPLE // len(reader), N_CLASSES, MOST_OF_ONE))
@@ -174,6 +174,18 @@ def samples_of(batch: dict, outputs: dict, reader: Reader, downsample: int, join
     true_pixels = (np.asarray(batch["label_values"])[events] == NEUTRINO).sum(axis=2)
     kept = Pixels.join(sample), Pixels.join(candidates)
     return Samples(entries, classes, event_logits, true_pixels, vertices, *kept, joins)
+
+
+def scored_vertices(cells: np.ndarray, shape: ImageShape) -> np.ndarray:
+    """The predicted vertices, float64 [events, planes, 2] in pixels of the file; NaN on planes where it is the other
+    planes that tell the place: that says nothing of how precise this one is.
+
+    Args:
+        cells: float [events, planes, rows, columns, 3], see heads.with_heads.
+        shape: of the file's images.
+    """
+    readouts = read_out({VERTEX: cells}, shape, len(cells))
+    return np.where(np.isnan(readouts.scores)[..., None], np.nan, readouts.vertices)
 
 
 def only_vertices(vertices: np.ndarray) -> np.ndarray:

@@ -7,9 +7,17 @@ from cosmictagger_tf.data.batch import make_batch
 from cosmictagger_tf.data.event import Event, PlanePixels
 from cosmictagger_tf.data.truth import Truth
 from cosmictagger_tf.detector import COSMIC_ONLY, N_CLASSES, NEUTRINO
+from cosmictagger_tf.geometry import project
 from cosmictagger_tf.inference.calibrate import samples
-from cosmictagger_tf.inference.calibrate.samples import Samples, only_vertices, samples_of, without_not_finite
+from cosmictagger_tf.inference.calibrate.samples import (
+    Samples,
+    only_vertices,
+    samples_of,
+    scored_vertices,
+    without_not_finite,
+)
 from cosmictagger_tf.networks.segmentation import EVENT, PIXELS, VERTEX
+from tests.inference.evaluate.test_head_details import POINT, SBND, cells_at
 from tests.training.small import SHAPE, make_event
 
 
@@ -109,3 +117,13 @@ def test_vertices_of_readouts_with_exactly_one():
     vertices[1, :2] = (1, 1)
     np.testing.assert_array_equal(only_vertices(vertices)[0], [[3.5, 4.5], [np.nan, np.nan]])
     assert np.isnan(only_vertices(vertices)[1:]).all()
+
+
+def test_a_vertex_that_other_planes_tell_says_nothing_of_its_own_plane():
+    seen = project(POINT, 0.0)
+    elsewhere = seen.copy()
+    elsewhere[1] = (1200.0, 1900.0)
+    places = scored_vertices(cells_at(seen, elsewhere), SBND)
+    np.testing.assert_allclose(places[0], seen, atol=1e-2)
+    np.testing.assert_allclose(places[1, [0, 2]], seen[[0, 2]], atol=1e-2)
+    assert np.isnan(places[1, 1]).all()

@@ -23,11 +23,11 @@ from their start to their first result. In a --flagfile, options of a training t
 and the like) are ignored.
 """
 EXAMPLES = """
-python -m cosmictagger_tf.benchmark --flagfile=flags/quick.flags --file=sample.h5 --json=quick.json
+python -m cosmictagger_tf.benchmark --flagfile=flags/quick.flags --file=train.h5 --json=quick.json
 python -m cosmictagger_tf.benchmark --preset=a21 --synthetic --downsample=2 --noxla --batch_sizes=1,4
-python -m cosmictagger_tf.benchmark --preset=sparse --file=sample.h5 --downsample=0 --noxla --batch_sizes=1,4 \\
+python -m cosmictagger_tf.benchmark --preset=sparse --file=train.h5 --downsample=0 --noxla --batch_sizes=1,4 \\
     --sites=10000,30000,60000,120000,240000,600000 --dense_modes=2D,3D
-python -m cosmictagger_tf.benchmark --startup --file=sample.h5 --against=../older_checkout
+python -m cosmictagger_tf.benchmark --startup --file=train.h5 --against=../older_checkout
 """
 GROUPS = (BenchmarkConfig, DataConfig, NetworkConfig, OptimizerConfig, ExecutionConfig)
 

@@ -22,10 +22,12 @@ Runs a trained network over the validation data of --file, which need readouts w
 what makes its logits probabilities. Chooses two working points: `pixels`, with the best IoUs, and `selection`,
 which keeps few readouts with cosmic rays only. Prints them, and writes them into a JSON record beside the weights,
 where evaluate, predict, display and export find it. Use data that neither training nor tests have seen.
+Of a network without --event_head only the pixels are calibrated. Under `horovodrun -np N` the ranks share the events.
 """
 EXAMPLES = """
-python -m cosmictagger_tf.calibrate --run_id=first --file=validation.h5
-python -m cosmictagger_tf.calibrate --run_id=first --checkpoint_step=-2 --file=validation.h5 --kept=0.005 --overwrite
+python -m cosmictagger_tf.simulate --output=calibration.h5 --events=400 --cosmic_only=0.67 --simulation_seed=4
+python -m cosmictagger_tf.calibrate --run_id=first --file=calibration.h5
+python -m cosmictagger_tf.calibrate --run_id=mine --checkpoint_step=-2 --file=calibration.h5 --kept=0.005 --overwrite
 """
 GROUPS = (
     CalibrateConfig,

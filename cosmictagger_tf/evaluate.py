@@ -23,7 +23,9 @@ DESCRIPTION = """
 Runs a trained network over every event of --file, in file order, and prints its metrics per plane and averaged, with
 95 % intervals: the mean over events (the paper's headline) and pooled over the set. Architecture, downsampling and
 producers are the run's own. Writes evaluation.html (plots, best and worst events; opens without a network),
-evaluation.json (every number) and evaluation.csv (a line an event) into the run's folder, or to --report.
+evaluation.json (every number) and evaluation.csv (a line an event) into the run's folder, or to --report. Also reports
+how readouts are selected (--cut, --prior) and, of a network with heads, the class confusion matrix and the vertices'
+distances. Pixels are at --working_point of the calibration, where there is one.
 """
 EXAMPLES = """
 python -m cosmictagger_tf.evaluate --run_id=first --file=test.h5

@@ -18,7 +18,8 @@ DESCRIPTION = """
 Writes a trained network as a SavedModel (tag `serve`) that runs without this package, in Python, C, C++ and LArSoft:
 float32 images or pixels in, scores out, batch size open. The image size is that of --file, or, where none is given,
 that of the images that the network was trained on, after the run's downsampling, or before it with
---export_preprocessing. Signatures: dense, flat, per_view, per_view_flat, pixels, serving_default (docs/inference.md).
+--export_preprocessing. Signatures: dense, flat, per_view, per_view_flat, pixels, serving_default, and events for a
+network with heads, whose class probabilities and vertices dense and pixels give too (docs/inference.md).
 --export_format=keras writes a .keras file instead.
 """
 EXAMPLES = """

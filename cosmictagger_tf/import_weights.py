@@ -6,10 +6,11 @@ from cosmictagger_tf.cli.command import run_command
 from cosmictagger_tf.config import RUN, DataConfig, ImportConfig, NetworkConfig, OutputConfig
 
 DESCRIPTION = """
-Turns the weights of the reference's PyTorch network into a run folder, <output_dir>/<run_id>, which evaluate, display
-and export take like any other, and from which train starts (--init_from). The architecture is what the
-flags give; every tensor that does not fit it is named. Data flags record what the network was trained on: downsample
-and producers. .ckpt and .pt files need the package torch and are read as plain tensors only; .npz files do not.
+Turns the weights of the reference's PyTorch network into a run folder, <output_dir>/<run_id>, which evaluate,
+calibrate, predict, display and export take like any other, and from which train starts (--init_from). The architecture
+is what the flags give; every tensor that does not fit it is named. Data flags record what the network was trained on:
+downsample and producers. .ckpt and .pt files need the package torch and are read as plain tensors only; .npz files do
+not.
 """
 EXAMPLES = """
 python -m cosmictagger_tf.import_weights --from=uresnet.ckpt --flagfile=flags/networks/uresnet.flags --run_id=moved

@@ -1,5 +1,5 @@
-# Shared by the scripts beside it; source it after `set -euo pipefail`. Every function speaks in one line, and says
-# on failure what failed, why, and what to do.
+# Shared by the scripts beside it; source it after `set -euo pipefail`. Every function prints one line, and on
+# failure what failed, why, and what to do.
 
 SCRIPTS="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 CHECKOUT="$(dirname "$SCRIPTS")"

@@ -32,6 +32,8 @@ def test_every_command_of_the_tutorial_works(tmp_path):
         output += done.stdout
     for name in ("pictures/event_0.png", "predicted/event_0.png", "shipped.html", "output/mine/evaluation.html"):
         assert (tmp_path / name).stat().st_size > 10_000
+    lines = (tmp_path / "events.csv").read_text().splitlines()
+    assert "probability/neutrino" in lines[0] and "vertex_z_cm" in lines[0] and len(lines) == 1 + 3
     assert "look like neutrino" in output and "result: run=output/mine step=30 of=30" in output
     assert output.splitlines()[-1].split() == ["1", "160", "256", "3", "3"]
     scores = np.fromfile(tmp_path / "scores.bin", np.float32).reshape(1, 160, 256, 3, 3)

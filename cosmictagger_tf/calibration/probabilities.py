@@ -32,7 +32,7 @@ def checked(logits: np.ndarray, what: str) -> np.ndarray:
 
     Args:
         logits: of any float dtype.
-        what: they are of, one of them, such as "readout".
+        what: name of one item in messages, such as "readout".
     """
     logits = np.asarray(logits, np.float64)
     wrong = ~np.isfinite(logits).all(axis=-1)

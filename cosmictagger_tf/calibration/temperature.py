@@ -97,7 +97,7 @@ def fit_temperature(
         logits: float [n, classes].
         classes: integer [n], the true ones; negative where unknown, which are left out.
         names: of the classes.
-        what: the data are, one of them, such as "readout".
+        what: name of one item in messages, such as "readout".
         offsets: float [classes], what another prior adds to logits / temperature.
         weights: float [n], at least 0; None = all 1.
 

@@ -1,7 +1,6 @@
 """What is stored beside weights of how their logits are used: calibration, and working points, which are thresholds.
 
-Thresholds act on probabilities at equal priors: who puts in another prior gets other probabilities, and
-the same pixels and readouts are selected.
+Thresholds act on probabilities at equal priors, so another prior changes the probabilities but not the selection.
 """
 
 from collections.abc import Mapping

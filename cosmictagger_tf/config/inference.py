@@ -40,8 +40,9 @@ class WeightsConfig(Config):
     )
     background_shift: float = option(
         0.0,
-        "added to the background's logit. Below 0 more pixels are called cosmic or neutrino, and fewer of the true "
-        "ones are missed. Calibrated weights and those that come with the package have their own, unless this is given",
+        "added to the logarithm of the background's probability (to its logit, for weights without a calibration). "
+        "Below 0 more pixels are called cosmic or neutrino, and fewer of the true ones are missed. Calibrated weights "
+        "and those that come with the package have their own, unless this is given",
         minimum=-100.0,
         maximum=100.0,
     )
@@ -60,7 +61,7 @@ class WeightsConfig(Config):
 
 @dataclass(frozen=True)
 class ReadoutsConfig(Config):
-    """Readouts: what is told of each as a whole"""
+    """Readouts: predictions for each readout as a whole"""
 
     prior: float = option(
         0.0,
@@ -71,8 +72,8 @@ class ReadoutsConfig(Config):
     )
     table: str = option(
         "",
-        "a table with a line a readout: of predict what is told of it, of evaluate what cuts look at; ends in .csv, or "
-        "in .parquet with pyarrow",
+        "a table with a line a readout: of predict its predictions, of evaluate what cuts look at; ends in .csv, or in "
+        ".parquet with pyarrow",
         path=True,
     )
 
@@ -83,7 +84,7 @@ class ReadoutsConfig(Config):
 
 @dataclass(frozen=True)
 class PredictConfig(Config):
-    """Prediction: the file of scores, and what is told of readouts"""
+    """Prediction: the output file and its products"""
 
     output: str = option("predicted.h5", "the larcv3 file to write", path=True)
     overwrite: bool = option(False, "replace the file if it exists")

@@ -87,7 +87,7 @@ class EventPicture:
         true_vertices: float64 [V, planes, 2], (row, column) in full-resolution pixels, NaN where it is not in the
             image; V = 0 where there is none, or the file does not tell.
         vertex: float64 [planes, 2], the predicted one, likewise; None without a vertex head.
-        classes: what is told of the readout as a whole, in truth and by the event head; empty where nothing is.
+        classes: the readout's true class and the event head's prediction; empty where there is neither.
     """
 
     title: str
@@ -100,7 +100,7 @@ class EventPicture:
 
     @property
     def heading(self) -> str:
-        """The title, and what is told of the readout."""
+        """The title, and the readout's classes."""
         return f"{self.title}\n{self.classes}" if self.classes else self.title
 
     def vertices(self, panel: str, plane: int) -> dict[str, np.ndarray]:
@@ -163,19 +163,19 @@ def take_picture(
         DataError: the scores are not finite.
     """
     small = downsample_event(event, downsample)
-    scores, told = None, None
+    scores, predicted = None, None
     if predictor:
         scores, heads = predict_outputs(predictor, small)
         check_finite(scores, heads, title)
-        told = told_by_heads(heads, event.shape, calibration) if heads else None
+        predicted = head_prediction(heads, event.shape, calibration) if heads else None
     planes = tuple(
         _plane(small, plane, scores[plane] if scores is not None else None, 2**downsample)
         for plane in range(event.shape.planes)
     )
     truth = event.truth or Truth()
     true_vertices = np.zeros((0, event.shape.planes, 2)) if truth.vertices is None else truth.vertices
-    vertex = None if told is None or np.isnan(told.vertex).all() else told.vertex
-    return EventPicture(title, planes, event.shape, downsample, true_vertices, vertex, _classes(small, told))
+    vertex = None if predicted is None or np.isnan(predicted.vertex).all() else predicted.vertex
+    return EventPicture(title, planes, event.shape, downsample, true_vertices, vertex, _classes(small, predicted))
 
 
 def check_finite(scores: np.ndarray, heads: Mapping[str, np.ndarray], title: str):
@@ -203,8 +203,8 @@ def predict_outputs(predictor: "Predictor", event: Event) -> tuple[np.ndarray, d
     return np.asarray(pixels_of(outputs)[0], np.float32), heads
 
 
-class Told(NamedTuple):
-    """What heads tell of a readout.
+class HeadPrediction(NamedTuple):
+    """What the heads predict for one readout.
 
     Attributes:
         vertex: float64 [planes, 2], (row, column) in pixels of the file; NaN on planes without one.
@@ -218,8 +218,10 @@ class Told(NamedTuple):
     classes: np.ndarray | None = None
 
 
-def told_by_heads(heads: Mapping[str, np.ndarray], shape: ImageShape, calibration: Calibration | None = None) -> Told:
-    """What they tell of a readout.
+def head_prediction(
+    heads: Mapping[str, np.ndarray], shape: ImageShape, calibration: Calibration | None = None
+) -> HeadPrediction:
+    """What the heads predict for one readout.
 
     Args:
         heads: see predict_outputs.
@@ -233,22 +235,22 @@ def told_by_heads(heads: Mapping[str, np.ndarray], shape: ImageShape, calibratio
     calibration = calibration or Calibration()
     readouts = read_out(heads, shape, 1, calibration, calibration.points_prior)
     if EVENT not in heads:
-        return Told(readouts.vertices[0])
+        return HeadPrediction(readouts.vertices[0])
     classes = calibration.class_probabilities(heads[EVENT])[0]
-    return Told(readouts.vertices[0], float(readouts.has_neutrino[0]), classes)
+    return HeadPrediction(readouts.vertices[0], float(readouts.has_neutrino[0]), classes)
 
 
-def _classes(event, told) -> str:
-    # Of an event at the network's resolution, and what heads tell of it.
+def _classes(event, predicted) -> str:
+    # Of an event at the network's resolution, and what the heads predict for it.
     parts = []
     if event.truth is not None:
         pixels = None if event.label is None else sum(int((p.values == NEUTRINO).sum()) for p in event.label)
         true = event_class(event.truth.neutrinos, pixels)
         parts += [] if true == UNKNOWN_EVENT_CLASS else [f"true: {_class_name(true)}"]
-    if told is not None and told.classes is not None:
-        called = int(np.argmax(told.classes))
-        text = f"predicted: {_class_name(called)} ({told.classes[called]:.1%})"
-        parts.append(f"{text}, with a neutrino {told.has_neutrino:.1%}")
+    if predicted is not None and predicted.classes is not None:
+        called = int(np.argmax(predicted.classes))
+        text = f"predicted: {_class_name(called)} ({predicted.classes[called]:.1%})"
+        parts.append(f"{text}, with a neutrino {predicted.has_neutrino:.1%}")
     return "; ".join(parts)
 
 

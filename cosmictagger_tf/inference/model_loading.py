@@ -94,7 +94,7 @@ class TrainedModel:
         return CalibratedSegmenter(bare, self.calibration, self.point, self.network.event_joins_pixels)
 
     def bare_segmenter(self, shape: ImageShape, static: bool = False, ranks: Ranks | None = None) -> Segmenter:
-        """The same, with the network's own logits, those of pixels as they are where the readout has a neutrino."""
+        """The segmenter without calibration or working point: raw logits, pixels as if the readout had a neutrino."""
         from cosmictagger_tf.networks.build import build_segmenter
 
         check_image_shape(shape, self.data.downsample, self.network.network_depth)

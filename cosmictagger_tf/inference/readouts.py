@@ -1,4 +1,4 @@
-"""What a network tells of whole readouts: class, probability of a neutrino, and where it interacted.
+"""Predictions for whole readouts: class, probability of a neutrino, and where it interacted.
 
 Out of the outputs of its heads (networks/heads.py), with the calibration of its weights and the experiment's prior. All
 places are in pixels of the file's images, whose pixel 5 reaches from 5.0 to 6.0.
@@ -21,7 +21,7 @@ from cosmictagger_tf.vertex_fit import SCORE_OF_NONE, VertexErrors, best_candida
 
 @dataclass(frozen=True)
 class Readouts:
-    """What is told of each readout; NaN where the network has no such head, or nothing can be told.
+    """Predictions for readouts; NaN where the network lacks the head or there is no result.
 
     Attributes:
         probabilities: float64 [readouts, classes of a readout], they sum to 1.
@@ -46,8 +46,8 @@ class Readouts:
         """All of several, one after the other; they are of one network and images of one shape."""
         return cls(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)))
 
-    def some(self, which: slice | np.ndarray) -> "Readouts":
-        """Some of them, by their places or by what is true of them."""
+    def select(self, which: slice | np.ndarray) -> "Readouts":
+        """A subset, by slice or mask."""
         return Readouts(*(getattr(self, f.name)[which] for f in fields(self)))
 
     @property

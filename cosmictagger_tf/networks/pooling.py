@@ -115,7 +115,7 @@ class SiteTotals(SiteLayer):
 
 @keras.saving.register_keras_serializable(package="cosmictagger_tf")
 class OrLearned(Float32Layer):
-    """Rows of x [n, channels], and a learned one where nothing is. Call with x and numbers [n, 1], 0 = nothing."""
+    """Replaces rows of x [n, channels] by one learned row where number is 0. Call with x and number [n, 1]."""
 
     def build(self, x_shape, number_shape):
         self.row = self.add_weight(shape=(x_shape[-1],), initializer="zeros", name="row")
@@ -132,7 +132,7 @@ class OrLearned(Float32Layer):
 class JoinedLogits(Float32Layer):
     """Logits of pixels with P(neutrino) = P(neutrino | the readout has one) P(the readout has one): joined_pixels.py.
 
-    No gradient goes to the event's logits: they decide by their own loss.
+    The event's logits get no gradient from the pixels' loss.
 
     Call with logits [..., classes of a pixel] and event [..., classes of a readout], of the same leading axes or of 1.
     """

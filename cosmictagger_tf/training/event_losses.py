@@ -83,8 +83,8 @@ def detection_losses(vertex, targets: VertexTargets, known):
 def heatmap_losses(vertex, near: NearVertices, known):
     """Of the vertex head of sites: (heat - p)^2 times the cross-entropy of each cell, summed, a plane's share of it.
 
-    The quality focal loss of X. Li et al., arXiv:2006.04388. A cell without a pixel, which is 0, is left out: so a
-    vertex that no pixel is near asks for nothing.
+    The quality focal loss of X. Li et al., arXiv:2006.04388. Cells without a pixel (value 0) are left out, so a
+    vertex with no pixel near it adds nothing.
 
     Args:
         vertex: float32 [batch, planes, rows, columns, 3], see heads.with_heads.

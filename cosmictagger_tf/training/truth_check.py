@@ -13,8 +13,8 @@ log = logging.getLogger(__name__)
 def check_truth(reader: Reader, network: NetworkConfig, truth: TruthConfig):
     """Refuses files none of which has what a head learns from; logs how many of them have not.
 
-    A file of cosmic rays alone need have nothing: that there is no neutrino, its labels tell. From such files alone,
-    and from files whose product has another name, a head would learn nothing but this one answer.
+    Files of cosmic rays alone need no truth products: their labels show that there is no neutrino. From such files
+    alone, and from files whose product has another name, a head would learn nothing but this one answer.
 
     Args:
         reader: of the files, with their truth.

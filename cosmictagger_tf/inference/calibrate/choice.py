@@ -74,9 +74,9 @@ class LogProbabilities:
         union = self.true_pixels.reshape(-1, 1) + predicted - right
         return np.where(union > 0, right / np.where(union > 0, union, 1.0), 1.0).mean(axis=0)
 
-    def fewest_margins(self, background_shift: float) -> np.ndarray:
-        """float64 [readouts]: every plane has more than FEW_PIXELS neutrino pixels where it is above minus the
-        neutrino_shift; -inf where no shift calls so many."""
+    def readout_margins(self, background_shift: float) -> np.ndarray:
+        """For each readout the margin m, float64 [readouts], such that every plane has more than FEW_PIXELS neutrino
+        pixels exactly when neutrino_shift > -m; -inf if no shift gives so many."""
         margins = self.margins(background_shift)
         order = np.lexsort((-margins, self.images))
         images, summed = self.images[order], np.cumsum(self.weights[order], dtype=np.float64)
@@ -190,11 +190,11 @@ def best_selection(samples: Samples, calibration: Calibration, kept: float, kept
         threshold = threshold_for(has_neutrino[samples.cosmic_only], kept)
         point = replace(point, event_probability=max(threshold, 0.0))
     cosmic = LogProbabilities.of(samples, calibration, samples.cosmic_only)
-    most = -threshold_for(cosmic.fewest_margins(point.background_shift), kept_by_pixels) - TINY
+    most = -threshold_for(cosmic.readout_margins(point.background_shift), kept_by_pixels) - TINY
     return replace(point, neutrino_shift=min(point.neutrino_shift, most))
 
 
 def looks_like_neutrino(samples: Samples, calibration: Calibration, point: WorkingPoint) -> np.ndarray:
     """bool [readouts]: more than FEW_PIXELS neutrino pixels on every plane at a working point."""
     pixels = LogProbabilities.of(samples, calibration, np.ones(len(samples.entries), bool), point.joined)
-    return pixels.fewest_margins(point.background_shift) > -point.neutrino_shift
+    return pixels.readout_margins(point.background_shift) > -point.neutrino_shift

@@ -1,4 +1,4 @@
-"""How the readouts that taught an event head its classes were shared among these."""
+"""Shares of the classes among the readouts that trained the event head."""
 
 import csv
 import logging

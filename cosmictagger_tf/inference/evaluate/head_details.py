@@ -45,10 +45,10 @@ class HeadReader:
             events: which of its places are events.
         """
         heads = {name: np.asarray(results[name])[events] for name in (EVENT, VERTEX) if name in results}
-        told = read_out(heads, self.shape, len(events), self.calibration, self.calibration.points_prior)
+        predicted = read_out(heads, self.shape, len(events), self.calibration, self.calibration.points_prior)
         columns: dict[str, np.ndarray] = {}
         if EVENT in heads:
-            columns["class_scores"] = told.probabilities
+            columns["class_scores"] = predicted.probabilities
             columns["called_classes"] = np.argmax(self.calibration.class_probabilities(heads[EVENT]), axis=1)
         if VERTEX in heads:
             best = np.asarray(results["vertices"], np.float64)[events, :, 0] * 2**self.downsample
@@ -57,13 +57,13 @@ class HeadReader:
             true = true_vertices(batch, events, self.downsample)
             columns |= {
                 "vertex_rows": rows.max(axis=1) - rows.min(axis=1),
-                "vertex_agreement": told.agreement,
-                "vertex_pixels": distances(told.vertices, true),
+                "vertex_agreement": predicted.agreement,
+                "vertex_pixels": distances(predicted.vertices, true),
             }
             if not geometry.unknown(self.shape):
-                columns["points"] = told.points
+                columns["points"] = predicted.points
             if self.pixel_cm:
-                columns["vertex_cm"] = distances(told.vertices, true, self.pixel_cm)
+                columns["vertex_cm"] = distances(predicted.vertices, true, self.pixel_cm)
         return columns
 
 

@@ -18,7 +18,10 @@ from cosmictagger_tf.training.evaluation import EventTable
 def reliabilities(
     table: EventTable, details: EventDetails, calibration: Calibration, drawings: int, seed: int
 ) -> dict[str, Reliability]:
-    """By what they are of: events, with an event head, that they have a neutrino; stored pixels that they are of one.
+    """Reliability by name.
+
+    "events": of the probability that a readout has a neutrino; needs an event head. "pixels": of the probability that a
+    stored pixel is of a neutrino.
 
     Args:
         table, details: of the events.

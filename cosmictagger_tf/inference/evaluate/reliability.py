@@ -1,4 +1,4 @@
-"""Whether probabilities are probabilities: of what was given 20 %, is a fifth true?
+"""Reliability: of what is given a probability of 20 %, is a fifth true?
 
 Pixels of a readout depend on each other, so all is counted readout by readout, and intervals are of readouts. A bin's
 interval is Wilson's for as many trials as readouts have something in it: exact enough for events, wide for pixels. The

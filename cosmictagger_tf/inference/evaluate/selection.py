@@ -78,16 +78,17 @@ def threshold_for(values: np.ndarray, share: float) -> float:
     return float(falling[most]) if most < len(values) else float("-inf")
 
 
-def working_points(
+def loosest_cuts(
     quantity: str,
     quantities: Mapping[str, np.ndarray],
     truth: TrueReadouts,
     shares: Sequence[float],
     prior: float = 0.0,
 ) -> Iterator[tuple[float, Selection]]:
-    """The shares of cosmic-only readouts that may be kept, and what the loosest such cut on a quantity keeps.
+    """For each share, the loosest cut on a quantity that keeps at most this share of cosmic-only readouts.
 
-    Nothing where there is no readout with cosmic rays only. Arguments as those of `select`.
+    Yields the share and what the cut keeps; nothing where there is no readout with cosmic rays only. Arguments as those
+    of `select`.
     """
     values = quantities[quantity][truth.cosmic_only]
     for share in shares if len(values) else ():

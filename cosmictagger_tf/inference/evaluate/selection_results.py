@@ -15,8 +15,8 @@ from cosmictagger_tf.inference.evaluate.selection import (
     KEPT_SHARES,
     SCANNED,
     Selection,
+    loosest_cuts,
     select,
-    working_points,
 )
 from cosmictagger_tf.inference.evaluate.true_readouts import TrueReadouts
 from cosmictagger_tf.training.event_metrics import event_measures
@@ -60,7 +60,7 @@ def selections(details: EventDetails, truth: TrueReadouts, cuts: Sequence[Cut], 
     selected = [select(cut, quantities, truth, prior) for cut in dict.fromkeys(cuts)]
     scanned = [name for name in SCANNED if name in quantities]
     points, curves = (
-        {name: list(working_points(name, quantities, truth, shares, prior)) for name in scanned}
+        {name: list(loosest_cuts(name, quantities, truth, shares, prior)) for name in scanned}
         for shares in (KEPT_SHARES, CURVE_SHARES)
     )
     made = None

@@ -1,8 +1,8 @@
 """How far predicted vertices are from the true ones: on each plane, and in the detector.
 
-Which vertices count as true: those of truth.Truth, none for a readout of cosmic rays only. In the detector they are the
-apparent points (`true_points`): what a late neutrino's charge looks like, no image can tell apart. The true x is
-compared as well, with the mean of the neutrinos' times taken off, as an experiment knows it.
+Which vertices count as true: those of truth.Truth, none for a readout of cosmic rays only. In the detector the truth is
+the apparent point (`true_points`): an image cannot separate a late arrival from a longer drift. The true x is compared
+as well, with the mean of the neutrinos' times taken off, as an experiment knows it.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class DistanceSummary:
         median, quantile_68: infinite where so many vertices are not predicted at all.
         near: share of the vertices that are predicted within NEAR.
         median_interval, quantile_68_interval: from events drawn again; NaN without drawings.
-        near_interval: Wilson's, of as many trials as events: what the planes of one see is no trial of its own.
+        near_interval: Wilson's interval with one trial per event, since the planes of an event are not independent.
     """
 
     events: int

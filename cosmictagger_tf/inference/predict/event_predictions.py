@@ -31,8 +31,7 @@ class Usage:
         downsample: of the network.
         calibration: of the weights.
         prior: the experiment's share of readouts with a neutrino; None: the training's.
-        cleaned_at: the working point that tells of which readouts something is left in a cleaned image; None: there is
-            no such image.
+        cleaned_at: working point that decides which readouts keep pixels in the cleaned image; None = no cleaned image.
     """
 
     shape: ImageShape
@@ -51,7 +50,7 @@ class EventPrediction:
         neutrino_pixels: int64 [planes], those whose greatest score is the neutrino's.
         mean_rows: float64 [planes], their mean drift time in full-resolution rows; NaN where there are none.
         called: of each plane int8 [pixels], the class for the cleaned image; None without one.
-        readout: what the heads tell of this one readout; None where the network has none.
+        readout: the heads' predictions for this one readout; None where the network has none.
     """
 
     scores: Sequence[np.ndarray]
@@ -83,17 +82,17 @@ def predictions_of(batch: Mapping, outputs: Mapping, usage: Usage, reader: Reade
     called: list = [None] * len(real)
     if usage.cleaned_at is not None:
         called = _pixels(called_classes(scores, heads.get(EVENT), usage.calibration, usage.cleaned_at), listed)
-    told: list = [None] * len(real)
+    predicted: list = [None] * len(real)
     if heads:
         readouts = read_out(heads, usage.shape, len(real), usage.calibration, usage.prior)
-        told = [readouts.some(slice(i, i + 1)) for i in range(len(real))]
+        predicted = [readouts.select(slice(i, i + 1)) for i in range(len(real))]
     neutrino = listed & (np.argmax(scores, axis=-1) == NEUTRINO)
     pixels = neutrino.sum(axis=-1)
     with np.errstate(invalid="ignore"):
         rows = np.sum(coordinates[..., 0] + 0.5, axis=-1, where=neutrino) / pixels
     # In the file's rows, of which row 5 is the middle of pixel 5.
     means = rows * 2**usage.downsample - 0.5
-    kept = zip(_pixels(scores[..., SCORED], listed), pixels, means, called, told, strict=True)
+    kept = zip(_pixels(scores[..., SCORED], listed), pixels, means, called, predicted, strict=True)
     return [EventPrediction(*event) for event in kept]
 
 
@@ -149,9 +148,9 @@ def to_arrays(predictions: Sequence[EventPrediction]) -> dict[str, np.ndarray]:
     called = [plane for event in predictions for plane in event.called or ()]
     if called:
         arrays["called"] = np.concatenate(called)
-    told = [event.readout for event in predictions if event.readout is not None]
-    if told:
-        readouts = Readouts.join(told)
+    predicted = [event.readout for event in predictions if event.readout is not None]
+    if predicted:
+        readouts = Readouts.join(predicted)
         arrays |= {READOUT + f.name: getattr(readouts, f.name) for f in fields(Readouts)}
     return arrays
 
@@ -173,9 +172,9 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> list[EventPrediction]:
 
     events = len(lengths)
     called = per_event("called") if "called" in arrays else [None] * events
-    told: list = [None] * events
+    predicted: list = [None] * events
     if any(name.startswith(READOUT) for name in arrays):
         readouts = Readouts(**{f.name: arrays[READOUT + f.name] for f in fields(Readouts)})
-        told = [readouts.some(slice(i, i + 1)) for i in range(events)]
-    kept = zip(per_event("scores"), *(arrays[name] for name in PER_PLANE), called, told, strict=True)
+        predicted = [readouts.select(slice(i, i + 1)) for i in range(events)]
+    kept = zip(per_event("scores"), *(arrays[name] for name in PER_PLANE), called, predicted, strict=True)
     return [EventPrediction(*event) for event in kept]

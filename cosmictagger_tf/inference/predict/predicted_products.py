@@ -1,4 +1,4 @@
-"""What the file of scores has beside the input's products: scores, and what the network tells of each readout.
+"""What the file of scores has beside the input's products: scores, and the predictions for each readout.
 
 docs/inference.md describes them; the larcv library reads all of them.
 """
@@ -19,9 +19,9 @@ from cosmictagger_tf.inference.predict.cleaned_image import cleaned
 from cosmictagger_tf.inference.predict.event_predictions import EventPrediction
 from cosmictagger_tf.inference.readouts import Readouts
 
-# Of a neutral current the flavour is not told: that of most neutrinos stands for all.
+# NC has no flavour prediction: pdg 14 is a placeholder.
 PARTICLES = {NUE_CC: (12, CHARGED_CURRENT), NUMU_CC: (14, CHARGED_CURRENT), NC: (14, NEUTRAL_CURRENT)}
-# What the larcv library has in a particle of which it was not told.
+# larcv's default values for unset fields.
 NO_INDEX, NO_TRACK, NO_SHAPE, NO_NUMBER = 2**16 - 1, 2**32 - 1, 2, -1
 
 

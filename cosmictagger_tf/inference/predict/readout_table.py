@@ -1,4 +1,4 @@
-"""The table of a prediction: a line a readout, with all that is told of it."""
+"""The table of a prediction: a line a readout, with all its predictions."""
 
 import numpy as np
 
@@ -23,12 +23,12 @@ def readout_columns(
         network: tells which heads there are.
     """
     per_plane: dict[str, list] = {name: [] for name in PER_PLANE}
-    told: list[Readouts] = []
+    predicted: list[Readouts] = []
     for part in parts:
         predictions = work.load(part)
         for name, values in per_plane.items():
             values += [getattr(event, name) for event in predictions]
-        told += [event.readout for event in predictions if event.readout is not None]
+        predicted += [event.readout for event in predictions if event.readout is not None]
     ids = np.array([reader.event_id(entry) for entry in range(len(reader))], np.int64)
     columns = {"entry": np.arange(len(reader))}
     columns |= {name: ids[:, i] for i, name in enumerate(("run", "subrun", "event"))}
@@ -36,10 +36,10 @@ def readout_columns(
     for plane in range(pixels.shape[1]):
         columns[plane_key("predicted_neutrino_pixels", plane)] = pixels[:, plane]
         columns[plane_key("mean_row", plane)] = rows[:, plane]
-    return columns | (_told_columns(Readouts.join(told), network) if told else {})
+    return columns | (_head_columns(Readouts.join(predicted), network) if predicted else {})
 
 
-def _told_columns(readouts: Readouts, network: NetworkConfig) -> dict[str, np.ndarray]:
+def _head_columns(readouts: Readouts, network: NetworkConfig) -> dict[str, np.ndarray]:
     columns: dict[str, np.ndarray] = {}
     if network.event_head:
         columns["called_class"] = np.array(EVENT_CLASS_NAMES, object)[readouts.classes]

@@ -6,7 +6,7 @@ import pytest
 from cosmictagger_tf.config.cuts import parse_cuts
 from cosmictagger_tf.data.neutrino import Neutrino
 from cosmictagger_tf.inference.evaluate.rates import Rate
-from cosmictagger_tf.inference.evaluate.selection import CURVE_SHARES, select, threshold_for, working_points
+from cosmictagger_tf.inference.evaluate.selection import CURVE_SHARES, loosest_cuts, select, threshold_for
 from cosmictagger_tf.inference.evaluate.true_readouts import TrueReadouts
 
 NUE, NC = Neutrino(1.1, 12, 0, outgoing=(11, 2212)), Neutrino(2.5, 14, 1, outgoing=(14, 211))
@@ -85,7 +85,7 @@ def test_working_points_keep_no_more_than_their_share_and_read_back_as_cuts():
     rng, truth = np.random.default_rng(1), readouts(300, 1000)
     values = 1 / (1 + np.exp(-rng.normal(np.where(truth.cosmic_only, -1.0, 2.0), 1.0)))
     quantities = {"probability": values}
-    points = dict(working_points("probability", quantities, truth, (0.01, 0.04), prior=0.1))
+    points = dict(loosest_cuts("probability", quantities, truth, (0.01, 0.04), prior=0.1))
     assert [points[share].kept.rate for share in (0.01, 0.04)] == [0.01, 0.04]
     assert points[0.01].efficiency.rate < points[0.04].efficiency.rate
     assert points[0.01].purity.purity > points[0.04].purity.purity
@@ -97,11 +97,11 @@ def test_working_points_keep_no_more_than_their_share_and_read_back_as_cuts():
 def test_the_curve_rises_to_everything():
     rng, truth = np.random.default_rng(1), readouts(50, 40)
     quantities = {"pixels": rng.poisson(np.where(truth.cosmic_only, 5, 30))}
-    curve = [selection for _, selection in working_points("pixels", quantities, truth, CURVE_SHARES)]
+    curve = [selection for _, selection in loosest_cuts("pixels", quantities, truth, CURVE_SHARES)]
     kept, efficient = ([getattr(s, name).rate for s in curve] for name in ("kept", "efficiency"))
     assert kept == sorted(kept) and efficient == sorted(efficient)
     assert kept[0] == 0 and kept[-1] == efficient[-1] == 1
 
 
 def test_without_readouts_with_cosmic_rays_only_there_is_no_working_point():
-    assert list(working_points("pixels", {"pixels": np.ones(4)}, readouts(2, 0), CURVE_SHARES)) == []
+    assert list(loosest_cuts("pixels", {"pixels": np.ones(4)}, readouts(2, 0), CURVE_SHARES)) == []

@@ -1,4 +1,4 @@
-"""What is told of vertices: of all readouts and of those that are selected, on planes and in the detector."""
+"""Results of vertices: of all readouts and of those that are selected, on planes and in the detector."""
 
 import json
 

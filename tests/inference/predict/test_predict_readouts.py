@@ -70,11 +70,13 @@ def expected(simulated_file):
 
     built, data = segmenter(), DataConfig(file=(str(simulated_file),), downsample=DOWNSAMPLE)
     reader = open_reader(data)
-    told = []
+    predicted = []
     for batch in evaluation_dataset(reader, data, 0, 1).generate():
         _, heads = built.pixel_outputs(batch)
-        told.append(read_out({name: ops.convert_to_numpy(output) for name, output in heads.items()}, reader.shape, 2))
-    return Readouts.join(told)
+        predicted.append(
+            read_out({name: ops.convert_to_numpy(output) for name, output in heads.items()}, reader.shape, 2)
+        )
+    return Readouts.join(predicted)
 
 
 def table_of(path):

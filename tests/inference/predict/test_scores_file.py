@@ -88,7 +88,7 @@ def score(event, plane, index):
 
 
 def readout(number):
-    """What is told of a readout whose geometry is not known: a vertex in a pixel of its number, none on plane 1."""
+    """The predictions for a readout whose geometry is not known: a vertex in a pixel of its number, none on plane 1."""
     places = np.array([(number + 0.25, 3.5), (np.nan, np.nan), (number + 0.25, 5.5)])
     nothing = np.full((1, 3), np.nan), np.full((1, 3, 3), np.nan), np.full(1, np.nan)
     return Readouts(np.full((1, 4), 0.25), places[None], np.array([[0.9, np.nan, 0.7]]), *nothing)

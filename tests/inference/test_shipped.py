@@ -21,7 +21,7 @@ from cosmictagger_tf.config import (
 )
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import sha256
-from cosmictagger_tf.inference.evaluate.evaluation_files import report_place
+from cosmictagger_tf.inference.evaluate.report_place import report_place
 from cosmictagger_tf.inference.inference_config import InferenceConfig
 from cosmictagger_tf.inference.model_loading import find_model
 from cosmictagger_tf.runs import RunFolder
@@ -91,10 +91,10 @@ def test_what_is_made_of_other_weights_is_not_put_into_a_runs_folder(tmp_path):
     folder = RunFolder(OutputConfig(str(tmp_path), "mine"))
     folder.prepare()
     where = OutputConfig(str(tmp_path), "mine")
-    assert report_place(EvaluateConfig(), InferenceConfig(where)) == folder.path / "evaluation.html"
+    assert report_place(EvaluateConfig(), where, WeightsConfig()) == folder.path / "evaluation.html"
     (tmp_path / "a.weights.h5").touch()
     for other in ({"weights": "sparse_small"}, {"weights_location": f"{tmp_path}/a.weights.h5"}):
-        assert report_place(EvaluateConfig(), InferenceConfig(where, WeightsConfig(**other))) is None
+        assert report_place(EvaluateConfig(), where, WeightsConfig(**other)) is None
         assert "--export_dir: give a place" in refusal("export", *(f"--{k}={v}" for k, v in other.items()))
 
 

@@ -11,34 +11,13 @@ from cosmictagger_tf import execution
 from cosmictagger_tf.config import EvaluateConfig
 from cosmictagger_tf.config.quoting import readable
 from cosmictagger_tf.detector import CLASS_NAMES
-from cosmictagger_tf.errors import ConfigError
-from cosmictagger_tf.files import make_place, replaced_file, write_json
+from cosmictagger_tf.files import replaced_file, write_json
 from cosmictagger_tf.inference.evaluate.evaluate_run import Evaluation
 from cosmictagger_tf.inference.evaluate.event_cut import pass_rates
 from cosmictagger_tf.inference.evaluate.reliabilities import describe_reliabilities
 from cosmictagger_tf.inference.evaluate.selection_results import describe_selections, selection_columns
 from cosmictagger_tf.inference.evaluate.vertex_results import describe_vertices, vertex_columns
-from cosmictagger_tf.inference.inference_config import InferenceConfig
-from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.training.metrics import METRICS, metrics_from_counts, plane_key
-
-
-def report_place(evaluate: EvaluateConfig, config: InferenceConfig) -> Path | None:
-    """Where the HTML file goes: to --report, or into the folder of the run whose weights they are; None where there
-    is no such folder.
-
-    Raises:
-        ConfigError: it cannot be written there.
-    """
-    folder = RunFolder(config.output).path
-    if not evaluate.report and not (config.weights.of_run and folder.is_dir()):
-        return None
-    place = Path(evaluate.report) if evaluate.report else folder / "evaluation.html"
-    if place.stem in ("run", "history") and (place.parent / "run.json").exists():
-        raise ConfigError(f"--report={place}: its tables would replace the run's own files; give another name")
-    for path in (place, place.with_suffix(".json"), place.with_suffix(".csv")):
-        make_place(path, "report")
-    return place
 
 
 def write_evaluation(evaluation: Evaluation, evaluate: EvaluateConfig, base: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cosmictagger_tf import evaluate
+from cosmictagger_tf.calibration.record import record_place, write_calibration
 from cosmictagger_tf.calibration.working_points import Calibration, WorkingPoint
 from cosmictagger_tf.config import (
     SHIPPED_WEIGHTS,
@@ -85,6 +86,22 @@ def test_how_a_network_computes_is_not_what_it_was_trained_with():
     explicit, weights = {"remat": True, "weight_decay": 0.5}, WeightsConfig(weights="sparse_small")
     network = find_model(InferenceConfig(weights=weights, explicit=explicit)).network
     assert network.remat and network.weight_decay == 0.5 and network.conv_mode == "sparse"
+
+
+def test_a_working_point_that_weights_have_not_is_refused(tmp_path):
+    options = WeightsConfig(weights="sparse_small", working_point="selection")
+    with pytest.raises(ConfigError, match=r"--working_point=selection: .*sparse_small.* has no such working point"):
+        find_model(InferenceConfig(weights=options))
+    # calibrate chooses it; and of what is calibrated it may be the same as the point pixels.
+    assert find_model(InferenceConfig(weights=options), calibrated=False).working_point == "selection"
+    weights = shutil.copy(shipped.FOLDER / "sparse_small.weights.h5", tmp_path)
+    copied = WeightsConfig(weights_location=str(weights), working_point="selection")
+    with pytest.raises(ConfigError, match="has no such working point"):
+        find_model(InferenceConfig(weights=copied))
+    write_calibration(record_place(Path(weights)), Calibration(pixel_temperature=1.1), sha256(Path(weights)), {})
+    assert find_model(InferenceConfig(weights=copied)).working_point == "selection"
+    both = WeightsConfig(weights="sparse_events", working_point="selection")
+    assert find_model(InferenceConfig(weights=both)).point.event_probability
 
 
 def test_what_is_made_of_other_weights_is_not_put_into_a_runs_folder(tmp_path):

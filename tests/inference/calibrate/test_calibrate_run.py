@@ -72,6 +72,12 @@ def test_the_prior_is_what_the_training_counted(tmp_path, caplog):
     assert "the training saw 8 readouts of known class, 50.0% with a neutrino" in caplog.messages
     # Of a kind that was never seen nothing can be told.
     assert recorded_shares(history, 1) == TrainingShares(0.75, None)
+    # A killed process leaves half a line.
+    for half in ("train", "train,2", "train,2,0,0,"):
+        history.write_text("\n".join([*lines, half]))
+        assert recorded_shares(history, 2) == TrainingShares(0.5, (0.25, 0.5, 0.25))
+    history.write_text("\n".join([*lines, "train", ""]))
+    assert recorded_shares(history, 2) == TrainingShares(0.5, (0.25, 0.5, 0.25))
     history.write_text("split,step,loss\ntrain,1,0.5\n")
     assert recorded_shares(history, 2) is None
     assert recorded_shares(tmp_path / "none.csv", 2) is None

@@ -36,7 +36,8 @@ class Bin:
 
 
 def breakdowns(table: EventTable, neutrinos: list[Neutrino | None] | None, passed: np.ndarray) -> dict[str, list[Bin]]:
-    """Title -> bins, those without events left out; without neutrinos only the cosmic pixels are there.
+    """Title -> bins, without those that have no event, and without titles that have no bin; without neutrinos by
+    numbers of pixels alone.
 
     Args:
         table: of the evaluation.
@@ -60,7 +61,8 @@ def breakdowns(table: EventTable, neutrinos: list[Neutrino | None] | None, passe
         edges[-1] += 1
         groups = between(pixels, edges if len(edges) > 1 else [edges[0] - 1, edges[0]])
         breakdown[f"{name} pixels, all planes"] = bins(pixels, groups)
-    return breakdown
+    # As the energies of a file whose neutrinos have negative ones: no bin holds them.
+    return {title: those for title, those in breakdown.items() if those}
 
 
 def _bin(name, chosen, quantity, values, passed) -> Bin:

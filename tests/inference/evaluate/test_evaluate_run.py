@@ -147,6 +147,11 @@ def test_breakdowns_hold_every_event_once():
     assert [b.events for b in breakdowns(one, None, np.ones(1, bool))["cosmic pixels, all planes"]] == [1]
 
 
+def test_energies_that_no_bin_holds_leave_no_title_without_bins():
+    negative = breakdowns(random_table(2), [Neutrino(-1.0, 14, 0), None], np.ones(2, bool))
+    assert all(negative.values()) and "neutrino energy (GeV)" not in negative and "flavour" in negative
+
+
 @pytest.mark.filterwarnings("error")
 def test_events_without_pixels_warn_of_nothing():
     counts = np.zeros((4, 3, 3, 3), np.int64)

@@ -54,7 +54,7 @@ def describe(evaluation: Evaluation, evaluate: EvaluateConfig) -> dict:
             name: {"auc": c.auc, "auc_error": c.auc_error, "average_precision": c.average_precision, "lacks": c.lacks}
             for name, c in curves.items()
         },
-        "event_cut": pass_rates(evaluation.cut, evaluation.neutrinos),
+        "event_cut": pass_rates(evaluation.cut, evaluation.selection.truth),
         "selection": describe_selections(evaluation.selection),
         "reliability": describe_reliabilities(evaluation.reliability),
         "vertex": describe_vertices(evaluation.vertices),
@@ -75,13 +75,15 @@ def event_columns(evaluation: Evaluation) -> dict[str, np.ndarray]:
 def write_events(evaluation: Evaluation, path: Path):
     """The CSV file: ids, truth, event cut, loss, absent classes, metrics, vertices' distances, confusion counts."""
     table, cut, planes = evaluation.table, evaluation.cut, range(evaluation.histogram.planes)
+    kinds = evaluation.selection.truth.names()
     metrics, distances = metrics_from_counts(table.counts), vertex_columns(evaluation.details, evaluation.points)
     with replaced_file(path) as beside, open(beside, "w", encoding="utf-8", newline="") as file:
         writer = None
         for i, entry in enumerate(table.entries):
             run, subrun, event = evaluation.event_ids[i]
-            neutrino = evaluation.neutrinos[i] if evaluation.neutrinos is not None else None
+            neutrino = evaluation.neutrinos[i]
             line: dict[str, Any] = {"entry": int(entry), "run": run, "subrun": subrun, "event": event}
+            line["true_kind"] = kinds[i]
             line["neutrino_energy_gev"] = neutrino.energy if neutrino else ""
             line["neutrino_flavour"] = neutrino.flavour if neutrino else ""
             line["neutrino_pdg"] = neutrino.pdg if neutrino else ""

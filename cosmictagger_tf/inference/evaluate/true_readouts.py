@@ -11,7 +11,7 @@ from cosmictagger_tf.data.truth import event_class
 from cosmictagger_tf.detector import COSMIC_ONLY, NC, NUE_CC, NUMU_CC, UNKNOWN_EVENT_CLASS
 
 ENERGY_EDGES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, np.inf)  # GeV
-ALL, COSMIC = "with a neutrino", "cosmic rays only"
+ALL, COSMIC, UNKNOWN = "with a neutrino", "cosmic rays only", "unknown"
 CHARGED_CURRENTS = {NUE_CC: "nue CC", NUMU_CC: "numu CC"}
 PION, NUCLEONS = "with a pion", "nucleons alone"
 # Without the file's word for it, "nucleons alone" would be a guess.
@@ -74,6 +74,12 @@ class TrueReadouts:
         return {"kind": self.kinds()} | {
             title: {name: chosen for name, chosen in group.items() if chosen.any()} for title, group in others.items()
         }
+
+    def partition(self) -> dict[str, np.ndarray]:
+        """Name -> bool [events]: each event is in one, of its kind, COSMIC or UNKNOWN; none is without events."""
+        names = self.names()
+        names[names == ""] = UNKNOWN
+        return {name: names == name for name in sorted(set(names))}
 
     def names(self) -> np.ndarray:
         """The kind of each event, or COSMIC: str [events]; "" where it is not known."""

@@ -27,11 +27,13 @@ class TrueReadouts:
         energies: float64 [events], of the neutrino, GeV; NaN where the class is not that of one.
         final_states: [events], PION or NUCLEONS; "" where the class is not that of a neutrino, or the file does not
             tell what left the nucleus.
+        untold: bool [events], those of unknown class because the file does not tell of their neutrinos.
     """
 
     classes: np.ndarray
     energies: np.ndarray
     final_states: np.ndarray
+    untold: np.ndarray
 
     @classmethod
     def of(cls, interactions: Sequence[Sequence[Neutrino] | None], neutrino_pixels: Sequence[int]) -> "TrueReadouts":
@@ -42,7 +44,8 @@ class TrueReadouts:
             if those and number not in (COSMIC_ONLY, UNKNOWN_EVENT_CLASS):
                 energies[event] = those[0].energy
                 states[event] = those[0].final_state if those[0].outgoing else ""
-        return cls(np.array(classes, np.int64), energies, np.array(states, object))
+        untold = np.array([those is None for those in interactions], bool) & (np.array(classes) == UNKNOWN_EVENT_CLASS)
+        return cls(np.array(classes, np.int64), energies, np.array(states, object), untold)
 
     @property
     def cosmic_only(self) -> np.ndarray:
@@ -52,7 +55,12 @@ class TrueReadouts:
     @property
     def with_neutrino(self) -> np.ndarray:
         """bool [events], those of one interaction of known class."""
-        return ~self.cosmic_only & (self.classes != UNKNOWN_EVENT_CLASS)
+        return ~self.cosmic_only & ~self.unknown
+
+    @property
+    def unknown(self) -> np.ndarray:
+        """bool [events], those with neutrino pixels whose class is not known."""
+        return self.classes == UNKNOWN_EVENT_CLASS
 
     def kinds(self) -> dict[str, np.ndarray]:
         """Name -> bool [events]: all with a neutrino, then by class, neutral currents by final state as well."""
@@ -89,8 +97,8 @@ class TrueReadouts:
         return names
 
     def absent(self) -> list[str]:
-        """The kinds of which there is no readout."""
-        there = {**self.kinds(), COSMIC: self.cosmic_only}
+        """The kinds of which there is no readout; one of unknown class may be of any kind with a neutrino."""
+        there = {**({} if self.unknown.any() else self.kinds()), COSMIC: self.cosmic_only}
         return [name for name, chosen in there.items() if not chosen.any()]
 
 

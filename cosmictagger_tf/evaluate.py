@@ -48,14 +48,15 @@ GROUPS = (
 
 def main(explicit, evaluate, readouts, output, weights, data, truth, skip, _, execution, distributed) -> None:
     from cosmictagger_tf.inference.evaluate.evaluate_run import evaluate_run
-    from cosmictagger_tf.inference.evaluate.evaluation_files import event_columns, report_place, write_evaluation
+    from cosmictagger_tf.inference.evaluate.evaluation_files import event_columns, write_evaluation
     from cosmictagger_tf.inference.evaluate.report import report_text
+    from cosmictagger_tf.inference.evaluate.report_place import report_place
     from cosmictagger_tf.inference.table_file import table_place, write_table
 
     config = InferenceConfig(output, weights, data, execution, distributed, skip, explicit, truth, readouts)
     # Rank 0 alone writes.
     writes = launched().rank == 0
-    place = report_place(evaluate, config) if writes else None
+    place = report_place(evaluate, output, weights) if writes else None
     table = table_place(readouts.table) if writes else None
     evaluation = evaluate_run(evaluate, config)
     if evaluation is None:

@@ -169,6 +169,14 @@ def section_of(record: dict, kind: type[AnyConfig]) -> AnyConfig:
     return kind.from_dict(record["config"].get(SECTIONS[kind], {}))
 
 
+def is_file_of_run(path: Path) -> bool:
+    """Whether this is the place of what a run writes of itself: a record of it lies beside, and the name is one of
+    RunFolder's, in whatever case, for a file system may take one for the other."""
+    own = RunFolder(OutputConfig())
+    names = {file.name for file in (own.record_file, own.flagfile, own.history)}
+    return path.name.lower() in names and path.with_name(own.record_file.name).exists()
+
+
 def shape_in(record: dict) -> ImageShape | None:
     """The shape of the images in the record of a run; None where it has none."""
     return ImageShape(*record["image_shape"]) if "image_shape" in record else None

@@ -10,8 +10,10 @@ from cosmictagger_tf.config import (
     Config,
     DataConfig,
     DisplayConfig,
+    EvaluateConfig,
     NetworkConfig,
     OutputConfig,
+    ReadoutsConfig,
     TrainConfig,
     WeightsConfig,
 )
@@ -28,7 +30,8 @@ OPENED = 4
 
 
 def check_inputs(configs: Iterable[Config]):
-    """Raises what the command would raise later for a file, a run, weights or a package that is not there.
+    """Raises what the command would raise later for a file, a run, weights or a package that is not there, or for a
+    table that would take another file's place.
 
     Args:
         configs: all of the command.
@@ -53,6 +56,9 @@ def check_inputs(configs: Iterable[Config]):
     weights, output, display = _of(WeightsConfig, configs), _of(OutputConfig, configs), _of(DisplayConfig, configs)
     if weights is not None and output is not None and (display is None or display.predict):
         _check_weights(weights, output)
+        readouts = _of(ReadoutsConfig, configs)
+        if readouts is not None and readouts.table:
+            _check_table(readouts.table, _of(EvaluateConfig, configs), output, weights)
 
 
 def _of(kind: type[AnyConfig], configs: tuple[Config, ...]) -> AnyConfig | None:
@@ -74,3 +80,10 @@ def _check_weights(weights: WeightsConfig, output: OutputConfig):
         RunFolder(output).config(NetworkConfig)
     elif weights.weights_location and not Path(weights.weights_location).exists():
         raise ConfigError(f"weights {weights.weights_location}: no such file")
+
+
+def _check_table(table: str, evaluate: EvaluateConfig | None, output: OutputConfig, weights: WeightsConfig):
+    from cosmictagger_tf.inference.evaluate.report_place import report_files
+    from cosmictagger_tf.inference.table_file import check_table
+
+    check_table(table, report_files(evaluate, output, weights) if evaluate is not None else ())

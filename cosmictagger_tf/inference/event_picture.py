@@ -16,6 +16,7 @@ from cosmictagger_tf.detector import (
     BACKGROUND,
     CLASS_COLORS,
     CLASS_NAMES,
+    COSMIC_ONLY,
     EVENT_CLASS_NAMES,
     NEUTRINO,
     UNKNOWN_EVENT_CLASS,
@@ -85,7 +86,7 @@ class EventPicture:
         shape: at full resolution.
         downsample: a pixel spans 2**downsample rows and columns.
         true_vertices: float64 [V, planes, 2], (row, column) in full-resolution pixels, NaN where it is not in the
-            image; V = 0 where there is none, or the file does not tell.
+            image; V = 0 where there is none, the file does not tell, or there are cosmic rays only.
         vertex: float64 [planes, 2], the predicted one, likewise; None without a vertex head.
         classes: the readout's true class and the event head's prediction; empty where there is neither.
     """
@@ -172,10 +173,13 @@ def take_picture(
         _plane(small, plane, scores[plane] if scores is not None else None, 2**downsample)
         for plane in range(event.shape.planes)
     )
-    truth = event.truth or Truth()
-    true_vertices = np.zeros((0, event.shape.planes, 2)) if truth.vertices is None else truth.vertices
+    truth, true_class = event.truth or Truth(), _true_class(small)
+    # As batches have it: the vertex of a readout with cosmic rays only is of what it does not show.
+    true_vertices = None if true_class == COSMIC_ONLY else truth.vertices
+    if true_vertices is None:
+        true_vertices = np.zeros((0, event.shape.planes, 2))
     vertex = None if predicted is None or np.isnan(predicted.vertex).all() else predicted.vertex
-    return EventPicture(title, planes, event.shape, downsample, true_vertices, vertex, _classes(small, predicted))
+    return EventPicture(title, planes, event.shape, downsample, true_vertices, vertex, _classes(true_class, predicted))
 
 
 def check_finite(scores: np.ndarray, heads: Mapping[str, np.ndarray], title: str):
@@ -240,13 +244,17 @@ def head_prediction(
     return HeadPrediction(readouts.vertices[0], float(readouts.has_neutrino[0]), classes)
 
 
-def _classes(event, predicted) -> str:
-    # Of an event at the network's resolution, and what the heads predict for it.
-    parts = []
-    if event.truth is not None:
-        pixels = None if event.label is None else sum(int((p.values == NEUTRINO).sum()) for p in event.label)
-        true = event_class(event.truth.neutrinos, pixels)
-        parts += [] if true == UNKNOWN_EVENT_CLASS else [f"true: {_class_name(true)}"]
+def _true_class(event) -> int:
+    # Of an event at the network's resolution.
+    if event.truth is None:
+        return UNKNOWN_EVENT_CLASS
+    pixels = None if event.label is None else sum(int((p.values == NEUTRINO).sum()) for p in event.label)
+    return event_class(event.truth.neutrinos, pixels)
+
+
+def _classes(true, predicted) -> str:
+    # The true class of a readout, and what the heads predict for it.
+    parts = [] if true == UNKNOWN_EVENT_CLASS else [f"true: {_class_name(true)}"]
     if predicted is not None and predicted.classes is not None:
         called = int(np.argmax(predicted.classes))
         text = f"predicted: {_class_name(called)} ({predicted.classes[called]:.1%})"

@@ -146,7 +146,8 @@ def find_model(config: InferenceConfig, calibrated: bool = True) -> TrainedModel
         calibrated: with the record that lies beside the weights, if there is one.
 
     Raises:
-        UserError: there is no such run or checkpoint, its architecture is another, or the record is not of the weights.
+        UserError: there is no such run or checkpoint, its architecture is another, the record is not of the weights, or
+            there is no such working point.
     """
     weights, explicit = config.weights, config.explicit
     location = Path(weights.weights_location)
@@ -179,12 +180,19 @@ def find_model(config: InferenceConfig, calibrated: bool = True) -> TrainedModel
 
 def _at_working_point(model: TrainedModel, config: InferenceConfig, calibrated: bool) -> TrainedModel:
     # As the options ask for it; `calibrated`: see find_model.
-    calibration = (read_calibration(model.weights) if calibrated else None) or model.calibration
+    record = read_calibration(model.weights) if calibrated else None
+    calibration, point = record or model.calibration, config.weights.working_point
+    # A record's two points may be the same by their choice.
+    if calibrated and record is None and point == "selection" and calibration.selection == calibration.pixels:
+        raise ConfigError(
+            f"--working_point={point}: {model.weights} has no such working point: leave it out, or calibrate the "
+            "weights first"
+        )
     if "background_shift" in config.explicit:
         shift = config.weights.background_shift
         points = {name: replace(getattr(calibration, name), background_shift=shift) for name in WORKING_POINTS}
         calibration = replace(calibration, **points)
-    return replace(model, calibration=calibration, working_point=config.weights.working_point)
+    return replace(model, calibration=calibration, working_point=point)
 
 
 def check_architecture(options: dict, network: NetworkConfig, trained: NetworkConfig, path: Path):

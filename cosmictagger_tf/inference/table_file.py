@@ -1,26 +1,36 @@
 """A table with a line an event, for other programs: as CSV, or as Parquet where pyarrow is installed."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from cosmictagger_tf.errors import MissingPackageError
+from cosmictagger_tf.errors import ConfigError, MissingPackageError
 from cosmictagger_tf.files import make_place, replaced_file
+from cosmictagger_tf.runs import is_file_of_run
 
 PARQUET = ".parquet"
+
+
+def check_table(table: str, report: Iterable[Path] = ()):
+    """Raises ConfigError where a table of this name would replace a file of a run, or one of the report's files."""
+    if is_file_of_run(Path(table)):
+        raise ConfigError(f"--table={table}: would replace the run's own files; give another name")
+    if Path(table).resolve() in {path.resolve() for path in report}:
+        raise ConfigError(f"--table={table}: is one of the report's files, too; give another name")
 
 
 def table_place(table: str) -> Path | None:
     """Where a table of this name goes; None of no name. Its folder is made.
 
     Raises:
-        ConfigError: it cannot be written there.
+        ConfigError: it cannot be written there, or a file of a run is.
         MissingPackageError: it ends in .parquet, and pyarrow is not installed.
     """
     if not table:
         return None
+    check_table(table)
     if table.endswith(PARQUET):
         _pyarrow()
     make_place(Path(table), "table")

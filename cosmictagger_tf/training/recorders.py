@@ -95,6 +95,21 @@ def history_columns(planes: int, measures: Iterable[str] = ()) -> list[str]:
     return ["split", "step", *speed, "loss", *METRICS, *pooled, *by_plane, *measures]
 
 
+def history_lines(path: Path, last_step: int) -> list[dict]:
+    """The lines of a history.csv up to a step, each by its columns' names; none where there is no such file.
+
+    Half a line at the end, as a process leaves it that is killed while it writes, is none.
+
+    Raises:
+        ReadError: the system refuses to read it.
+    """
+    if not path.exists():
+        return []
+    with read_errors(path), open(path, encoding="utf-8", newline="") as file:
+        lines = csv.DictReader([line for line in file if line.endswith("\n")])
+    return [line for line in lines if (line.get("step") or "").isdigit() and int(line["step"]) <= last_step]
+
+
 class CsvHistory:
     """history.csv: one line a record. A resumed run drops the lines after the step that it resumes from.
 
@@ -106,7 +121,7 @@ class CsvHistory:
 
     def __init__(self, path: Path, columns: list[str], resume_step: int):
         self.path, self.columns = path, columns
-        kept = self._lines_until(resume_step)
+        kept = history_lines(path, resume_step)
         # Never shorter than before, whenever the process is killed.
         with replaced_file(path) as beside, open(beside, "w", encoding="utf-8", newline="") as file:
             writer = self._writer(file)
@@ -117,15 +132,6 @@ class CsvHistory:
 
     def _writer(self, file):
         return csv.DictWriter(file, self.columns, restval="", extrasaction="ignore")
-
-    def _lines_until(self, step):
-        if not self.path.exists():
-            return []
-        with read_errors(self.path), open(self.path, encoding="utf-8", newline="") as file:
-            # A process that was killed while it wrote leaves half a line.
-            whole = [line for line in file if line.endswith("\n")]
-        lines = csv.DictReader(whole)
-        return [line for line in lines if (line.get("step") or "").isdigit() and int(line["step"]) <= step]
 
     def write(self, record: dict):
         """Appends one record; raises WriteError where the disk is full."""

@@ -26,6 +26,21 @@ MISTAKES = {
     "no product": ("benchmark", [FILE, "--producer_image=x"], "{file}"),
     "no run": ("predict", [FILE, NOWHERE, "--run_id=a"], "{folder}/a: no run is there"),
     "no run to export": ("export", [NOWHERE, "--run_id=a"], "{folder}/a: no run is there"),
+    "table over a history": (
+        "predict",
+        [FILE, "--weights=sparse_small", "--table={folder}/run/history.csv"],
+        "--table={folder}/run/history.csv: would replace the run's own files",
+    ),
+    "table of evaluate over a history": (
+        "evaluate",
+        [FILE, "--weights=sparse_small", "--table={folder}/run/History.csv"],
+        "--table={folder}/run/History.csv: would replace the run's own files",
+    ),
+    "table under the report": (
+        "evaluate",
+        [FILE, "--weights=sparse_small", "--report={folder}/run/../r.html", "--table={folder}/r.csv"],
+        "--table={folder}/r.csv: is one of the report's files",
+    ),
     "no weights": ("display", [FILE, "--weights_location={folder}/a.h5"], "weights {folder}/a.h5: no such file"),
 }
 
@@ -34,6 +49,8 @@ MISTAKES = {
 def test_what_is_not_there_is_named_at_once(mistake, simulated_file, tmp_path):
     command, flags, message = MISTAKES[mistake]
     (tmp_path / "text.h5").write_text("no data")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/run.json").write_text("{}")
     places = {"file": simulated_file, "folder": tmp_path}
     done = run_without(command, *(flag.format(**places) for flag in flags))
     assert done.returncode == 2 and done.stdout == ""

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from cosmictagger_tf.calibration.working_points import Calibration
-from cosmictagger_tf.data.event import Event
+from cosmictagger_tf.data.event import Event, PlanePixels
 from cosmictagger_tf.data.neutrino import Neutrino
 from cosmictagger_tf.data.truth import Truth
+from cosmictagger_tf.detector import COSMIC, NEUTRINO
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.inference.display.event_page import build_figure
 from cosmictagger_tf.inference.event_figure import VERTEX_MARKS, draw_event
@@ -48,6 +49,16 @@ def test_true_and_predicted_vertices_are_in_the_files_pixels():
     assert set(picture.vertices("truth", 0)) == {TRUE_VERTEX}
     assert set(picture.vertices("prediction", 0)) == {PREDICTED_VERTEX} == set(picture.vertices("charge", 2))
     assert picture.vertices("neutrino score", 0) == {}
+
+
+def test_readouts_of_cosmic_rays_only_have_no_true_vertex():
+    """As in batches: with fewer than 10 neutrino pixels at the network's resolution, whatever the file tells."""
+    event = event_with(TRUTH)
+    few = tuple(PlanePixels(p.rows, p.columns, np.minimum(p.values, COSMIC)) for p in event.label)
+    few[0].values[:9] = NEUTRINO
+    picture = take_picture("a", Event(0, (1, 2, 3), event.image, few, SHAPE, TRUTH), None, 0)
+    assert picture.classes == "true: cosmic only" and picture.true_vertices.shape == (0, 3, 2)
+    assert picture.vertices("charge", 0) == {}
 
 
 def test_the_class_is_named_with_its_probability():

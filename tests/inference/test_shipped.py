@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cosmictagger_tf import evaluate
+from cosmictagger_tf.calibration.record import record_place, write_calibration
 from cosmictagger_tf.calibration.working_points import Calibration, WorkingPoint
 from cosmictagger_tf.config import (
     SHIPPED_WEIGHTS,
@@ -21,7 +22,7 @@ from cosmictagger_tf.config import (
 )
 from cosmictagger_tf.errors import ConfigError
 from cosmictagger_tf.files import sha256
-from cosmictagger_tf.inference.evaluate.evaluation_files import report_place
+from cosmictagger_tf.inference.evaluate.report_place import report_place
 from cosmictagger_tf.inference.inference_config import InferenceConfig
 from cosmictagger_tf.inference.model_loading import find_model
 from cosmictagger_tf.runs import RunFolder
@@ -87,14 +88,30 @@ def test_how_a_network_computes_is_not_what_it_was_trained_with():
     assert network.remat and network.weight_decay == 0.5 and network.conv_mode == "sparse"
 
 
+def test_a_working_point_that_weights_have_not_is_refused(tmp_path):
+    options = WeightsConfig(weights="sparse_small", working_point="selection")
+    with pytest.raises(ConfigError, match=r"--working_point=selection: .*sparse_small.* has no such working point"):
+        find_model(InferenceConfig(weights=options))
+    # calibrate chooses it; and of what is calibrated it may be the same as the point pixels.
+    assert find_model(InferenceConfig(weights=options), calibrated=False).working_point == "selection"
+    weights = shutil.copy(shipped.FOLDER / "sparse_small.weights.h5", tmp_path)
+    copied = WeightsConfig(weights_location=str(weights), working_point="selection")
+    with pytest.raises(ConfigError, match="has no such working point"):
+        find_model(InferenceConfig(weights=copied))
+    write_calibration(record_place(Path(weights)), Calibration(pixel_temperature=1.1), sha256(Path(weights)), {})
+    assert find_model(InferenceConfig(weights=copied)).working_point == "selection"
+    both = WeightsConfig(weights="sparse_events", working_point="selection")
+    assert find_model(InferenceConfig(weights=both)).point.event_probability
+
+
 def test_what_is_made_of_other_weights_is_not_put_into_a_runs_folder(tmp_path):
     folder = RunFolder(OutputConfig(str(tmp_path), "mine"))
     folder.prepare()
     where = OutputConfig(str(tmp_path), "mine")
-    assert report_place(EvaluateConfig(), InferenceConfig(where)) == folder.path / "evaluation.html"
+    assert report_place(EvaluateConfig(), where, WeightsConfig()) == folder.path / "evaluation.html"
     (tmp_path / "a.weights.h5").touch()
     for other in ({"weights": "sparse_small"}, {"weights_location": f"{tmp_path}/a.weights.h5"}):
-        assert report_place(EvaluateConfig(), InferenceConfig(where, WeightsConfig(**other))) is None
+        assert report_place(EvaluateConfig(), where, WeightsConfig(**other)) is None
         assert "--export_dir: give a place" in refusal("export", *(f"--{k}={v}" for k, v in other.items()))
 
 

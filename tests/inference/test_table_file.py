@@ -8,7 +8,7 @@ import pytest
 from pyarrow import parquet
 
 from cosmictagger_tf.errors import ConfigError, MissingPackageError
-from cosmictagger_tf.inference.table_file import table_place, write_table
+from cosmictagger_tf.inference.table_file import check_table, table_place, write_table
 
 COLUMNS = {
     "entry": np.array([0, 7, 1 << 40]),
@@ -84,3 +84,14 @@ def test_the_place_of_a_table(tmp_path):
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(ConfigError, match=r"--table: .*folder\.csv is a folder"):
         table_place(str(tmp_path / "folder.csv"))
+
+
+def test_a_table_takes_no_other_files_place(tmp_path):
+    report = [tmp_path / name for name in ("evaluation.html", "evaluation.json", "evaluation.csv")]
+    check_table(str(tmp_path / "events.csv"), report)
+    with pytest.raises(ConfigError, match=r"evaluation.csv: is one of the report's files, too; give another name"):
+        check_table(str(tmp_path / "folder/../evaluation.csv"), report)
+    assert table_place(str(tmp_path / "history.csv")) is not None
+    (tmp_path / "run.json").touch()
+    with pytest.raises(ConfigError, match=r"--table=.*history.csv: would replace the run's own files"):
+        table_place(str(tmp_path / "history.csv"))

@@ -12,7 +12,7 @@ from cosmictagger_tf.calibration.probabilities import CalibrationError, check_tr
 from cosmictagger_tf.calibration.record import record_place, write_calibration
 from cosmictagger_tf.calibration.temperature import TemperatureFit, fit_event_temperature, fit_pixel_temperature
 from cosmictagger_tf.calibration.working_points import Calibration
-from cosmictagger_tf.config import CalibrateConfig
+from cosmictagger_tf.config import CalibrateConfig, NetworkConfig, TruthConfig, with_changes
 from cosmictagger_tf.config.quoting import readable
 from cosmictagger_tf.data.dataset import Reader, open_labelled
 from cosmictagger_tf.data.pipeline import evaluation_dataset
@@ -95,7 +95,7 @@ def _calibrate_as(ranks: Ranks, calibrate: CalibrateConfig, config: InferenceCon
         check_vertex_producers(trained.network, config.truth)
         place = place_of(calibrate, config, trained)
         shares = training_shares(calibrate, config, trained)
-        reader = open_labelled(trained.data, trained.truth)
+        reader = open_labelled(trained.data, truth_for(trained.network, trained.truth))
         check_producers(reader, trained.truth, config.explicit)
         check_data(ranks, "file", reader)
         log_devices(ranks)
@@ -125,6 +125,14 @@ def place_of(calibrate: CalibrateConfig, config: InferenceConfig, trained: Train
     place = Path(calibrate.output) if calibrate.output else record_place(trained.weights)
     check_output(place, "output", calibrate.overwrite)
     return place
+
+
+def truth_for(network: NetworkConfig, truth: TruthConfig) -> TruthConfig | None:
+    """The products that calibrating a network needs, so that no other one that is broken stops it: None without heads,
+    because the labels tell where there are cosmic rays only; without a vertex head none of vertices."""
+    if network.vertex_head:
+        return truth
+    return with_changes(truth, producer_vertex="", producer_vertex_cluster="") if network.event_head else None
 
 
 def training_shares(

@@ -13,6 +13,7 @@ import numpy as np
 
 from cosmictagger_tf.data.batch import listed_pixels, real_events
 from cosmictagger_tf.data.dataset import Reader
+from cosmictagger_tf.data.truth import event_class
 from cosmictagger_tf.detector import COSMIC_ONLY, N_CLASSES, NEUTRINO, ImageShape
 from cosmictagger_tf.errors import DataError
 from cosmictagger_tf.inference.readouts import read_out
@@ -142,17 +143,19 @@ class OutputsEvaluator(Predictor):
 
 
 def samples_of(batch: dict, outputs: dict, reader: Reader, downsample: int, joins: bool) -> Samples:
-    """What is kept of a Batch with truth, without its fillers.
+    """What is kept of a Batch, without its fillers.
 
     Args:
-        batch: as NumPy arrays.
+        batch: as NumPy arrays; with truth where the network has heads.
         outputs: what an OutputsEvaluator gives of it.
         reader: of the data set.
         downsample: of the batch's coordinates.
         joins: see Samples.
     """
     events = real_events(batch)
-    entries, classes = (np.asarray(batch[name])[events].astype(np.int64) for name in ("entries", "event_classes"))
+    entries = np.asarray(batch["entries"])[events].astype(np.int64)
+    true_pixels = (np.asarray(batch["label_values"])[events] == NEUTRINO).sum(axis=2)
+    classes = _classes(batch, events, true_pixels)
     pixels, labels = np.asarray(outputs[PIXELS])[events], np.asarray(batch["labels"])[events]
     listed = listed_pixels(batch)[events]
     event_logits = np.asarray(outputs[EVENT])[events] if EVENT in outputs else None
@@ -171,7 +174,6 @@ def samples_of(batch: dict, outputs: dict, reader: Reader, downsample: int, join
         whole = Pixels(*mine, np.ones(len(planes), np.float32), np.full(len(planes), i), planes)
         sample.append(_sampled(whole, budget if classes[i] != COSMIC_ONLY else 0, rng))
         candidates += [_candidates(whole, plane, rng) for plane in range(listed.shape[1])]
-    true_pixels = (np.asarray(batch["label_values"])[events] == NEUTRINO).sum(axis=2)
     kept = Pixels.join(sample), Pixels.join(candidates)
     return Samples(entries, classes, event_logits, true_pixels, vertices, *kept, joins)
 
@@ -186,6 +188,13 @@ def scored_vertices(cells: np.ndarray, shape: ImageShape) -> np.ndarray:
     """
     readouts = read_out({VERTEX: cells}, shape, len(cells))
     return np.where(np.isnan(readouts.scores)[..., None], np.nan, readouts.vertices)
+
+
+def _classes(batch, events, true_pixels) -> np.ndarray:
+    # int64 [events]; without truth labels tell of cosmic rays only.
+    if "event_classes" in batch:
+        return np.asarray(batch["event_classes"])[events].astype(np.int64)
+    return np.array([event_class(None, int(pixels)) for pixels in true_pixels.sum(axis=1)], np.int64)
 
 
 def only_vertices(vertices: np.ndarray) -> np.ndarray:

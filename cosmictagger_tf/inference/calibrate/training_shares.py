@@ -1,13 +1,12 @@
 """Shares of the classes among the readouts that trained the event head."""
 
-import csv
 import logging
 from pathlib import Path
 from typing import NamedTuple
 
 from cosmictagger_tf.detector import EVENT_CLASS_NAMES, NEUTRINO_KINDS
-from cosmictagger_tf.errors import read_errors
 from cosmictagger_tf.text import counted
+from cosmictagger_tf.training.recorders import history_lines
 
 log = logging.getLogger(__name__)
 
@@ -37,13 +36,12 @@ def recorded_shares(history: Path, step: int) -> TrainingShares | None:
     """
     seen = dict.fromkeys(EVENT_CLASS_NAMES, 0.0)
     try:
-        with read_errors(history), open(history, encoding="utf-8", newline="") as file:
-            for line in csv.DictReader(file):
-                if line["split"] == "train" and int(line["step"]) <= step:
-                    for name in seen:
-                        counts = (line.get(f"event_counts/{name}/{called}") for called in EVENT_CLASS_NAMES)
-                        seen[name] += sum(float(count) for count in counts if count)
-    except (FileNotFoundError, KeyError, ValueError):
+        for line in history_lines(history, step):
+            if line["split"] == "train":
+                for name in seen:
+                    counts = (line.get(f"event_counts/{name}/{called}") for called in EVENT_CLASS_NAMES)
+                    seen[name] += sum(float(count) for count in counts if count)
+    except (KeyError, ValueError):
         return None
     total = sum(seen.values())
     if not total:

@@ -1,12 +1,11 @@
-"""The metrics in bins of what the events are: neutrino energy, flavour, number of neutrino and of cosmic pixels."""
+"""The metrics in bins of what the events are: neutrino energy, kind, number of neutrino and of cosmic pixels."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from cosmictagger_tf.data.neutrino import Neutrino
 from cosmictagger_tf.detector import COSMIC, NEUTRINO
-from cosmictagger_tf.inference.evaluate.true_readouts import ENERGY_EDGES, between
+from cosmictagger_tf.inference.evaluate.true_readouts import ENERGY_EDGES, TrueReadouts, between
 from cosmictagger_tf.training.evaluation import EventTable
 from cosmictagger_tf.training.metrics import metrics_from_counts
 
@@ -23,7 +22,7 @@ class Bin:
     Attributes:
         name: such as "0.5 to 0.75".
         events: how many.
-        middle: mean of the quantity over the bin's events; of no meaning for a flavour.
+        middle: mean of the quantity over the bin's events; of no meaning for a kind.
         metrics: name in SHOWN -> (mean over events and planes, standard error of it; NaN for a single event).
         pass_rate: fraction of the events that pass the event cut.
     """
@@ -35,12 +34,13 @@ class Bin:
     pass_rate: float
 
 
-def breakdowns(table: EventTable, neutrinos: list[Neutrino | None] | None, passed: np.ndarray) -> dict[str, list[Bin]]:
-    """Title -> bins, those without events left out; without neutrinos only the cosmic pixels are there.
+def breakdowns(table: EventTable, truth: TrueReadouts, passed: np.ndarray) -> dict[str, list[Bin]]:
+    """Title -> bins, without those that have no event, and without titles that have no bin; where no neutrino is known,
+    by numbers of pixels alone.
 
     Args:
         table: of the evaluation.
-        neutrinos: of each event, None where it has none; None where the file has no such product.
+        truth: of the same events.
         passed: bool [events], the event cut.
     """
     values = {n: v.mean(axis=1) for n, v in metrics_from_counts(table.counts).items() if n in SHOWN}
@@ -49,18 +49,17 @@ def breakdowns(table: EventTable, neutrinos: list[Neutrino | None] | None, passe
         return [_bin(name, chosen, quantity, values, passed) for name, chosen in groups if chosen.any()]
 
     breakdown = {}
-    if neutrinos is not None and any(neutrinos):
-        energy = np.array([n.energy if n else np.nan for n in neutrinos])
-        breakdown["neutrino energy (GeV)"] = bins(energy, between(energy, ENERGY_EDGES))
-        flavour = np.array([n.flavour if n else "none" for n in neutrinos])
-        breakdown["flavour"] = bins(energy, [(name, flavour == name) for name in sorted(set(flavour))])
+    if truth.with_neutrino.any():
+        breakdown["neutrino energy (GeV)"] = bins(truth.energies, between(truth.energies, ENERGY_EDGES))
+        breakdown["kind"] = bins(truth.energies, truth.partition().items())
     for name, which in (("neutrino", NEUTRINO), ("cosmic", COSMIC)):
         pixels = table.counts[:, :, which].sum(axis=(1, 2)).astype(np.float64)
         edges = np.unique(np.quantile(pixels, np.linspace(0, 1, PIXEL_BINS + 1)))
         edges[-1] += 1
         groups = between(pixels, edges if len(edges) > 1 else [edges[0] - 1, edges[0]])
         breakdown[f"{name} pixels, all planes"] = bins(pixels, groups)
-    return breakdown
+    # As the energies of a file whose neutrinos have negative ones: no bin holds them.
+    return {title: those for title, those in breakdown.items() if those}
 
 
 def _bin(name, chosen, quantity, values, passed) -> Bin:

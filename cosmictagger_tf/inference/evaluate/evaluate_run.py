@@ -56,7 +56,7 @@ class Evaluation:
         details: predicted neutrino pixels of each event.
         histogram: of the neutrino scores.
         event_ids: (run, subrun, event) of each event.
-        neutrinos: the true neutrinos; None where the file has no such product.
+        neutrinos: of each event the only one that its file has; None where it has none or several, or does not tell.
         cut: which events pass the event cut.
         bins: the metrics by what the events are.
         selection: what cuts keep of readouts with a neutrino, and of those without.
@@ -73,7 +73,7 @@ class Evaluation:
     details: EventDetails
     histogram: ScoreHistogram
     event_ids: list[tuple[int, int, int]]
-    neutrinos: list[Neutrino | None] | None
+    neutrinos: list[Neutrino | None]
     cut: EventCut
     bins: dict[str, list[Bin]]
     selection: SelectionResults
@@ -129,11 +129,10 @@ def evaluate_as(ranks: Ranks, evaluate: EvaluateConfig, config: InferenceConfig)
         reader.check_unchanged()
     if ranks.rank:
         return None
-    neutrinos = None
     those: list[Interactions | None] = [None] * len(table.entries)
     if interactions is not None:
         those = [interactions[int(entry)] for entry in table.entries]
-        neutrinos = [event[0] if event else None for event in those]
+    neutrinos = [event[0] if event and len(event) == 1 else None for event in those]
     truth = TrueReadouts.of(those, details.true_pixels.tolist())
     cuts = (event_cut(evaluate.event_cut_pixels, evaluate.event_cut_rows), *evaluate.cuts)
     cut = apply_cut(details, evaluate.event_cut_pixels, evaluate.event_cut_rows)
@@ -150,7 +149,7 @@ def evaluate_as(ranks: Ranks, evaluate: EvaluateConfig, config: InferenceConfig)
         [reader.event_id(int(entry)) for entry in table.entries],
         neutrinos,
         cut,
-        breakdowns(table, neutrinos, cut.passed),
+        breakdowns(table, truth, cut.passed),
         selections(details, truth, cuts, config.readouts.prior),
         reliabilities(table, details, trained.calibration, *drawings),
         points,

@@ -11,34 +11,13 @@ from cosmictagger_tf import execution
 from cosmictagger_tf.config import EvaluateConfig
 from cosmictagger_tf.config.quoting import readable
 from cosmictagger_tf.detector import CLASS_NAMES
-from cosmictagger_tf.errors import ConfigError
-from cosmictagger_tf.files import make_place, replaced_file, write_json
+from cosmictagger_tf.files import replaced_file, write_json
 from cosmictagger_tf.inference.evaluate.evaluate_run import Evaluation
 from cosmictagger_tf.inference.evaluate.event_cut import pass_rates
 from cosmictagger_tf.inference.evaluate.reliabilities import describe_reliabilities
 from cosmictagger_tf.inference.evaluate.selection_results import describe_selections, selection_columns
 from cosmictagger_tf.inference.evaluate.vertex_results import describe_vertices, vertex_columns
-from cosmictagger_tf.inference.inference_config import InferenceConfig
-from cosmictagger_tf.runs import RunFolder
 from cosmictagger_tf.training.metrics import METRICS, metrics_from_counts, plane_key
-
-
-def report_place(evaluate: EvaluateConfig, config: InferenceConfig) -> Path | None:
-    """Where the HTML file goes: to --report, or into the folder of the run whose weights they are; None where there
-    is no such folder.
-
-    Raises:
-        ConfigError: it cannot be written there.
-    """
-    folder = RunFolder(config.output).path
-    if not evaluate.report and not (config.weights.of_run and folder.is_dir()):
-        return None
-    place = Path(evaluate.report) if evaluate.report else folder / "evaluation.html"
-    if place.stem in ("run", "history") and (place.parent / "run.json").exists():
-        raise ConfigError(f"--report={place}: its tables would replace the run's own files; give another name")
-    for path in (place, place.with_suffix(".json"), place.with_suffix(".csv")):
-        make_place(path, "report")
-    return place
 
 
 def write_evaluation(evaluation: Evaluation, evaluate: EvaluateConfig, base: Path) -> list[Path]:
@@ -75,7 +54,7 @@ def describe(evaluation: Evaluation, evaluate: EvaluateConfig) -> dict:
             name: {"auc": c.auc, "auc_error": c.auc_error, "average_precision": c.average_precision, "lacks": c.lacks}
             for name, c in curves.items()
         },
-        "event_cut": pass_rates(evaluation.cut, evaluation.neutrinos),
+        "event_cut": pass_rates(evaluation.cut, evaluation.selection.truth),
         "selection": describe_selections(evaluation.selection),
         "reliability": describe_reliabilities(evaluation.reliability),
         "vertex": describe_vertices(evaluation.vertices),
@@ -96,13 +75,15 @@ def event_columns(evaluation: Evaluation) -> dict[str, np.ndarray]:
 def write_events(evaluation: Evaluation, path: Path):
     """The CSV file: ids, truth, event cut, loss, absent classes, metrics, vertices' distances, confusion counts."""
     table, cut, planes = evaluation.table, evaluation.cut, range(evaluation.histogram.planes)
+    kinds = evaluation.selection.truth.names()
     metrics, distances = metrics_from_counts(table.counts), vertex_columns(evaluation.details, evaluation.points)
     with replaced_file(path) as beside, open(beside, "w", encoding="utf-8", newline="") as file:
         writer = None
         for i, entry in enumerate(table.entries):
             run, subrun, event = evaluation.event_ids[i]
-            neutrino = evaluation.neutrinos[i] if evaluation.neutrinos is not None else None
+            neutrino = evaluation.neutrinos[i]
             line: dict[str, Any] = {"entry": int(entry), "run": run, "subrun": subrun, "event": event}
+            line["true_kind"] = kinds[i]
             line["neutrino_energy_gev"] = neutrino.energy if neutrino else ""
             line["neutrino_flavour"] = neutrino.flavour if neutrino else ""
             line["neutrino_pdg"] = neutrino.pdg if neutrino else ""

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from cosmictagger_tf.config.cuts import Condition, Cut
-from cosmictagger_tf.data.neutrino import Neutrino
 from cosmictagger_tf.inference.evaluate.details import EventDetails
 from cosmictagger_tf.inference.evaluate.rates import rate
+from cosmictagger_tf.inference.evaluate.true_readouts import TrueReadouts
 
 
 @dataclass(frozen=True)
@@ -47,20 +47,14 @@ def apply_cut(details: EventDetails, pixels: int, rows: float) -> EventCut:
     return EventCut(enough, quantities["rows"], matched)
 
 
-def pass_rates(cut: EventCut, neutrinos: list[Neutrino | None] | None) -> dict[str, dict]:
-    """The pass rates with their intervals: of each condition, of both, and of both by flavour or absence of one.
-
-    Args:
-        neutrinos: the true one of each event; None where the file has no such product.
-    """
-    groups = {
+def pass_rates(cut: EventCut, truth: TrueReadouts) -> dict[str, dict]:
+    """The pass rates with their intervals: of each condition, of both, and of both by what the events are in truth."""
+    groups: dict[str, tuple[np.ndarray, np.ndarray | slice]] = {
         "enough pixels": (cut.enough, slice(None)),
         "matching drift times": (cut.matched, slice(None)),
         "both": (cut.passed, slice(None)),
     }
-    if neutrinos is not None:
-        flavours = np.array([n.flavour if n else "no neutrino" for n in neutrinos])
-        groups |= {f"both, {name}": (cut.passed, flavours == name) for name in sorted(set(flavours))}
+    groups |= {f"both, {name}": (cut.passed, chosen) for name, chosen in truth.partition().items()}
     result = {}
     for name, (passed, chosen) in groups.items():
         value, low, high = rate(passed[chosen])

@@ -21,7 +21,7 @@ def report_text(evaluation: Evaluation) -> str:
         f"average precision {curve.average_precision:.5f}"
     )
     lines += [f"neutrino score of the stored pixels: {f'{curve.lacks} in the truth' if curve.lacks else areas}"]
-    rates = pass_rates(evaluation.cut, evaluation.neutrinos)["both"]
+    rates = pass_rates(evaluation.cut, evaluation.selection.truth)["both"]
     lines += [
         f"event cut: {evaluation.cut.passed.sum()} of {counted(rates['events'], 'event')} pass "
         f"({rates['rate']:.1%}, 95 % interval {rates['low']:.1%} to {rates['high']:.1%})"

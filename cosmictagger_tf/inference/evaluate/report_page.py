@@ -151,7 +151,7 @@ def _breakdown(title, bins):
         rows.append(f"<tr><td>{b.name}</td><td>{b.events}</td>{cells}<td>{b.pass_rate:.1%}</td></tr>")
     columns = (title, "events", *(report_plots.SHOWN[name] for name in bins[0].metrics), "event cut passed")
     head = "".join(f"<th>{name}</th>" for name in columns)
-    plot = report_plots.svg(report_plots.breakdown, 8, 3.8, bins=bins, title=title, categories=title == "flavour")
+    plot = report_plots.svg(report_plots.breakdown, 8, 3.8, bins=bins, title=title, categories=title == "kind")
     note = (
         "<p class=note>Mean over events and planes, with its standard error; above the plot, the number of events. "
         "Where an event has no neutrino pixel, its efficiency counts 1.</p>"
@@ -163,7 +163,7 @@ def _cut(evaluation, evaluate):
     rows = "".join(
         f"<tr><td>{name}</td><td>{r['events']}</td><td>{r['rate']:.1%}</td>"
         f"<td>{r['low']:.1%} to {r['high']:.1%}</td></tr>"
-        for name, r in pass_rates(evaluation.cut, evaluation.neutrinos).items()
+        for name, r in pass_rates(evaluation.cut, evaluation.selection.truth).items()
     )
     text = (
         f"<p>An event passes with more than {evaluate.event_cut_pixels} stored pixels predicted as neutrino in "
@@ -220,14 +220,15 @@ def _gallery(evaluation):
     values = metrics_from_counts(evaluation.table.counts)["neutrino_iou"].mean(axis=1)
     order = np.argsort(values, kind="stable")
     chosen = {"best": order[-1], "median": order[len(order) // 2], "worst": order[0]}
+    truth = evaluation.selection.truth
+    kinds = truth.names()
     predictor, trained = ImagePredictor(evaluation.segmenter, xla=False), evaluation.trained
     parts = ["<p class=note>By neutrino IoU, mean over planes.</p>"]
     for name, i in chosen.items():
         entry = int(evaluation.table.entries[i])
         title = f"{name}: {event_name(entry, evaluation.event_ids[i])}, neutrino IoU {values[i]:.3f}"
-        neutrino = evaluation.neutrinos[i] if evaluation.neutrinos is not None else None
-        if neutrino:
-            title += f", {neutrino.flavour}, {neutrino.energy:.2f} GeV"
+        title += f", {kinds[i]}" if kinds[i] else ""
+        title += f", {truth.energies[i]:.2f} GeV" if np.isfinite(truth.energies[i]) else ""
         event = evaluation.reader.read(entry)
         picture = take_picture(title, event, predictor, trained.data.downsample, trained.calibration)
         parts.append(report_plots.figure_svg(draw_event(picture, SMALLEST_DOT)))

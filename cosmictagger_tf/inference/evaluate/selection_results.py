@@ -51,7 +51,7 @@ class SelectionResults:
     @property
     def unknown(self) -> int:
         """The number of readouts whose class is not known: they count nowhere."""
-        return int((~self.truth.with_neutrino & ~self.truth.cosmic_only).sum())
+        return int(self.truth.unknown.sum())
 
 
 def selections(details: EventDetails, truth: TrueReadouts, cuts: Sequence[Cut], prior: float) -> SelectionResults:
@@ -85,7 +85,8 @@ def class_confusion(classes: np.ndarray, called: np.ndarray) -> np.ndarray:
 
 
 def describe_selections(results: SelectionResults) -> dict:
-    """Every number, for JSON; null is what there is no readout for, and `absent_in_truth` names those kinds."""
+    """Every number, for JSON; null is what there is no readout of known class for. `absent_in_truth` names kinds of
+    which there is surely none, `unknown` is how many may be of any kind with a neutrino."""
     names, numbers = np.unique(results.truth.names().astype(str), return_counts=True)
     return {
         "readouts": {str(name): int(n) for name, n in zip(names, numbers, strict=True) if name},

@@ -14,14 +14,25 @@ def selection_lines(results: SelectionResults) -> list[str]:
     absent = results.truth.absent()
     lines = ["selection of readouts" + (f"; the truth has none of: {', '.join(absent)}" if absent else "")]
     if results.unknown:
-        lines.append(f"{counted(results.unknown, 'readout')} of unknown class left out")
+        lines.append(_unknown_line(results))
     for one in results.cuts:
         lines += ["", *_cut_lines(one, results)]
     for points in results.points.values():
-        lines += ["", *(_point_line(share, one) for share, one in points)] if points else []
+        lines += ["", *(_point_line(share, one, results) for share, one in points)] if points else []
     if results.class_counts is not None:
         lines += ["", *_class_lines(results.class_counts)]
     return lines
+
+
+def _unknown_line(results) -> str:
+    # How many there are, and why.
+    untold = int(results.truth.untold.sum())
+    reasons = {
+        "whose neutrinos no file tells: see --producer_particle": untold,
+        "of several neutrinos, of none, or of one without a class": results.unknown - untold,
+    }
+    why = "; ".join(f"{number} {reason}" for reason, number in reasons.items() if number)
+    return f"{counted(results.unknown, 'readout')} with neutrino pixels, but of unknown class, left out: {why}"
 
 
 def _cut_lines(one: Selection, results) -> list[str]:
@@ -34,17 +45,19 @@ def _cut_lines(one: Selection, results) -> list[str]:
         ends = f"{one.purity.low:.1%} to {one.purity.high:.1%}"
         lines.append(f"  purity at a prior of {results.prior:<13g}{one.purity.purity:9.1%}   {ends}")
     elif results.prior:
-        lines.append(f"  no purity: {'nothing passes' if not one.passed.any() else 'the truth lacks a side of it'}")
+        lack = f"{'readouts of known class lack' if results.unknown else 'the truth lacks'} a side of it"
+        lines.append(f"  no purity: {lack if one.passed.any() else 'nothing passes'}")
     if results.made_of is not None and one.kept is not None and one.kept.rate:
         made = results.made_of[str(one.cut)]
         lines.append("  those kept are mostly of: " + ", ".join(f"{name} {n}" for name, n in made.items() if n))
     return lines
 
 
-def _point_line(share: float, one: Selection) -> str:
+def _point_line(share: float, one: Selection, results) -> str:
     assert one.kept is not None, "else there are no points"
     rates = {name: rate for name, rate in one.efficiencies["kind"].items() if rate is not None}
-    efficiencies = ", ".join(f"{name} {rate.rate:.1%}" for name, rate in rates.items()) or "no neutrino in the truth"
+    none = f"no neutrino {'of known class' if results.unknown else 'in the truth'}"
+    efficiencies = ", ".join(f"{name} {rate.rate:.1%}" for name, rate in rates.items()) or none
     return f"at most {share:.1%} of cosmic rays only ({one.kept.rate:.2%}): {one.cut}: {efficiencies}"
 
 

@@ -11,7 +11,7 @@ from cosmictagger_tf.data.truth import event_class
 from cosmictagger_tf.detector import COSMIC_ONLY, NC, NUE_CC, NUMU_CC, UNKNOWN_EVENT_CLASS
 
 ENERGY_EDGES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, np.inf)  # GeV
-ALL, COSMIC = "with a neutrino", "cosmic rays only"
+ALL, COSMIC, UNKNOWN = "with a neutrino", "cosmic rays only", "unknown"
 CHARGED_CURRENTS = {NUE_CC: "nue CC", NUMU_CC: "numu CC"}
 PION, NUCLEONS = "with a pion", "nucleons alone"
 # Without the file's word for it, "nucleons alone" would be a guess.
@@ -27,11 +27,13 @@ class TrueReadouts:
         energies: float64 [events], of the neutrino, GeV; NaN where the class is not that of one.
         final_states: [events], PION or NUCLEONS; "" where the class is not that of a neutrino, or the file does not
             tell what left the nucleus.
+        untold: bool [events], those of unknown class because the file does not tell of their neutrinos.
     """
 
     classes: np.ndarray
     energies: np.ndarray
     final_states: np.ndarray
+    untold: np.ndarray
 
     @classmethod
     def of(cls, interactions: Sequence[Sequence[Neutrino] | None], neutrino_pixels: Sequence[int]) -> "TrueReadouts":
@@ -42,7 +44,8 @@ class TrueReadouts:
             if those and number not in (COSMIC_ONLY, UNKNOWN_EVENT_CLASS):
                 energies[event] = those[0].energy
                 states[event] = those[0].final_state if those[0].outgoing else ""
-        return cls(np.array(classes, np.int64), energies, np.array(states, object))
+        untold = np.array([those is None for those in interactions], bool) & (np.array(classes) == UNKNOWN_EVENT_CLASS)
+        return cls(np.array(classes, np.int64), energies, np.array(states, object), untold)
 
     @property
     def cosmic_only(self) -> np.ndarray:
@@ -52,7 +55,12 @@ class TrueReadouts:
     @property
     def with_neutrino(self) -> np.ndarray:
         """bool [events], those of one interaction of known class."""
-        return ~self.cosmic_only & (self.classes != UNKNOWN_EVENT_CLASS)
+        return ~self.cosmic_only & ~self.unknown
+
+    @property
+    def unknown(self) -> np.ndarray:
+        """bool [events], those with neutrino pixels whose class is not known."""
+        return self.classes == UNKNOWN_EVENT_CLASS
 
     def kinds(self) -> dict[str, np.ndarray]:
         """Name -> bool [events]: all with a neutrino, then by class, neutral currents by final state as well."""
@@ -75,6 +83,12 @@ class TrueReadouts:
             title: {name: chosen for name, chosen in group.items() if chosen.any()} for title, group in others.items()
         }
 
+    def partition(self) -> dict[str, np.ndarray]:
+        """Name -> bool [events]: each event is in one, of its kind, COSMIC or UNKNOWN; none is without events."""
+        names = self.names()
+        names[names == ""] = UNKNOWN
+        return {name: names == name for name in sorted(set(names))}
+
     def names(self) -> np.ndarray:
         """The kind of each event, or COSMIC: str [events]; "" where it is not known."""
         names = np.where(self.cosmic_only, COSMIC, "").astype(object)
@@ -83,8 +97,8 @@ class TrueReadouts:
         return names
 
     def absent(self) -> list[str]:
-        """The kinds of which there is no readout."""
-        there = {**self.kinds(), COSMIC: self.cosmic_only}
+        """The kinds of which there is no readout; one of unknown class may be of any kind with a neutrino."""
+        there = {**({} if self.unknown.any() else self.kinds()), COSMIC: self.cosmic_only}
         return [name for name, chosen in there.items() if not chosen.any()]
 
 

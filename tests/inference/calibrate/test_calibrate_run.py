@@ -4,19 +4,28 @@ import json
 import re
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from cosmictagger_tf.calibration.probabilities import CalibrationError
 from cosmictagger_tf.calibration.working_points import Calibration, WorkingPoint
-from cosmictagger_tf.config import CalibrateConfig, OutputConfig, WeightsConfig
-from cosmictagger_tf.errors import ConfigError
-from cosmictagger_tf.inference.calibrate.calibrate_run import CalibrationResult, fitted, place_of, training_shares
+from cosmictagger_tf.config import CalibrateConfig, DataConfig, NetworkConfig, OutputConfig, TruthConfig, WeightsConfig
+from cosmictagger_tf.data.dataset import open_labelled
+from cosmictagger_tf.errors import ConfigError, DataError
+from cosmictagger_tf.inference.calibrate.calibrate_run import (
+    CalibrationResult,
+    fitted,
+    place_of,
+    training_shares,
+    truth_for,
+)
 from cosmictagger_tf.inference.calibrate.calibration_text import calibration_text
 from cosmictagger_tf.inference.calibrate.training_shares import TrainingShares, recorded_shares
 from cosmictagger_tf.inference.inference_config import InferenceConfig
 from cosmictagger_tf.inference.model_loading import find_model
 from tests.commands import run_module
+from tests.data.truth_files import BOXES, truth_file
 from tests.inference.calibrate.test_choice import READOUTS, made
 from tests.inference.calibrate.test_samples import FourEvents
 
@@ -72,6 +81,12 @@ def test_the_prior_is_what_the_training_counted(tmp_path, caplog):
     assert "the training saw 8 readouts of known class, 50.0% with a neutrino" in caplog.messages
     # Of a kind that was never seen nothing can be told.
     assert recorded_shares(history, 1) == TrainingShares(0.75, None)
+    # A killed process leaves half a line.
+    for half in ("train", "train,2", "train,2,0,0,"):
+        history.write_text("\n".join([*lines, half]))
+        assert recorded_shares(history, 2) == TrainingShares(0.5, (0.25, 0.5, 0.25))
+    history.write_text("\n".join([*lines, "train", ""]))
+    assert recorded_shares(history, 2) == TrainingShares(0.5, (0.25, 0.5, 0.25))
     history.write_text("split,step,loss\ntrain,1,0.5\n")
     assert recorded_shares(history, 2) is None
     assert recorded_shares(tmp_path / "none.csv", 2) is None
@@ -91,6 +106,19 @@ def test_options_of_a_head_that_is_not_there_are_refused():
     config = InferenceConfig(weights=WeightsConfig(weights="sparse_small"), explicit={"kept": 0.02})
     with pytest.raises(ConfigError, match=r"--kept: .*sparse_small.weights.h5 is of a network without --event_head"):
         training_shares(CalibrateConfig(kept=0.02), config, find_model(config))
+
+
+def test_truth_is_read_as_far_as_the_heads_need_it(tmp_path):
+    """A product that is broken stops only who uses it."""
+    file = truth_file(tmp_path / "file.h5")
+    with h5py.File(file, "a") as content:
+        del content[f"{BOXES}/image_meta"]
+    data = DataConfig(file=(str(file),))
+    neither, event = NetworkConfig(), NetworkConfig(event_head=True)
+    assert truth_for(neither, TruthConfig()) is None
+    assert open_labelled(data, truth_for(event, TruthConfig())).read(0).truth.neutrinos
+    with pytest.raises(DataError, match=r"bbox2d_\w+.*image_meta"):
+        open_labelled(data, truth_for(NetworkConfig(vertex_head=True), TruthConfig())).read(0)
 
 
 @pytest.mark.slow

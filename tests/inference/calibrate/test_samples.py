@@ -68,6 +68,14 @@ def test_neither_batches_nor_ranks_change_what_is_kept():
     assert set(whole.sample.readouts) == {0, 1}
 
 
+def test_without_truth_the_labels_tell_of_cosmic_rays_only():
+    batch = make_batch(events(), 4, SHAPE)
+    kept, whole = samples_of(batch, outputs_of(batch), FourEvents(), 0, False), taken(events(), 4)
+    assert kept.cosmic_only.tolist() == whole.cosmic_only.tolist() == [False] * 2 + [True] * 2
+    for name in ("labels", "weights", "readouts"):
+        np.testing.assert_array_equal(getattr(kept.sample, name), getattr(whole.sample, name))
+
+
 def test_a_sample_stands_for_all_pixels_of_each_class(monkeypatch):
     monkeypatch.setattr(samples, "SAMPLE", 4 * 30)
     kept, every = taken(events(), 4).sample, [make_event(entry) for entry in range(2)]

@@ -23,7 +23,7 @@ from cosmictagger_tf.inference.evaluate.curves import Curve, ScoreHistogram
 from cosmictagger_tf.inference.evaluate.details import EventDetails, details_of
 from cosmictagger_tf.inference.evaluate.evaluate_run import check_geometry
 from cosmictagger_tf.inference.evaluate.evaluation_files import write_events
-from cosmictagger_tf.inference.evaluate.event_cut import apply_cut, event_cut
+from cosmictagger_tf.inference.evaluate.event_cut import EventCut, apply_cut, event_cut, pass_rates
 from cosmictagger_tf.inference.evaluate.head_details import HeadReader
 from cosmictagger_tf.inference.evaluate.intervals import _weighted_summary, bootstrap_intervals
 from cosmictagger_tf.inference.evaluate.rates import rate
@@ -136,15 +136,41 @@ def test_the_event_cut_wants_pixels_in_every_plane_and_one_time():
 def test_breakdowns_hold_every_event_once():
     table = random_table(50)
     neutrinos = [Neutrino(0.1 * i, 14 if i % 2 else -12, int(i % 5 == 0)) if i % 7 else None for i in range(50)]
-    bins = breakdowns(table, neutrinos, np.arange(50) % 2 == 0)
+    truth = TrueReadouts.of([(n,) if n else () for n in neutrinos], [90 if n else 0 for n in neutrinos])
+    bins = breakdowns(table, truth, np.arange(50) % 2 == 0)
     assert sum(b.events for b in bins["neutrino energy (GeV)"]) == sum(n is not None for n in neutrinos)
-    assert {b.name for b in bins["flavour"]} == {"NC", "nu_mu CC", "nu_e CC", "none"}
-    assert sum(b.events for b in bins["flavour"]) == 50
+    assert [b.name for b in bins["kind"]] == ["NC of unknown final state", "cosmic rays only", "nue CC", "numu CC"]
+    assert sum(b.events for b in bins["kind"]) == 50
     by_pixels = ["neutrino pixels, all planes", "cosmic pixels, all planes"]
     assert all(sum(b.events for b in bins[title]) == 50 for title in by_pixels)
-    assert list(breakdowns(table, None, np.ones(50, bool))) == by_pixels
+    assert list(breakdowns(table, TrueReadouts.of([None] * 50, [90] * 50), np.ones(50, bool))) == by_pixels
     one = EventTable(table.entries[:1], table.losses[:1], table.counts[:1])
-    assert [b.events for b in breakdowns(one, None, np.ones(1, bool))["cosmic pixels, all planes"]] == [1]
+    alone = breakdowns(one, TrueReadouts.of([None], [90]), np.ones(1, bool))
+    assert [b.events for b in alone["cosmic pixels, all planes"]] == [1]
+
+
+def test_energies_that_no_bin_holds_leave_no_title_without_bins():
+    truth = TrueReadouts.of([(Neutrino(-1.0, 14, 0),), ()], [90, 0])
+    negative = breakdowns(random_table(2), truth, np.ones(2, bool))
+    assert all(negative.values()) and "neutrino energy (GeV)" not in negative and "kind" in negative
+
+
+def test_neutrinos_of_which_nothing_is_known_are_no_background():
+    """Neither those of a file without the particle product nor several in a readout count as without a neutrino, or by
+    the first of them."""
+    nue, numu = Neutrino(1.0, 12, 0), Neutrino(2.0, 14, 0)
+    truth = TrueReadouts.of([(nue,), (numu, nue), None, ()], [90, 90, 90, 0])
+    passed = np.array([True, True, True, False])
+    rates = pass_rates(EventCut(passed, np.zeros(4), passed), truth)
+    assert {name: one["events"] for name, one in rates.items() if name.startswith("both, ")} == {
+        "both, cosmic rays only": 1,
+        "both, nue CC": 1,
+        "both, unknown": 2,
+    }
+    assert rates["both, cosmic rays only"]["rate"] == 0
+    bins = breakdowns(random_table(4), truth, passed)
+    assert {b.name: b.events for b in bins["kind"]} == {"cosmic rays only": 1, "nue CC": 1, "unknown": 2}
+    assert [b.events for b in bins["neutrino energy (GeV)"]] == [1]
 
 
 @pytest.mark.filterwarnings("error")
@@ -163,7 +189,7 @@ def test_events_without_pixels_warn_of_nothing():
     assert histogram.counts.sum() == 0 and np.isnan(histogram.curve().average_precision)
     assert table.summary()["neutrino_iou"] == 1
     assert bootstrap_intervals(table, 50, 0)["neutrino_iou"] == (1, 1)
-    for bins in breakdowns(table, [None] * 4, cut.passed).values():
+    for bins in breakdowns(table, TrueReadouts.of([()] * 4, [0] * 4), cut.passed).values():
         assert [b.events for b in bins] == [4]
 
 
@@ -177,7 +203,7 @@ def test_evaluate_writes_a_report_a_table_and_every_number(run, simulated_file, 
     with open(report.with_suffix(".csv"), newline="") as file:
         lines = list(csv.DictReader(file))
     assert [int(line["entry"]) for line in lines] == list(range(10))
-    assert all(line["neutrino_flavour"] for line in lines)
+    assert all(line["neutrino_flavour"] and line["true_kind"] for line in lines)
     iou = np.mean([float(line["neutrino_iou"]) for line in lines])
     assert iou == pytest.approx(numbers["metrics"]["neutrino_iou"], abs=1e-5)
     counts = sum(int(line["neutrino_as_cosmic/plane1"]) for line in lines)
@@ -201,7 +227,7 @@ def test_evaluate_writes_a_report_a_table_and_every_number(run, simulated_file, 
         "Confusion matrices",
         "Neutrino score",
         "By neutrino energy",
-        "By flavour",
+        "By kind",
         "Event cut",
         "Selection of readouts",
         "Best, median",
@@ -260,7 +286,7 @@ def test_a_class_that_the_truth_lacks_is_named_and_has_no_number(tmp_path):
         details=details,
         selection=selections(details, TrueReadouts.of([None] * 4, [0] * 4), (event_cut(5, 50.0),), 0.0),
         event_ids=[(0, 0, i) for i in range(4)],
-        neutrinos=None,
+        neutrinos=[None] * 4,
         points=None,
         reliability=reliabilities(table, replace(details, reliability=np.zeros((4, 15, 3))), Calibration(), 20, 0),
         vertices=None,
@@ -272,6 +298,7 @@ def test_a_class_that_the_truth_lacks_is_named_and_has_no_number(tmp_path):
     write_events(evaluation, tmp_path / "a.csv")
     with open(tmp_path / "a.csv", newline="") as file:
         lines = list(csv.DictReader(file))
+    assert {line["true_kind"] for line in lines} == {"cosmic rays only"}
     assert lines[0]["absent_in_truth"] == "neutrino/plane0 neutrino/plane1 neutrino/plane2"
     assert "nan" not in (tmp_path / "a.csv").read_text()
     page = _score(evaluation) + _metrics(evaluation, EvaluateConfig())

@@ -61,7 +61,13 @@ def test_kinds_that_the_truth_lacks_are_named():
     truth = TrueReadouts.of([(NC_PION,)], [50])
     assert truth.absent() == ["nue CC", "numu CC", "NC of nucleons alone", "cosmic rays only"]
     assert not truth.groups()["final state"]
-    assert TrueReadouts.of([None], [50]).absent()[0] == "with a neutrino"
+    assert TrueReadouts.of([()], [0]).absent()[0] == "with a neutrino"
+
+
+def test_a_readout_of_unknown_class_may_be_of_any_kind_with_a_neutrino(truth):
+    assert np.flatnonzero(truth.unknown).tolist() == [6, 7, 8, 9] and np.flatnonzero(truth.untold).tolist() == [9]
+    assert TrueReadouts.of([None], [50]).absent() == ["cosmic rays only"]
+    assert TrueReadouts.of([(NUE, NUE), (NUE,), ()], [50, 50, 0]).absent() == []
 
 
 def test_a_file_that_does_not_tell_what_left_the_nucleus_has_a_kind_of_its_own():

@@ -175,6 +175,18 @@ def test_a_plane_on_which_nothing_fits_is_left_out(rng):
     assert (fit.degrees[well] == 1).all() and np.isnan(fit.pulls[well, 1]).all()
 
 
+def test_a_right_place_in_the_tails_is_better_than_what_agrees_by_chance(rng):
+    _, places, scores, right = candidates(rng, 300, ERRORS, few=2)
+    # One plane is six standard deviations off; what agrees within the errors has far lower scores.
+    first = np.take_along_axis(places, right[..., None, None], axis=2)
+    first[:, 1, 0, 1] += 6 * ERRORS.columns[1]
+    elsewhere = smeared(rng, points_in_the_detector(rng, 300), ERRORS)
+    places = np.concatenate([first, elsewhere[:, :, None]], axis=2)
+    scores = np.broadcast_to([0.8, 0.2], (300, 3, 2))
+    chosen, _ = best_candidates(places, scores, ERRORS)
+    assert (chosen == 0).all(axis=-1).mean() > 0.9
+
+
 def test_without_a_point_in_the_detector_there_is_no_choice(rng):
     outside = places_of(np.array([[0.0, 250.0, 100.0], [0.0, 0.0, 700.0]]))[:, :, None]
     for places in (outside, np.full_like(outside, np.nan), outside[:, :, :0]):

@@ -16,7 +16,7 @@ from cosmictagger_tf.calibration.working_points import Calibration
 from cosmictagger_tf.detector import N_EVENT_CLASSES, UNKNOWN_EVENT_CLASS, ImageShape
 from cosmictagger_tf.inference.vertex_candidates import cell_sides, vertex_candidates, within
 from cosmictagger_tf.networks.segmentation import EVENT, VERTEX
-from cosmictagger_tf.vertex_fit import SCORE_OF_NONE, VertexErrors, best_candidates, places_of
+from cosmictagger_tf.vertex_fit import LEAST_AGREEMENT, VertexErrors, best_candidates, places_of
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,8 @@ def _chosen_vertices(cells, shape, errors: VertexErrors | None):
     number = np.maximum(chosen, 0)[..., None]
     vertices = np.take_along_axis(places, number[..., None], axis=2)[:, :, 0]
     chosen_scores = np.take_along_axis(scores, number, axis=2)[..., 0]
-    # Planes that disagree by more than the cost of leaving one out have no point for the others.
-    from_point = (chosen < 0) & (fit.probabilities > SCORE_OF_NONE)[:, None]
+    # Planes that do not agree have no point for the others.
+    from_point = (chosen < 0) & (fit.probabilities > LEAST_AGREEMENT)[:, None]
     vertices = np.where(from_point[..., None], within(places_of(fit.points), shape), vertices)
     return vertices, np.where(from_point, np.nan, chosen_scores), fit.points, fit.covariances, fit.probabilities
 

@@ -7,11 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import cosmictagger_tf
+from cosmictagger_tf.config import DataConfig
+from cosmictagger_tf.data.dataset import open_labelled
+from cosmictagger_tf.detector import COSMIC, NEUTRINO
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 OURS = ["install_larcv", "install_horovod", "test"]
@@ -122,3 +126,31 @@ def test_every_folder_of_the_package_is_packaged():
     modules = {path.parent for path in (CHECKOUT / "cosmictagger_tf").rglob("*.py")}
     unpackaged = [str(folder) for folder in modules if not (folder / "__init__.py").exists()]
     assert unpackaged == []
+
+
+def test_remove_neutrino_leaves_the_cosmic_rays(three_events, tmp_path):
+    copy = tmp_path / "copy.h5"
+    command = [sys.executable, CHECKOUT / "scripts" / "remove_neutrino", three_events, copy]
+    assert run(*command).stdout == f"written: {copy}\n"
+    before, after = (open_labelled(DataConfig(file=(str(path),))) for path in (three_events, copy))
+    for entry in range(3):
+        old, new = before.read(entry), after.read(entry)
+        assert old.event_id == new.event_id
+        assert sum(int((plane.values == NEUTRINO).sum()) for plane in old.label) > 0
+        for plane in range(3):
+            image, label, left = old.image[plane], old.label[plane], new.label[plane]
+            np.testing.assert_array_equal(left.values[left.values > 0], label.values[label.values == COSMIC])
+            neutrino = label.values == NEUTRINO
+            rows, columns = (
+                image_axis[:, None] - label_axis[neutrino]
+                for image_axis, label_axis in ((image.rows, label.rows), (image.columns, label.columns))
+            )
+            far = ~((abs(rows) <= 6) & (abs(columns) <= 2)).any(axis=1)
+            # What is far from the neutrino stays, and of what is near no more than cosmic rays account for.
+            there = set(zip(new.image[plane].rows.tolist(), new.image[plane].columns.tolist(), strict=True))
+            assert there >= set(zip(image.rows[far].tolist(), image.columns[far].tolist(), strict=True))
+            assert len(there) < len(image.rows) or not neutrino.any()
+    before.close()
+    after.close()
+    refused = run(*command)
+    assert refused.returncode == 2 and "exists already" in refused.stderr and "Traceback" not in refused.stderr

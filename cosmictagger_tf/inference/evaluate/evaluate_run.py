@@ -129,31 +129,30 @@ def evaluate_as(ranks: Ranks, evaluate: EvaluateConfig, config: InferenceConfig)
         reader.check_unchanged()
     if ranks.rank:
         return None
+    drawings = evaluate.bootstrap, evaluate.bootstrap_seed
     those: list[Interactions | None] = [None] * len(table.entries)
     if interactions is not None:
         those = [interactions[int(entry)] for entry in table.entries]
-    neutrinos = [event[0] if event and len(event) == 1 else None for event in those]
     truth = TrueReadouts.of(those, details.true_pixels.tolist())
     cuts = (event_cut(evaluate.event_cut_pixels, evaluate.event_cut_rows), *evaluate.cuts)
     cut = apply_cut(details, evaluate.event_cut_pixels, evaluate.event_cut_rows)
-    drawings = evaluate.bootstrap, evaluate.bootstrap_seed
     points, kept = point_distances(details, those), kept_readouts(details, trained.calibration)
     return Evaluation(
-        trained,
-        reader,
-        evaluator.segmenter,
-        table,
-        bootstrap_intervals(table, *drawings),
-        details,
-        histogram,
-        [reader.event_id(int(entry)) for entry in table.entries],
-        neutrinos,
-        cut,
-        breakdowns(table, truth, cut.passed),
-        selections(details, truth, cuts, config.readouts.prior),
-        reliabilities(table, details, trained.calibration, *drawings),
-        points,
-        vertex_results(details, points, kept, *drawings),
+        trained=trained,
+        reader=reader,
+        segmenter=evaluator.segmenter,
+        table=table,
+        intervals=bootstrap_intervals(table, *drawings),
+        details=details,
+        histogram=histogram,
+        event_ids=[reader.event_id(int(entry)) for entry in table.entries],
+        neutrinos=[event[0] if event and len(event) == 1 else None for event in those],
+        cut=cut,
+        bins=breakdowns(table, truth, cut.passed),
+        selection=selections(details, truth, cuts, config.readouts.prior),
+        reliability=reliabilities(table, details, trained.calibration, *drawings),
+        points=points,
+        vertices=vertex_results(details, points, kept, *drawings),
     )
 
 

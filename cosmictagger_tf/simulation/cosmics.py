@@ -3,7 +3,7 @@
 import numpy as np
 
 from cosmictagger_tf import geometry
-from cosmictagger_tf.simulation.deposits import ELECTRON, PHOTON
+from cosmictagger_tf.simulation.deposits import ELECTRON, PHOTON, dot, length
 from cosmictagger_tf.simulation.hadrons import POSITIVE, Followed
 from cosmictagger_tf.simulation.tracks import PROTON_MASS
 
@@ -16,7 +16,7 @@ MUON, SHOWER, PROTON = 1, 2, 3
 PRIMARIES = ("none", "muon", "shower", "proton")
 ZENITH_POWER = 2.0  # flux ~ cos^2(zenith) per solid angle (PDG, "Cosmic rays")
 CENTRE = 0.5 * (geometry.LOWER + geometry.UPPER)
-RADIUS = 0.5 * float(np.linalg.norm(geometry.UPPER - geometry.LOWER))
+RADIUS = 0.5 * length(geometry.UPPER - geometry.LOWER)
 # A line through a disc of RADIUS crosses the active volume about this often.
 CROSSING = 0.62
 
@@ -69,8 +69,8 @@ def muon_energy(rng, cosine: float) -> float:
 def entry(rng, direction: np.ndarray) -> np.ndarray | None:
     """Where a line, uniform over a disc around the detector, enters the active volume; None: never."""
     across = rng.normal(size=3)
-    across -= (across @ direction) * direction
-    across *= RADIUS * np.sqrt(rng.random()) / np.linalg.norm(across)
+    across -= dot(across, direction) * direction
+    across *= RADIUS * np.sqrt(rng.random()) / length(across)
     point = CENTRE + across
     enter, leave = geometry.crossing(point, direction)
     return point + (enter + 0.01) * direction if enter < leave else None

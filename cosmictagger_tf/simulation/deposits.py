@@ -90,6 +90,20 @@ class Quanta(_Columns):
         return cls(np.full(n, kind), at, along, energy, np.full(n, group), np.ones(n, bool))
 
 
+def dot(one, other) -> float:
+    """The scalar product of two vectors [3], summed in this order.
+
+    That of BLAS, which `@` and np.linalg.norm take for single vectors, is rounded as the processor's kernel has it, and
+    the events of a seed would not be the same on all machines.
+    """
+    return one[0] * other[0] + one[1] * other[1] + one[2] * other[2]
+
+
+def length(vector) -> float:
+    """Of a vector [3]; see dot."""
+    return float(np.sqrt(dot(vector, vector)))
+
+
 def isotropic(rng, n: int) -> np.ndarray:
     """float64 [n, 3], unit vectors in all directions alike."""
     v = rng.normal(size=(n, 3))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cosmictagger_tf.simulation.deposits import ELECTRON, PHOTON, POSITRON, Deposits, Quanta, isotropic
+from cosmictagger_tf.simulation.deposits import ELECTRON, PHOTON, POSITRON, Deposits, Quanta, dot, isotropic, length
 from cosmictagger_tf.simulation.tracks import MUON_MASS, PION_MASS, PROTON_MASS, Track, track
 
 # cm: nuclear interaction length of liquid argon for pions and nucleons (PDG: 119.7 g/cm^2, nucleons; pions a bit more).
@@ -57,7 +57,7 @@ class Followed:
             if generation < 3 and self.rng.random() < 0.6:
                 kinked = way.direction + 0.6 * self.rng.normal(size=3)
                 left = way.kinetic * self.rng.uniform(0.3, 0.95)
-                self.pion(way.end, kinked / np.linalg.norm(kinked), left, positive, generation + 1)
+                self.pion(way.end, kinked / length(kinked), left, positive, generation + 1)
 
     def proton(self, start, direction, kinetic: float):
         """A proton: it stops, or meets a nucleus."""
@@ -65,7 +65,7 @@ class Followed:
         if not way.stopped and way.kinetic > 20.0 and _within(way):
             self.star(way.end, 1.0)
             kinked = way.direction + 0.4 * self.rng.normal(size=3)
-            self.add(PROTON_MASS, way.end, kinked / np.linalg.norm(kinked), way.kinetic * self.rng.uniform(0.2, 0.9))
+            self.add(PROTON_MASS, way.end, kinked / length(kinked), way.kinetic * self.rng.uniform(0.2, 0.9))
 
     def star(self, point, protons: float):
         """A nucleus that breaks up: some slow protons, photons, a neutron."""
@@ -95,10 +95,10 @@ class Followed:
         beta = np.sqrt(1 - 1 / gamma**2)
         one = isotropic(self.rng, 1)[0]
         for own in (one, -one):
-            along = own @ direction
+            along = dot(own, direction)
             energy = mass / 2 * gamma * (1 + beta * along)
             boosted = mass / 2 * (own + (gamma * beta + (gamma - 1) * along) * np.asarray(direction))
-            self.emit(PHOTON, start, (boosted / np.linalg.norm(boosted))[None], energy)
+            self.emit(PHOTON, start, (boosted / length(boosted))[None], energy)
 
 
 def _within(way: Track) -> bool:

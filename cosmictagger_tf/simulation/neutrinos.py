@@ -6,7 +6,7 @@ import numpy as np
 
 from cosmictagger_tf import geometry
 from cosmictagger_tf.data.larcv_format import PARTICLE_DTYPE
-from cosmictagger_tf.simulation.deposits import ELECTRON, isotropic
+from cosmictagger_tf.simulation.deposits import ELECTRON, dot, isotropic, length
 from cosmictagger_tf.simulation.hadrons import Followed
 
 ELECTRON_NEUTRINO, MUON_NEUTRINO = 12, 14
@@ -102,9 +102,9 @@ def _delta(rng, mass, momentum):
 
 
 def _boost(p, m, momentum, mass):
-    total = np.sqrt(mass**2 + momentum @ momentum)
+    total = np.sqrt(mass**2 + dot(momentum, momentum))
     beta, gamma = momentum / total, total / mass
-    along, energy = beta @ p, np.sqrt(m**2 + p @ p)
+    along, energy = dot(beta, p), np.sqrt(m**2 + dot(p, p))
     return p + beta * (gamma**2 / (gamma + 1) * along + gamma * energy)
 
 
@@ -127,7 +127,7 @@ def follow(rng, interaction: Interaction, group: int) -> Followed:
     """All outgoing particles through the detector."""
     one = Followed(rng, group)
     for pdg, momentum in interaction.outgoing:
-        p = float(np.linalg.norm(momentum))
+        p = length(momentum)
         kinetic = 1000.0 * (np.sqrt(p**2 + MASSES[pdg] ** 2) - MASSES[pdg])
         direction = momentum / max(p, 1e-9)
         start = interaction.vertex
@@ -166,5 +166,5 @@ def particles(interaction: Interaction) -> np.ndarray:
     for row, (pdg, momentum) in zip(rows, everything, strict=True):
         row["pdg"] = pdg
         row["px"], row["py"], row["pz"] = momentum
-        row["energy_init"] = np.sqrt(momentum @ momentum + MASSES[pdg] ** 2)
+        row["energy_init"] = np.sqrt(dot(momentum, momentum) + MASSES[pdg] ** 2)
     return rows

@@ -1,6 +1,7 @@
 """Files of simulated events."""
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from cosmictagger_tf.simulation.compare import labels_at_the_image, read_events,
 from cosmictagger_tf.simulation.cosmics import MUON, PROTON
 from cosmictagger_tf.simulation.generate import simulate_event, simulate_file
 from cosmictagger_tf.simulation.measures import close_to, edge_measures, measures, run_lengths
-from tests.commands import refusal, run_module
+from tests.commands import ROOT, refusal, run_module
 
 
 def simulated(path, **options):
@@ -119,6 +120,16 @@ def checksum(one):
 @pytest.mark.parametrize("which", CHECKSUMS)
 def test_the_events_of_a_seed_stay_what_they_are(which):
     assert checksum(simulate_event(*which)) == CHECKSUMS[which]
+
+
+@pytest.mark.parametrize("kernels", ["Prescott", "Haswell"])
+def test_they_do_not_depend_on_the_processors_blas(kernels):
+    code = (
+        "from tests.simulation.test_generate import CHECKSUMS, checksum, simulate_event\n"
+        "assert all(checksum(simulate_event(*which)) == known for which, known in CHECKSUMS.items())"
+    )
+    environment = os.environ | {"OPENBLAS_CORETYPE": kernels}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=ROOT)
 
 
 def test_a_share_without_a_neutrino_leaves_the_others_as_they_are():

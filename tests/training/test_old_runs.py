@@ -40,13 +40,14 @@ def test_an_older_run_goes_on_to_the_weights_that_it_would_have_had(tmp_path, ki
     with np.load(OLD / kind / "weights_of_step_4.npz") as expected:
         assert len(expected.files) > 20
         for name in expected.files:
-            atol = 6e-4 if cancelled(name) else 1e-4 if kind == "mixed" else 2e-5
+            atol = 1.2e-3 if cancelled(name) else 1e-4 if kind == "mixed" else 2e-5
             np.testing.assert_allclose(weights[name], expected[name], rtol=1e-3, atol=atol, err_msg=name)
 
 
 def cancelled(name: str) -> bool:
     """Whether a normalisation takes this bias out again: its gradient is rounding, of which Adam makes whole steps.
 
-    The network's last convolution, conv2d_12, has no normalisation. Two steps of Adam move a weight by 6e-4 at most.
+    The network's last convolution, conv2d_12, has no normalisation. Two steps of Adam move a weight by 6e-4
+    at most, on another processor the other way.
     """
     return name.startswith("layers/conv2d") and name.endswith("/vars/1") and name != "layers/conv2d_12/vars/1"

@@ -50,7 +50,8 @@ def main(data, truth, skip, test, distributed) -> None:
             if test.compare_readers and ranks.size > 1:
                 raise ConfigError("--compare_readers: compares them in one process, without horovodrun or mpirun")
             reader = open_reader(data, truth if test.truth else None)
-            check_producers(reader, truth)
+            if test.truth:
+                check_producers(reader, truth)
             check_data(ranks, "file", reader)
             check_image_shape(reader.shape, data.downsample, 0)
         log.info(f"{counted(len(reader), 'entry')} of {reader.shape}, labels: {'yes' if reader.has_labels else 'no'}")

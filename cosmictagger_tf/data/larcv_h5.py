@@ -5,6 +5,7 @@ time to open a file nor the memory grows with its length. Nothing in the file is
 """
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 
 import numpy as np
 
@@ -180,7 +181,7 @@ class Sparse2d:
 
     def first_shape(self) -> ImageShape:
         """The shape of the images of the first entry that has any."""
-        entry, extents, metas = self._first_image()
+        entry, extents, metas = self._first_image
         wires, ticks = (int(n) for n in metas["number_of_voxels"][0])
         if min(wires, ticks) <= 0 or wires * ticks > MOST_PIXELS:
             raise self.error(f"an image of {size_text(ticks, wires)}", entry)
@@ -194,13 +195,14 @@ class Sparse2d:
         """
         if "image_sizes" not in (self.meta.dtype.names or ()):
             return None
-        _, _, metas = self._first_image()
+        _, _, metas = self._first_image
         sizes = np.ravel(metas["image_sizes"][0]).astype(np.float64)
         if sizes.shape != (2,) or not np.isfinite(sizes).all() or (sizes <= 0).any():
             return None
         width, height = (sizes / metas["number_of_voxels"][0]).tolist()
         return None if width == height == 1 else (height, width)
 
+    @cached_property
     def _first_image(self) -> tuple[int, np.ndarray, np.ndarray]:
         # The first entry that has any, and its rows.
         for entry in range(len(self.extents)):

@@ -118,11 +118,13 @@ def run_lengths(numbers: np.ndarray, position: np.ndarray) -> np.ndarray:
     return lengths
 
 
-def close_to(marked: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """bool [n]: whether a marked pixel is within FRINGE_ROWS and FRINGE_WIRES of each pixel."""
-    padded = np.pad(marked, ((FRINGE_ROWS, FRINGE_ROWS), (FRINGE_WIRES, FRINGE_WIRES)))
+def close_to(
+    marked: np.ndarray, rows: np.ndarray, columns: np.ndarray, reach: tuple[int, int] = (FRINGE_ROWS, FRINGE_WIRES)
+) -> np.ndarray:
+    """bool [n]: whether a marked pixel is within so many rows and wires, `reach`, of each pixel."""
+    padded = np.pad(marked, [(each, each) for each in reach])
     near = np.zeros(len(rows), np.uint8)
-    for dr in range(2 * FRINGE_ROWS + 1):
-        for dc in range(2 * FRINGE_WIRES + 1):
+    for dr in range(2 * reach[0] + 1):
+        for dc in range(2 * reach[1] + 1):
             near |= padded[rows + dr, columns + dc]
     return near.astype(bool)
